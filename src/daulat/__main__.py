@@ -1,0 +1,5 @@
+"""`python -m daulat` is the command `daulat`."""
+
+from daulat.cli import main
+
+main()

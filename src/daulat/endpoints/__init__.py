@@ -1,0 +1,43 @@
+"""Whatever answers a request, behind one protocol. One module per kind of upstream.
+
+Not here: whether an endpoint may be asked (`policy`), in which order (`route`), what is kept (`record`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from daulat.values.answer import Embeddings, Event
+from daulat.values.plan import EndpointCard, Step
+from daulat.values.request import EmbeddingRequest, GenerationRequest
+
+
+class Endpoint(Protocol):
+    """Something that answers."""
+
+    @property
+    def card(self) -> EndpointCard: ...
+
+    def generate(self, request: GenerationRequest, step: Step) -> AsyncGenerator[Event, None]:
+        """Answer as a stream that ends with one `Done`.
+
+        What is wrong with the request comes as an error before the first event. Closing the
+        generator cancels the work at once.
+
+        Raises:
+            DaulatError: as the tree says.
+        """
+        ...
+
+    async def embed(self, request: EmbeddingRequest, step: Step) -> Embeddings:
+        """One vector per input.
+
+        Raises:
+            DaulatError: as the tree says.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of models and connections."""
+        ...

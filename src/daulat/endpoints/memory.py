@@ -1,0 +1,81 @@
+"""How much memory a model takes, and how much there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Literal, Protocol
+
+import psutil
+import torch
+
+from daulat.values.architecture import Architecture, EncoderArchitecture
+
+MIB = 1 << 20
+_SHARE = 0.75
+"""Of the machine's memory, what we may take by default: the rest is for everything else."""
+_SMALL = 2 << 30
+
+DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DtypeSetting = Literal["auto", "float32", "bfloat16"]
+
+
+class Shaped(Protocol):
+    """A tensor's description."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one model needs, in bytes.
+
+    Attributes:
+        weights: in the number format chosen.
+        token: key-value cache for one token; 0 for an embedding model.
+        dtype: the number format.
+    """
+
+    weights: int
+    token: int
+    dtype: torch.dtype
+
+
+def allowance(setting_mib: int) -> int:
+    """Bytes that models may take: the setting, or a share of the machine's (or container's) memory."""
+    if setting_mib:
+        return setting_mib * MIB
+    return int(_SHARE * min(psutil.virtual_memory().total, _container_limit()))
+
+
+def demand(
+    architecture: Architecture | EncoderArchitecture,
+    tensors: Mapping[str, Shaped],
+    dtype: DtypeSetting,
+    allowed: int,
+) -> Demand:
+    """What a model will take.
+
+    `auto` is float32 for small models, where it is exact and costs little, and bfloat16 for the rest,
+    whose speed and size hang on the bytes.
+    """
+    elements = sum(prod(info.shape) for info in tensors.values())
+    if isinstance(architecture, EncoderArchitecture):
+        return Demand(4 * elements, 0, torch.float32)
+    if dtype == "auto":
+        small = 4 * elements <= min(_SMALL, allowed // 2)
+        dtype = "float32" if small else "bfloat16"
+    size = DTYPES[dtype].itemsize
+    return Demand(size * elements, size * architecture.cache_elements, DTYPES[dtype])
+
+
+def _container_limit() -> int:
+    """The cgroup's memory limit in bytes; a number larger than any machine where there is none."""
+    try:
+        text = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+    except OSError:
+        return 1 << 62
+    return int(text) if text.isdigit() else 1 << 62

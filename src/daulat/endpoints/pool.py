@@ -1,0 +1,202 @@
+"""The models in memory: loaded when first asked for, unloaded when memory is short or they lie idle.
+
+One lock: models are loaded one at a time. A model that is answering is never unloaded. Models are told
+apart by digest, so one that was pulled anew under the same name is loaded anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+
+from daulat.endpoints import memory
+from daulat.engine.encoder import Encoder
+from daulat.engine.loading import load_decoder, load_encoder
+from daulat.engine.runner import Engine
+from daulat.engine.scheduler import Limits
+from daulat.errors import UnavailableError
+from daulat.models.catalogue import Catalogue, ModelEntry
+from daulat.models.checkpoint import Checkpoint
+from daulat.models.tokenizer import Tokenizer, load_tokenizer
+from daulat.settings import Engine as EngineSettings
+from daulat.values.architecture import EncoderArchitecture
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model in memory. `users` counts the requests at work with it."""
+
+    name: str
+    digest: str
+    engine: Engine | Encoder
+    tokenizer: Tokenizer
+    input_limit: int
+    taken: int
+    users: int = 0
+    used: float = field(default_factory=time.monotonic)
+
+    def close(self) -> None:
+        if isinstance(self.engine, Engine):
+            self.engine.close()
+
+
+class Pool:
+    """All loaded models.
+
+    Args:
+        settings: memory, number format, and how much at once.
+        idle_minutes: unload what has been idle for so long; 0: only when memory is short.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, settings: EngineSettings, idle_minutes: int = 0
+    ) -> None:
+        self._catalogue = catalogue
+        self._settings = settings
+        self._idle_seconds = idle_minutes * 60
+        self._allowed = memory.allowance(settings.memory)
+        self._loaded: dict[str, Loaded] = {}
+        self._lock = asyncio.Lock()
+        self._closed = False
+
+    @property
+    def loaded(self) -> tuple[Loaded, ...]:
+        return tuple(self._loaded.values())
+
+    @contextlib.asynccontextmanager
+    async def use(self, name: str, digest: str) -> AsyncGenerator[Loaded, None]:
+        """The model, loaded now if need be, and not unloaded while the context is open.
+
+        Raises:
+            UnavailableError: it does not fit into memory beside those that are at work.
+            ModelFileError: its files are damaged.
+        """
+        async with self._lock:
+            model = await self._get(name, digest)
+            model.users += 1
+        try:
+            yield model
+        finally:
+            model.users -= 1
+            model.used = time.monotonic()
+
+    async def sweep(self) -> None:
+        """Unload what has been idle too long; runs until cancelled."""
+        while self._idle_seconds:
+            await asyncio.sleep(min(self._idle_seconds, 30))
+            async with self._lock:
+                limit = time.monotonic() - self._idle_seconds
+                await self._unload_while(lambda: True, lambda m: m.used < limit)
+
+    async def close(self) -> None:
+        """Unload everything, at work or not."""
+        async with self._lock:
+            self._closed = True
+            for model in self.loaded:
+                await self._unload(model)
+
+    async def _get(self, name: str, digest: str) -> Loaded:
+        if self._closed:
+            raise UnavailableError("The server is shutting down. Try again later.")
+        model = self._loaded.get(digest)
+        if model is None:
+            entry = self._catalogue.get(name)
+            if entry is None or entry.digest != digest:
+                raise UnavailableError(f"The model {name} has just been replaced. Try again.")
+            model = await self._load(entry)
+            self._loaded[digest] = model
+        return model
+
+    async def _load(self, entry: ModelEntry) -> Loaded:
+        checkpoint = await asyncio.to_thread(entry.open)
+        need = memory.demand(
+            checkpoint.architecture, checkpoint.tensors, self._settings.dtype, self._allowed
+        )
+        # Less than this many tokens of cache beside the weights would serve nobody.
+        least = need.weights + need.token * 256
+        await self._unload_while(lambda: self._free() < least, lambda _: True)
+        if self._free() < least:
+            raise UnavailableError(
+                f"The model {entry.name} needs {least // memory.MIB} MiB of memory, and "
+                f"{max(self._free(), 0) // memory.MIB} MiB are free. Wait until other models are idle, "
+                "raise engine.memory, or take a smaller model."
+            )
+        started = time.monotonic()
+        build = _build_encoder if need.token == 0 else _build_engine
+        model = await asyncio.to_thread(
+            build, entry, checkpoint, need, self._settings, self._free() - need.weights
+        )
+        log.info(
+            "model loaded",
+            extra={
+                "model": entry.name,
+                "digest": entry.digest,
+                "dtype": str(need.dtype).removeprefix("torch."),
+                "weights_mib": need.weights // memory.MIB,
+                "seconds": round(time.monotonic() - started, 3),
+            },
+        )
+        return model
+
+    def _free(self) -> int:
+        return self._allowed - sum(model.taken for model in self._loaded.values())
+
+    async def _unload_while(
+        self, needed: Callable[[], bool], eligible: Callable[[Loaded], bool]
+    ) -> None:
+        """Unload idle models, the longest idle first, for as long as it is needed."""
+        for model in sorted(self.loaded, key=lambda m: m.used):
+            if not needed():
+                return
+            if model.users == 0 and eligible(model):
+                await self._unload(model)
+
+    async def _unload(self, model: Loaded) -> None:
+        del self._loaded[model.digest]
+        await asyncio.to_thread(model.close)
+        log.info("model unloaded", extra={"model": model.name, "digest": model.digest})
+
+
+def _build_engine(
+    entry: ModelEntry,
+    checkpoint: Checkpoint,
+    need: memory.Demand,
+    settings: EngineSettings,
+    free: int,
+) -> Loaded:
+    tokenizer = load_tokenizer(checkpoint)
+    decoder = load_decoder(checkpoint, need.dtype)
+    # Half of what is left, so that a second model finds room; never more than can be of use.
+    most = decoder.architecture.context * settings.max_sequences
+    cache_tokens = max(256, min(most, free // 2 // need.token))
+    limits = Limits(settings.max_sequences, settings.queue, cache_tokens, settings.chunk)
+    return Loaded(
+        entry.name,
+        entry.digest,
+        Engine(decoder, limits, entry.name),
+        tokenizer,
+        decoder.architecture.context,
+        need.weights + cache_tokens * need.token,
+    )
+
+
+def _build_encoder(
+    entry: ModelEntry,
+    checkpoint: Checkpoint,
+    need: memory.Demand,
+    settings: EngineSettings,
+    free: int,
+) -> Loaded:
+    architecture = checkpoint.architecture
+    assert isinstance(architecture, EncoderArchitecture)  # noqa: S101 - `demand` has told them apart
+    tokenizer = load_tokenizer(checkpoint)
+    limit = checkpoint.input_limit or architecture.context
+    return Loaded(
+        entry.name, entry.digest, load_encoder(checkpoint), tokenizer, limit, need.weights
+    )

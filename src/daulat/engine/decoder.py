@@ -1,0 +1,192 @@
+"""The decoder: tokens in, logits out. One code for every family; `Architecture` says what differs.
+
+All tokens of a step, whatever sequences they belong to, go through each matrix together as rows of one
+[T, H] matrix; only attention looks at sequences one by one. A prompt in pieces, many prompts, prompts
+beside single new tokens: to the matrices they are all just rows.
+
+Not here: which tokens make a step (`scheduler`), which token is chosen (`sampler`).
+Shapes: T tokens of the step, H hidden, Q query heads, K key-value heads, D head size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from daulat.engine import rotary
+from daulat.engine.attention import attend
+from daulat.engine.cache import SequenceCache
+from daulat.values.architecture import Activation, Architecture, Layer, Rope
+
+Block = dict[str, Tensor]
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next tokens of one sequence."""
+
+    tokens: Sequence[int]
+    cache: SequenceCache
+
+
+class Decoder:
+    """Weights and arithmetic of one model; it holds no state of any sequence.
+
+    Args:
+        architecture: what the model is.
+        top: `embed`, `norm`, and as the architecture has them `positions`, `head`.
+        blocks: one dictionary of weights per block, named as in `models.weights`.
+    """
+
+    def __init__(self, architecture: Architecture, top: Block, blocks: Sequence[Block]) -> None:
+        self.architecture = architecture
+        self._top = top
+        self._blocks = blocks
+        self._dtype = top["embed"].dtype
+        self._activation = ACTIVATIONS[architecture.activation]
+        ropes = {layer.rope for layer in architecture.layers if layer.rope is not None}
+        self._frequencies = {rope: rotary.frequencies(rope) for rope in ropes}
+
+    def new_cache(self, capacity: int) -> SequenceCache:
+        """An empty cache for one sequence of up to `capacity` tokens."""
+        return SequenceCache(self.architecture, capacity, self._dtype)
+
+    @torch.inference_mode()
+    def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Tensor:
+        """Run one step and extend each chunk's cache.
+
+        Returns:
+            float32 logits behind each chunk's last token, [chunks, V]; with `every` behind each
+            token, [T, V].
+        """
+        x, positions = self._embed(chunks)
+        angles = {
+            rope: rotary.tables(rope, frequency, positions)
+            for rope, frequency in self._frequencies.items()
+        }
+        for i, layer in enumerate(self.architecture.layers):
+            x = self._block(i, layer, x, chunks, angles)
+        for chunk in chunks:
+            chunk.cache.advance(len(chunk.tokens))
+        return self._logits(x if every else x[_last_rows(chunks)])
+
+    def _embed(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
+        """[T, H] and the positions [T]."""
+        tokens = torch.tensor([t for chunk in chunks for t in chunk.tokens], dtype=torch.long)
+        positions = torch.cat(
+            [
+                torch.arange(chunk.cache.length, chunk.cache.length + len(chunk.tokens))
+                for chunk in chunks
+            ]
+        )
+        x = F.embedding(tokens, self._top["embed"])
+        if self.architecture.embedding_scale != 1.0:
+            # Rounded to the weights' precision first, as the reference does.
+            x = x * torch.tensor(self.architecture.embedding_scale, dtype=x.dtype)
+        if self.architecture.learned_positions:
+            x = x + F.embedding(positions, self._top["positions"])
+        return x, positions
+
+    def _block(
+        self,
+        i: int,
+        layer: Layer,
+        x: Tensor,
+        chunks: Sequence[Chunk],
+        angles: dict[Rope, tuple[Tensor, Tensor]],
+    ) -> Tensor:
+        w, a = self._blocks[i], self.architecture
+        cos_sin = angles[layer.rope] if layer.rope is not None else None
+        h = self._attention(i, layer, self._norm(x, w, "attn_norm"), chunks, cos_sin)
+        if a.post_norms:
+            h = self._norm(h, w, "post_attn_norm")
+        x = x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
+        h = self._feed_forward(w, self._norm(x, w, "mlp_norm"))
+        if a.post_norms:
+            h = self._norm(h, w, "post_mlp_norm")
+        return x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
+
+    def _attention(
+        self,
+        i: int,
+        layer: Layer,
+        h: Tensor,
+        chunks: Sequence[Chunk],
+        cos_sin: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        w, a = self._blocks[i], self.architecture
+        qkv = F.linear(h, w["qkv"], w.get("qkv.bias")).view(h.shape[0], -1, a.head_dim)
+        q, k, v = qkv.split((a.heads, a.kv_heads, a.kv_heads), dim=1)
+        if a.qk_norm:
+            q, k = self._norm(q, w, "q_norm"), self._norm(k, w, "k_norm")
+        if cos_sin is not None:
+            q, k = rotary.rotate(q, *cos_sin), rotary.rotate(k, *cos_sin)
+        out = torch.empty_like(q)
+        start = 0
+        for chunk in chunks:
+            rows = slice(start, start + len(chunk.tokens))
+            keys, values = chunk.cache.extend(i, k[rows], v[rows])
+            out[rows] = attend(q[rows], keys, values, layer.window, a.attention_scale)
+            start = rows.stop
+        return F.linear(out.flatten(1), w["out"], w.get("out.bias"))
+
+    def _feed_forward(self, w: Block, h: Tensor) -> Tensor:
+        if self.architecture.experts is not None:
+            return self._experts(w, h)
+        inner = self._inner(F.linear(h, w["up"], w.get("up.bias")))
+        return F.linear(inner, w["down"], w.get("down.bias"))
+
+    def _inner(self, up: Tensor) -> Tensor:
+        if not self.architecture.gated:
+            return self._activation(up)
+        gate, up = up.chunk(2, dim=-1)
+        return self._activation(gate) * up
+
+    def _experts(self, w: Block, h: Tensor) -> Tensor:
+        """Each token goes through its best experts, weighted by softmax over those experts' scores."""
+        experts = self.architecture.experts
+        assert experts is not None  # noqa: S101 - narrows the type; `_feed_forward` has looked
+        scores, chosen = F.linear(h, w["router"]).float().topk(experts.chosen, dim=-1)
+        shares = scores.softmax(dim=-1).to(h.dtype)
+        out = torch.zeros_like(h)
+        for e in chosen.unique().tolist():
+            rows, ranks = (chosen == e).nonzero(as_tuple=True)
+            inner = self._inner(F.linear(h[rows], w["up"][e]))
+            out.index_add_(0, rows, F.linear(inner, w["down"][e]) * shares[rows, ranks, None])
+        return out
+
+    def _norm(self, x: Tensor, w: Block, slot: str) -> Tensor:
+        a = self.architecture
+        if a.norm == "layer":
+            return F.layer_norm(x, (x.shape[-1],), w[slot], w.get(f"{slot}.bias"), a.norm_eps)
+        return F.rms_norm(x, (x.shape[-1],), w[slot], a.norm_eps)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        a = self.architecture
+        x = self._norm(x, self._top, "norm")
+        logits = F.linear(x, self._top["embed" if a.tied else "head"]).float()
+        if a.logits_divisor != 1.0:
+            logits = logits / a.logits_divisor
+        if a.logits_softcap:
+            logits = a.logits_softcap * torch.tanh(logits / a.logits_softcap)
+        return logits
+
+
+def _last_rows(chunks: Sequence[Chunk]) -> list[int]:
+    rows: list[int] = []
+    end = 0
+    for chunk in chunks:
+        end += len(chunk.tokens)
+        rows.append(end - 1)
+    return rows

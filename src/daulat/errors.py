@@ -1,0 +1,185 @@
+"""The one error tree: what can go wrong, with the HTTP status and the words a client sees.
+
+Every error that leaves Daulat, on the wire or on the terminal, is one of these classes; anything else
+that escapes is a defect and is shown as `InternalError` without its text. A message names what was wrong
+and the next step. It never carries contents of a request, keys, or paths that the caller did not give.
+
+Not here: translation to a wire format (`server.errors`) and to exit codes (`cli`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DaulatError(Exception):
+    """Base of the tree.
+
+    Args:
+        message: one or two sentences in English: what was wrong, and what to do next.
+        param: the request field or setting at fault, where there is one.
+    """
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InternalError(DaulatError):
+    """A defect of ours; the log has the trace, the client only learns that it happened."""
+
+
+# --- the caller's request -------------------------------------------------------------------------
+
+
+class RequestError(DaulatError):
+    """The request itself is at fault: malformed, out of bounds, or impossible."""
+
+    status = 400
+    kind = "invalid_request_error"
+    code = "invalid_request"
+
+
+class UnknownFieldError(RequestError):
+    """A field that the API does not have."""
+
+    code = "unknown_field"
+
+
+class UnsupportedFieldError(RequestError):
+    """A field that OpenAI's API has and that this endpoint cannot honour."""
+
+    code = "unsupported_field"
+
+
+class ContextLengthError(RequestError):
+    """Prompt and answer do not fit into the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class AuthenticationError(DaulatError):
+    """No key, or one that is not known."""
+
+    status = 401
+    kind = "authentication_error"
+    code = "invalid_api_key"
+
+
+class PermissionDeniedError(DaulatError):
+    """The key is known, and the policy says no."""
+
+    status = 403
+    kind = "permission_error"
+    code = "permission_denied"
+
+
+class NotFoundError(DaulatError):
+    """No such route or thing."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "not_found"
+
+
+class ModelNotFoundError(NotFoundError):
+    """No model of that name in the catalogue."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowedError(DaulatError):
+    """The route exists and does not take this method."""
+
+    status = 405
+    kind = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class TooLargeError(DaulatError):
+    """The request's body is over the limit."""
+
+    status = 413
+    kind = "invalid_request_error"
+    code = "request_too_large"
+
+
+class MediaTypeError(DaulatError):
+    """The request's body is not JSON."""
+
+    status = 415
+    kind = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class BusyError(DaulatError):
+    """The queue is full; the client may try again after `retry_after` seconds."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "queue_full"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class UnavailableError(DaulatError):
+    """Cannot be served now: no memory for the model, shutting down, or the record cannot be written."""
+
+    status = 503
+    code = "unavailable"
+
+
+# --- files, stores, settings (seen on the terminal; on the wire they are 503 or 500) --------------
+
+
+class SettingsError(DaulatError):
+    """`daulat.toml` or an option is wrong; the message names file, line and the nearest valid name."""
+
+    code = "invalid_settings"
+
+
+class ModelFileError(DaulatError):
+    """A model file is damaged, hostile or not of a format that we read."""
+
+    status = 503
+    code = "invalid_model_file"
+
+
+class UnsupportedModelError(ModelFileError):
+    """A sound model file of an architecture that we do not run."""
+
+    code = "unsupported_model"
+
+
+class TemplateError(DaulatError):
+    """A chat template failed, refused the conversation, or went over its limits."""
+
+    status = 400
+    kind = "invalid_request_error"
+    code = "chat_template_failed"
+
+
+class PullError(DaulatError):
+    """A model could not be fetched or what came is not what was promised."""
+
+    code = "pull_failed"
+
+
+class NetworkError(PullError):
+    """The network did not give what was asked for."""
+
+    code = "network_error"
+
+
+class RecordError(DaulatError):
+    """The record cannot be read or written."""
+
+    status = 503
+    code = "record_unavailable"

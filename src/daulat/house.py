@@ -1,0 +1,77 @@
+"""Opens the house: record, keys, catalogue, engine and hall, wired once; closes it in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from daulat.endpoints.native import NativeEndpoint
+from daulat.endpoints.pool import Pool
+from daulat.flow import Hall
+from daulat.models.catalogue import Catalogue
+from daulat.policy import Rules
+from daulat.record import Record
+from daulat.record.instances import Instance
+from daulat.record.keys import Keys
+from daulat.settings import Settings
+
+_EXPIRY_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Attributes:
+    interrupted: exchanges that an earlier process had left open, now closed in the record.
+    """
+
+    settings: Settings
+    record: Record
+    keys: Keys
+    catalogue: Catalogue
+    pool: Pool
+    native: NativeEndpoint
+    hall: Hall
+    interrupted: int
+
+
+@contextlib.asynccontextmanager
+async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
+    """Everything that answers requests, for as long as the context is open.
+
+    Raises:
+        RecordError, SettingsError: the record cannot be opened.
+    """
+    with contextlib.ExitStack() as stack:
+        record = stack.enter_context(contextlib.closing(open_record(settings)))
+        instance = stack.enter_context(Instance(settings.home))
+        interrupted = await asyncio.to_thread(record.recover, instance.is_alive)
+        catalogue = Catalogue(settings.home)
+        keys = Keys(record)
+        pool = Pool(catalogue, settings.engine, settings.models.idle_minutes)
+        native = NativeEndpoint(pool)
+        hall = Hall(catalogue, keys, record, {native.card.name: native}, Rules(), instance.id)
+        chores = [asyncio.create_task(pool.sweep()), asyncio.create_task(_expire(record))]
+        try:
+            yield House(settings, record, keys, catalogue, pool, native, hall, interrupted)
+        finally:
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
+            await native.close()
+
+
+def open_record(settings: Settings) -> Record:
+    """The record that the settings name: SQLite in the home folder unless they say otherwise."""
+    where = settings.record.url or settings.home / "record.sqlite3"
+    return Record.open(
+        where, contents=settings.record.contents, keep_days=settings.record.keep_days
+    )
+
+
+async def _expire(record: Record) -> None:
+    """Remove contents whose time is over, now and every hour."""
+    while True:
+        await asyncio.to_thread(record.expire)
+        await asyncio.sleep(_EXPIRY_SECONDS)

@@ -1,0 +1,134 @@
+"""What the record keeps of an exchange, as JSON: the request, the answer, and the figures.
+
+Contents (texts) are apart from the body (figures), so that they can be left out or removed. A Daulat key
+that somebody pasted into a text is masked: the record must never hold one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from daulat.errors import InternalError
+from daulat.guard.keys import mask
+from daulat.values.answer import Done, Embeddings, Event, Finish, FinishReason, Piece
+from daulat.values.plan import Caller, Plan
+from daulat.values.request import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+    Request,
+    Sampling,
+)
+
+Json = Mapping[str, Any]
+
+KINDS: Mapping[type, str] = {
+    ChatRequest: "chat",
+    CompletionRequest: "completion",
+    EmbeddingRequest: "embedding",
+}
+
+
+def opened(request: Request, caller: Caller, plan: Plan, instance: str) -> tuple[Json, Json]:
+    """Body and contents of `exchange.opened`."""
+    body: dict[str, Any] = {
+        "kind": KINDS[type(request)],
+        "key": caller.id,
+        "model": plan.steps[0].model,
+        "model_digest": plan.steps[0].model_digest,
+        "plan": {"steps": [asdict(step) for step in plan.steps], "reason": plan.reason},
+        "instance": instance,
+    }
+    if not isinstance(request, EmbeddingRequest):
+        body["sampling"] = _sampling(request.sampling)
+    if request.user is not None:
+        body["user"] = mask(request.user)
+    return body, {"request": _request(request)}
+
+
+class Transcript:
+    """Gathers a streamed answer and says whether it is whole."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        prompts = len(request.prompts) if isinstance(request, CompletionRequest) else 1
+        count = prompts * request.sampling.n
+        self._texts: list[list[str]] = [[] for _ in range(count)]
+        self._reasons: list[FinishReason | None] = [None] * count
+        self._done: Done | None = None
+
+    def add(self, event: Event) -> None:
+        """Take the next event.
+
+        Raises:
+            InternalError: an event that cannot come here, or `Done` with a choice unfinished.
+        """
+        if self._done is not None:
+            raise InternalError("The endpoint went on after the end of its answer.")
+        match event:
+            case Piece():
+                self._texts[event.choice].append(event.text)
+            case Finish():
+                self._reasons[event.choice] = event.reason
+            case Done():
+                if None in self._reasons:
+                    raise InternalError("The endpoint ended before its answer was complete.")
+                self._done = event
+
+    def closed(self, status: str, error: str | None) -> tuple[Json, Json]:
+        """Body and contents of `exchange.closed`, whole answer or not."""
+        body: dict[str, Any] = {"status": status, "finish_reasons": list(self._reasons)}
+        if error is not None:
+            body["error"] = error
+        if self._done is not None:
+            body["usage"] = asdict(self._done.usage)
+            body["timings"] = _rounded(asdict(self._done.timings))
+        return body, {"answer": {"choices": [mask("".join(parts)) for parts in self._texts]}}
+
+
+def embedded(answer: Embeddings) -> tuple[Json, Json]:
+    """Body and contents of an embedding's `exchange.closed`: vectors are not kept, they can be made anew."""
+    body = {
+        "status": "ok",
+        "usage": asdict(answer.usage),
+        "timings": _rounded(asdict(answer.timings)),
+        "vectors": len(answer.vectors),
+    }
+    return body, {}
+
+
+def _request(request: Request) -> Json:
+    match request:
+        case ChatRequest():
+            return {"messages": [_message(asdict(message)) for message in request.messages]}
+        case CompletionRequest():
+            return {"prompts": [_text(prompt) for prompt in request.prompts], "echo": request.echo}
+        case EmbeddingRequest():
+            return {"inputs": [_text(text) for text in request.inputs]}
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    masked = {key: mask(value) for key, value in message.items() if value is not None}
+    return {**masked, "role": message["role"]}
+
+
+def _text(prompt: str | tuple[int, ...]) -> str | list[int]:
+    return mask(prompt) if isinstance(prompt, str) else list(prompt)
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """Only what was not left at its default: the defaults are the API's."""
+    usual = asdict(Sampling())
+    changed = {k: v for k, v in asdict(sampling).items() if v != usual[k]}
+    if "logit_bias" in changed:
+        changed["logit_bias"] = {str(k): v for k, v in changed["logit_bias"].items()}
+    if "stop" in changed:
+        # Part of the request's text, so kept as contents are: here only how many there were.
+        changed["stop"] = len(sampling.stop)
+    return changed
+
+
+def _rounded(times: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(seconds, 6) for name, seconds in times.items()}

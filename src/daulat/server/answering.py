@@ -1,0 +1,149 @@
+"""From an open exchange to the bytes of its answer: whole, or as server-sent events.
+
+Nothing is sent before the first event is there, so that an early error keeps its status. After that
+an error is an event of its own, and the stream ends without `[DONE]`: a cut answer never looks
+whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+import msgspec
+from starlette.responses import Response
+
+from daulat.errors import DaulatError, InternalError
+from daulat.flow import Exchange
+from daulat.server.calls import Call, ClientGone
+from daulat.server.errors import error_body
+from daulat.server.shapes import Choice, Shape
+from daulat.server.shell import defect, shutting_down
+from daulat.server.wire.common import Outgoing
+from daulat.values.answer import Done, Event, Finish, Piece
+
+encode = msgspec.json.Encoder().encode
+
+_LAST_WORD_SECONDS = 1.0  # for telling a client that its stream is cut
+
+
+async def answer_whole(call: Call, exchange: Exchange, shape: Shape) -> Response:
+    """Gather the events into one answer."""
+    choices = [Choice() for _ in range(shape.choices)]
+    async with events_of(call, exchange) as events:
+        async for event in events:
+            if isinstance(event, Done):
+                return json_response(call, shape.whole(choices, event))
+            _add(choices, event)
+    raise InternalError("The answer ended before it was complete.")
+
+
+def _add(choices: Sequence[Choice], event: Piece | Finish) -> None:
+    choice = choices[event.choice]
+    if isinstance(event, Finish):
+        choice.reason = event.reason
+        return
+    choice.texts.append(event.text)
+    choice.logprobs.extend(event.logprobs)
+
+
+async def answer_stream(call: Call, exchange: Exchange, shape: Shape, *, counting: bool) -> None:
+    """Send each event as it comes."""
+    async with events_of(call, exchange) as events:
+        first = await anext(events)
+        try:
+            await _start(call)
+            for chunk in shape.opening():
+                await _send(call, chunk)
+            await _forward(call, _behind(first, events), shape, counting=counting)
+        except asyncio.CancelledError:
+            await _last_word(call, shutting_down())
+            raise
+        except DaulatError as error:
+            await _last_word(call, error)
+        except ClientGone:
+            raise
+        except Exception:
+            await _last_word(call, defect(call.trace))
+
+
+async def _behind(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    yield first
+    async for event in rest:
+        yield event
+
+
+async def _forward(
+    call: Call, events: AsyncIterator[Event], shape: Shape, *, counting: bool
+) -> None:
+    # A finish is held back until it is known whether it is the last one, which carries the origin.
+    held: Finish | None = None
+    async for event in events:
+        if isinstance(event, Done):
+            if held:
+                await _send(call, shape.finish(held, None if counting else event))
+            if counting:
+                await _send(call, shape.usage(event))
+            await _write(call, b"data: [DONE]\n\n", more=False)
+            return
+        if held:
+            await _send(call, shape.finish(held, None))
+        held = event if isinstance(event, Finish) else None
+        if isinstance(event, Piece):
+            await _send(call, shape.piece(event))
+    raise InternalError("The answer ended before it was complete.")
+
+
+@contextlib.asynccontextmanager
+async def events_of(call: Call, exchange: Exchange) -> AsyncGenerator[AsyncIterator[Event]]:
+    """The exchange's events, noted in the trace; closed (and so cancelled) on the way out."""
+    source = exchange.events()
+    noted = _noted(call, source)
+    try:
+        yield noted
+    finally:
+        await noted.aclose()
+        await source.aclose()
+
+
+async def _noted(call: Call, source: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+    trace = call.trace
+    async for event in source:
+        if trace.first_event is None:
+            trace.first_event = time.monotonic()
+        if isinstance(event, Done):
+            trace.usage = event.usage
+        yield event
+
+
+async def _start(call: Call) -> None:
+    headers = {
+        "content-type": "text/event-stream; charset=utf-8",
+        "cache-control": "no-store",
+        **call.trace.headers(),
+    }
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    await call.deliver({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+async def _send(call: Call, chunk: Outgoing) -> None:
+    await _write(call, b"data: " + encode(chunk) + b"\n\n")
+
+
+async def _write(call: Call, data: bytes, *, more: bool = True) -> None:
+    await call.deliver({"type": "http.response.body", "body": data, "more_body": more})
+
+
+async def _last_word(call: Call, error: DaulatError) -> None:
+    call.trace.error = error.code
+    with contextlib.suppress(ClientGone, TimeoutError):
+        async with asyncio.timeout(_LAST_WORD_SECONDS):
+            await _write(call, b"data: " + error_body(error) + b"\n\n", more=False)
+
+
+def json_response(call: Call, body: object) -> Response:
+    """A JSON answer with the headers of its exchange, where there is one."""
+    headers = {"cache-control": "no-store", **call.trace.headers()}
+    return Response(encode(body), headers=headers, media_type="application/json")

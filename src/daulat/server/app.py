@@ -1,0 +1,116 @@
+"""The ASGI application: the table of routes and the console's pages inside the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as StarletteRoute
+from starlette.types import Receive, Scope, Send
+
+from daulat.errors import DaulatError
+from daulat.flow import Hall
+from daulat.server.calls import Call, ClientGone, bearer, read_json
+from daulat.server.errors import error_response, translate
+from daulat.server.metrics import Metrics
+from daulat.server.openapi import describe
+from daulat.server.routes import ROUTES, Route
+from daulat.server.shell import Shell
+from daulat.server.trace import trace_of
+from daulat.settings import Server
+from daulat.values.plan import Caller
+
+
+def build_app(
+    hall: Hall,
+    settings: Server,
+    pages: Sequence[BaseRoute] = (),
+    gauges: Callable[[], Mapping[str, float]] = dict,
+) -> Starlette:
+    """The whole application for one hall.
+
+    Args:
+        pages: the console's routes. They are open: a page holds no data, and what it shows it
+            asks the guarded routes for, with the key that its reader gives it.
+        gauges: reads the numbers named in `metrics.GAUGES`; it may block for a moment.
+    """
+    metrics = Metrics(gauges)
+    description = msgspec.json.encode(describe(ROUTES))
+
+    def entrance(route: Route) -> StarletteRoute:
+        app = _Entrance(route, hall, metrics, description, settings.max_body)
+        return StarletteRoute(route.path, app, methods=[route.method])
+
+    app = Starlette(
+        routes=[*map(entrance, ROUTES), *pages],
+        middleware=[Middleware(Shell, host=settings.host, over=metrics.request)],
+        exception_handlers={HTTPException: _not_routed, DaulatError: _refused},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class _Entrance:
+    """One route as an ASGI application: the key first, then the body, then the handler."""
+
+    def __init__(
+        self, route: Route, hall: Hall, metrics: Metrics, description: bytes, max_body: int
+    ) -> None:
+        self._route = route
+        self._hall = hall
+        self._metrics = metrics
+        self._description = description
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        trace_of(scope).route = self._route.path
+        headers = Headers(scope=scope)
+        try:
+            caller = await self._identify(scope, headers)
+            body = b""
+            if self._route.request:
+                body = await read_json(headers, receive, self._max_body)
+            response = await self._route.handler(
+                Call(
+                    hall=self._hall,
+                    metrics=self._metrics,
+                    description=self._description,
+                    caller=caller,
+                    body=body,
+                    scope=scope,
+                    receive=receive,
+                    send=send,
+                )
+            )
+            if response:
+                await response(scope, receive, send)
+        except ClientGone:
+            trace_of(scope).error = "client_gone"
+
+    async def _identify(self, scope: Scope, headers: Headers) -> Caller | None:
+        if not self._route.guarded:
+            return None
+        caller = await self._hall.identify(bearer(headers))
+        trace_of(scope).caller = caller.id
+        return caller
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, DaulatError)  # noqa: S101 - registered for that class
+    trace = trace_of(request.scope)
+    trace.error = error.code
+    return error_response(error, trace.headers())
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for that class
+    ours = translate(error, request.url.path, request.method)
+    trace_of(request.scope).error = ours.code
+    return error_response(ours, error.headers)

@@ -1,0 +1,144 @@
+"""One call: who asks, the body within its limit, and the client's leaving noticed at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from daulat.errors import AuthenticationError, MediaTypeError, RequestError, TooLargeError
+from daulat.flow import Hall
+from daulat.server.metrics import Metrics
+from daulat.server.trace import Trace, trace_of
+from daulat.values.plan import Caller
+
+T = TypeVar("T")
+
+_BODY_SECONDS = 60.0  # for a whole body to arrive
+_STALL_SECONDS = 60.0  # for a client to take what was sent
+
+
+class ClientGone(Exception):
+    """Nobody waits for this answer any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler gets: `caller` is None on open routes; `description` is the OpenAPI JSON."""
+
+    hall: Hall
+    metrics: Metrics
+    description: bytes
+    caller: Caller | None
+    body: bytes
+    scope: Scope
+    receive: Receive
+    send: Send
+
+    @property
+    def trace(self) -> Trace:
+        return trace_of(self.scope)
+
+    @property
+    def known(self) -> Caller:
+        """The caller of a guarded route."""
+        if self.caller is None:
+            raise AuthenticationError("This needs a key: send it as `Authorization: Bearer …`.")
+        return self.caller
+
+    async def deliver(self, message: Message) -> None:
+        """Send, and give up on a client that takes nothing for a minute.
+
+        Raises:
+            ClientGone: it hung up or stalled.
+        """
+        try:
+            async with asyncio.timeout(_STALL_SECONDS):
+                await self.send(message)
+        except OSError as error:  # a TimeoutError is one
+            raise ClientGone from error
+
+
+def bearer(headers: Headers) -> str | None:
+    """The secret of `Authorization: Bearer …`."""
+    scheme, _, secret = headers.get("authorization", "").partition(" ")
+    return secret.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def read_json(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes, refused as soon as it is known to be longer.
+
+    Raises:
+        MediaTypeError: not declared as JSON, or encoded.
+        TooLargeError: longer than `limit`.
+        RequestError: it did not arrive.
+        ClientGone: the client hung up.
+    """
+    _check_type(headers)
+    declared = headers.get("content-length", "0")
+    if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await _read(receive, limit)
+    except TimeoutError:
+        raise RequestError("The body did not arrive within a minute: send it again.") from None
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        part: bytes = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _check_type(headers: Headers) -> None:
+    media = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "application/json":
+        raise MediaTypeError("Send the body as JSON, with `Content-Type: application/json`.")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise MediaTypeError("Send the body as it is, without Content-Encoding.")
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(
+        f"The body is longer than {limit} bytes: shorten it, or raise `max_body` in [server]."
+    )
+
+
+async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Do `work` while the client is there; when it leaves, the work is cancelled and awaited.
+
+    Raises:
+        ClientGone: it left.
+    """
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_left(receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGone
+        return task.result()
+    finally:
+        task.cancel()
+        watch.cancel()
+        await asyncio.gather(task, watch, return_exceptions=True)
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

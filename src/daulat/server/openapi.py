@@ -1,0 +1,126 @@
+"""The OpenAPI 3.1 description, made from the table of routes and the wire's own types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from daulat import __version__
+from daulat.server.routes import Route
+from daulat.server.wire.answers import ErrorBody
+from daulat.server.wire.common import FOUR_SHAPES
+
+JSON = dict[str, Any]
+
+_PLACE = "#/components/schemas/{name}"
+_RECORD: JSON = {
+    "daulat-record": {
+        "description": "The exchange's id in the record.",
+        "schema": {"type": "string"},
+    },
+    "daulat-endpoint": {"description": "What answered.", "schema": {"type": "string"}},
+    "daulat-place": {"description": "Where it was computed.", "schema": {"type": "string"}},
+}
+
+
+def describe(routes: Sequence[Route]) -> JSON:
+    """The description as a JSON value."""
+    types = _types(routes)
+    references, components = msgspec.json.schema_components(types, ref_template=_PLACE)
+    schemas = dict(zip(types, references, strict=True))
+    _state_shapes(components)
+    paths: dict[str, JSON] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Daulat",
+            "version": __version__,
+            "description": "OpenAI's API, answered by open models on your own machine.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _types(routes: Sequence[Route]) -> list[Any]:
+    found: dict[Any, None] = {ErrorBody: None}
+    for route in routes:
+        for kind in (route.request, route.response, route.chunk):
+            if kind is not None:
+                found[kind] = None
+    return list(found)
+
+
+def _state_shapes(components: JSON) -> None:
+    # The decoder's union is wider than what is taken: a list holds one kind of item
+    # (`common.texts`).
+    for name, field in (("CompletionBody", "prompt"), ("EmbeddingBody", "input")):
+        components[name]["properties"][field] = FOUR_SHAPES
+
+
+def _operation(route: Route, schemas: dict[Any, JSON]) -> JSON:
+    operation: JSON = {
+        "summary": route.summary,
+        "operationId": f"{route.method.lower()}{re.sub(r'[^a-z0-9]+', '_', route.path)}".rstrip(
+            "_"
+        ),
+        "security": [{"key": []}] if route.guarded else [],
+        "responses": _responses(route, schemas),
+    }
+    parameters = re.findall(r"{(\w+)}", route.path)
+    if parameters:
+        operation["parameters"] = [_parameter(name) for name in parameters]
+    if route.request:
+        content: JSON = {"application/json": {"schema": schemas[route.request]}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _parameter(name: str) -> JSON:
+    schema: JSON = {"type": "string", "minLength": 1, "maxLength": 256}
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _responses(route: Route, schemas: dict[Any, JSON]) -> JSON:
+    statuses = sorted({*route.statuses, *([401] if route.guarded else [])})
+    good: JSON = {"description": "OK", "content": _content(route, schemas)}
+    if route.request:
+        good["headers"] = _RECORD
+    responses: JSON = {"200": good}
+    for status in statuses:
+        responses[str(status)] = {
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/json": {"schema": schemas[ErrorBody]}},
+        }
+    return responses
+
+
+def _content(route: Route, schemas: dict[Any, JSON]) -> JSON:
+    content: JSON = {route.media: {"schema": _answer(route, schemas)}}
+    if route.chunk:
+        name = route.chunk.__name__
+        content["text/event-stream"] = {
+            "schema": {
+                "type": "object",
+                "description": f"An event: its data is a {name} or an error, at last `[DONE]`.",
+                "required": ["data"],
+                "properties": {"data": {"type": "string"}},
+            }
+        }
+    return content
+
+
+def _answer(route: Route, schemas: dict[Any, JSON]) -> JSON:
+    if route.response:
+        return schemas[route.response]
+    return {"type": "object"} if route.media == "application/json" else {"type": "string"}

@@ -1,0 +1,54 @@
+"""What becomes known of one HTTP request while it is served.
+
+Its log line, its metrics and its headers are made of that. It never holds contents, keys or headers
+of the request.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from starlette.types import Scope
+
+from daulat.values.answer import Done, Usage
+from daulat.values.plan import Step
+
+KEY = "daulat"  # where the trace lies in an ASGI scope
+
+
+@dataclass(slots=True)
+class Trace:
+    """Times are seconds by the monotonic clock; empty strings stand for what is not known (yet)."""
+
+    method: str
+    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    started: float = field(default_factory=time.monotonic)
+    route: str = ""
+    status: int = 0
+    caller: str = ""
+    exchange: str = ""
+    model: str = ""
+    step: Step | None = None
+    error: str = ""
+    first_event: float | None = None
+    done: Done | None = None
+    usage: Usage | None = None
+
+    def headers(self) -> dict[str, str]:
+        """The headers of an answer that belongs to an exchange; before there is one, none."""
+        if not self.exchange:
+            return {}
+        headers = {"daulat-record": self.exchange}
+        if self.step:
+            headers["daulat-endpoint"] = quote(self.step.endpoint)
+            headers["daulat-place"] = quote(self.step.place)
+        return headers
+
+
+def trace_of(scope: Scope) -> Trace:
+    trace = scope[KEY]
+    assert isinstance(trace, Trace)  # noqa: S101 - the shell has put it there
+    return trace

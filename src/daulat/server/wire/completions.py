@@ -1,0 +1,107 @@
+"""`POST /v1/completions`: its request, its answer, its chunks."""
+
+from __future__ import annotations
+
+import codecs
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from daulat.errors import UnsupportedFieldError
+from daulat.server.wire.common import Generation, Origin, Outgoing, Texts, UsageBody, texts
+from daulat.server.wire.decode import unsupported
+from daulat.server.wire.fields import REFUSED
+from daulat.values.answer import TokenLogprob
+from daulat.values.request import CompletionRequest
+
+DEFAULT_MAX_TOKENS = 16  # as OpenAI's API has it for completions
+
+
+class CompletionBody(Generation, frozen=True, kw_only=True):
+    prompt: Texts
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    # refused but for these values, see `fields.REFUSED`
+    suffix: Literal[""] | None = None
+    best_of: Annotated[int, Meta(ge=1, le=16)] | None = None
+
+    def to_request(self) -> CompletionRequest:
+        """Raises UnsupportedFieldError: a combination that this server cannot honour."""
+        if self.best_of is not None and self.best_of != (self.n or 1):
+            raise unsupported(next(f for f in REFUSED if f.name == "best_of"), "best_of")
+        if self.echo and self.logprobs is not None:
+            message = "`logprobs` together with `echo` is not given: ask for one of them."
+            raise UnsupportedFieldError(message, param="logprobs")
+        return CompletionRequest(
+            model=self.model,
+            prompts=texts(self.prompt, "prompt"),
+            sampling=self.sampling(
+                max_tokens=self.max_tokens or DEFAULT_MAX_TOKENS, logprobs=self.logprobs
+            ),
+            echo=bool(self.echo),
+            user=self.user,
+        )
+
+
+class CompletionLogprobs(Outgoing, frozen=True, kw_only=True):
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]] | None
+    text_offset: list[int]
+
+
+class CompletionChoice(Outgoing, frozen=True, kw_only=True):
+    index: int
+    text: str
+    logprobs: CompletionLogprobs | None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class Completion(Outgoing, frozen=True, kw_only=True):
+    """The answer, and each chunk of a stream (where the last one has `usage` and `daulat`)."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    system_fingerprint: str
+    usage: UsageBody | msgspec.UnsetType | None = msgspec.UNSET
+    daulat: Origin | msgspec.UnsetType = msgspec.UNSET
+
+
+class Offsets:
+    """Where each token of one choice begins in its text, in characters.
+
+    A character may be spread over several tokens: all of them but the first begin behind it.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._at = 0
+
+    def logprobs(self, tokens: tuple[TokenLogprob, ...], top: int) -> CompletionLogprobs:
+        """The next tokens' probabilities, with the `top` likeliest where that is above 0."""
+        offsets: list[int] = []
+        for token in tokens:
+            offsets.append(self._at)
+            self._at += len(self._decoder.decode(token.data))
+        return CompletionLogprobs(
+            tokens=[_name(token) for token in tokens],
+            token_logprobs=[token.logprob for token in tokens],
+            top_logprobs=(
+                [{_name(best): best.logprob for best in token.top} for token in tokens]
+                if top
+                else None
+            ),
+            text_offset=offsets,
+        )
+
+
+def _name(token: TokenLogprob) -> str:
+    # OpenAI's own way to name a token that is a part of a character.
+    try:
+        return token.data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token.data)

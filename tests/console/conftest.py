@@ -1,0 +1,102 @@
+"""A real browser and real servers for the page."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from site_process import KEY, OpenPage, Site
+
+from daulat.models.catalogue import ModelEntry
+
+_ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# Chromium reports every answer that is an error; these belong to what a test asks for.
+_EXPECTED = ("Failed to load resource",)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium; the test is skipped where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("DAULAT_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no Chromium here: install it, or name it in DAULAT_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def scripted_site(
+    starter_entry: ModelEntry, model_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """The real server and page, with an endpoint that does what it is told."""
+    yield from _running(tmp_path_factory.mktemp("scripted") / "home", model_cache, "scripted")
+
+
+@pytest.fixture(scope="session")
+def native_site(
+    starter_entry: ModelEntry, model_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """The real server and page with the starter model."""
+    yield from _running(tmp_path_factory.mktemp("native") / "home", model_cache, "native")
+
+
+def _running(home: Path, cache: Path, kind: str) -> Iterator[Site]:
+    home.mkdir(mode=0o700)
+    (home / "models").symlink_to(cache / "models")
+    site = Site(home, kind)
+    site.start()
+    yield site
+    site.stop()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens pages as new visitors; in the end demands a silent console and no foreign request."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def open_page(
+        site: Site, *, key: str | None = KEY, blocked: str | None = None, **options: object
+    ) -> Page:
+        context = browser.new_context(**{"locale": "en-GB", **options})  # type: ignore[arg-type]
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+
+        def on_console(kind: str, text: str) -> None:
+            if kind not in {"error", "warning"} or text.startswith(_EXPECTED):
+                return
+            if blocked is None or blocked not in text:
+                faults.append(text)
+
+        def on_request(address: str) -> None:
+            if urlsplit(address).netloc != urlsplit(site.url).netloc:
+                faults.append(f"asked another server: {address}")
+
+        page.on("console", lambda message: on_console(message.type, message.text))
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: on_request(request.url))
+        page.goto(site.url + ("/" if key is None else f"/#key={key}"))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults

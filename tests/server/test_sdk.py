@@ -1,0 +1,271 @@
+"""The official SDK, sync and async, against the running server with the starter model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import openai
+import pytest
+from openai import OpenAI
+from servers import EMBEDDER, STARTER, Server, wait_until
+
+ASK: Any = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
+
+
+def chat(client: OpenAI, **fields: Any) -> Any:
+    fields = {"max_tokens": 12, "temperature": 0, "messages": ASK, **fields}
+    return client.chat.completions.create(model=STARTER, **fields)
+
+
+def complete(client: OpenAI, prompt: Any, **fields: Any) -> Any:
+    fields = {"max_tokens": 6, "temperature": 0, **fields}
+    return client.completions.create(model=STARTER, prompt=prompt, **fields)
+
+
+def test_chat(client: OpenAI) -> None:
+    answer = chat(client)
+    assert "Paris" in answer.choices[0].message.content
+    assert answer.choices[0].message.role == "assistant"
+    assert answer.choices[0].finish_reason in ("stop", "length")
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert answer.model == STARTER
+    assert answer.daulat["place"] == "this-machine"
+    assert answer.daulat["record"].startswith("rec-")
+
+
+def test_the_answers_own_message_can_be_sent_back(client: OpenAI) -> None:
+    message = chat(client).choices[0].message
+    assert chat(client, messages=[*ASK, message, ASK[0]]).choices[0].message.content
+
+
+def test_headers_name_the_exchange(client: OpenAI) -> None:
+    raw: Any = client.chat.completions.with_raw_response.create(
+        model=STARTER, messages=ASK, max_tokens=1
+    )
+    answer = raw.parse()
+    assert raw.headers["daulat-record"] == answer.daulat["record"]
+    assert raw.headers["daulat-endpoint"] == "native"
+    assert raw.headers["daulat-place"] == "this-machine"
+    assert answer._request_id == raw.headers["x-request-id"]
+
+
+def test_stream_says_what_the_whole_answer_says(client: OpenAI) -> None:
+    whole = chat(client).choices[0]
+    chunks = list(chat(client, stream=True))
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole.message.content
+    assert chunks[-1].choices[0].finish_reason == whole.finish_reason
+    assert all(c.usage is None for c in chunks)
+    assert chunks[-1].daulat["timings"]["first_token"] > 0
+    assert len({c.id for c in chunks}) == 1
+
+
+def test_stream_with_usage(client: OpenAI) -> None:
+    whole = chat(client)
+    chunks = list(chat(client, stream=True, stream_options={"include_usage": True}))
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage == whole.usage
+    assert chunks[-1].daulat["record"].startswith("rec-")
+    assert chunks[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert all(c.usage is None for c in chunks[:-1])
+
+
+async def test_async(server: Server) -> None:
+    async with server.async_sdk() as client:
+        ask = {"model": STARTER, "messages": ASK, "max_tokens": 8, "temperature": 0}
+        first, second = await asyncio.gather(
+            client.chat.completions.create(**ask), client.chat.completions.create(**ask)
+        )
+        assert first.choices[0].message.content == second.choices[0].message.content
+        stream = await client.chat.completions.create(**ask, stream=True)
+        pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+        assert "".join(pieces) == first.choices[0].message.content
+        assert [model.id async for model in client.models.list()]
+
+
+def test_the_same_seed_gives_the_same_answer(client: OpenAI) -> None:
+    def texts(seed: int) -> list[str]:
+        answer = chat(client, temperature=1.5, seed=seed, n=3, max_tokens=10)
+        assert [choice.index for choice in answer.choices] == [0, 1, 2]
+        return [choice.message.content for choice in answer.choices]
+
+    assert texts(7) == texts(7)
+    assert texts(7) != texts(8)
+    assert len(set(texts(7))) > 1
+
+
+def test_a_stop_string_ends_the_answer_before_it(client: OpenAI) -> None:
+    whole = complete(client, "1, 2, 3, 4,", max_tokens=20).choices[0].text
+    stop = whole[4:8]
+    for fields in ({"stop": stop}, {"stop": ["never said", stop]}):
+        choice = complete(client, "1, 2, 3, 4,", max_tokens=20, **fields).choices[0]
+        assert choice.text == whole[: whole.index(stop)]
+        assert choice.finish_reason == "stop"
+    chunks = list(complete(client, "1, 2, 3, 4,", max_tokens=20, stop=stop, stream=True))
+    assert "".join(c.choices[0].text for c in chunks) == whole[: whole.index(stop)]
+
+
+def test_ignore_eos_goes_on_to_the_limit(client: OpenAI) -> None:
+    answer = chat(client, max_tokens=40, extra_body={"ignore_eos": True})
+    assert answer.usage.completion_tokens == 40
+    assert answer.choices[0].finish_reason == "length"
+
+
+def test_extension_fields_are_honoured(client: OpenAI) -> None:
+    likeliest = chat(client).choices[0].message.content
+    narrow = {"top_k": 1, "min_p": 1.0, "repetition_penalty": 1.0}
+    sampled = chat(client, temperature=2, extra_body=narrow)
+    assert sampled.choices[0].message.content == likeliest
+
+
+def test_chat_logprobs(client: OpenAI) -> None:
+    choice = chat(client, logprobs=True, top_logprobs=3).choices[0]
+    tokens = choice.logprobs.content
+    assert bytes(b for token in tokens for b in token.bytes).decode() == choice.message.content
+    for token in tokens:
+        assert token.logprob <= 0
+        assert len(token.top_logprobs) == 3
+        assert token.top_logprobs[0].token == token.token  # the likeliest, at temperature 0
+        assert [t.logprob for t in token.top_logprobs] == sorted(
+            (t.logprob for t in token.top_logprobs), reverse=True
+        )
+    streamed = chat(client, logprobs=True, stream=True)
+    again = [t for c in streamed for t in (c.choices[0].logprobs or _None).content]
+    assert [t.token for t in again] == [t.token for t in tokens]
+    assert chat(client).choices[0].logprobs is None
+
+
+class _None:
+    content: tuple[Any, ...] = ()
+
+
+def test_logit_bias_forbids_a_token(client: OpenAI) -> None:
+    only = {"504": 100}
+    first = complete(client, "The sky is", max_tokens=2, logit_bias=only)
+    assert complete(client, [504], max_tokens=1, echo=True).choices[0].text[0:1]
+    again = complete(client, "The sky is", max_tokens=2, logit_bias={"504": -100})
+    assert first.choices[0].text != again.choices[0].text
+
+
+def test_completions_take_all_four_shapes(client: OpenAI) -> None:
+    alone = complete(client, "The capital of France is").choices[0].text
+    both = complete(client, ["The capital of France is", "One, two,"])
+    assert [choice.index for choice in both.choices] == [0, 1]
+    assert both.choices[0].text == alone
+    tokens = complete(client, [504, 3575, 282, 4649, 314])
+    pair = complete(client, [[504, 3575, 282, 4649, 314], [504]])
+    assert pair.choices[0].text == tokens.choices[0].text
+    assert len(pair.choices) == 2
+
+
+def test_completions_n_and_echo(client: OpenAI) -> None:
+    answer = complete(client, ["a b c", "x y z"], n=2, echo=True, temperature=1, seed=3)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    assert all(choice.text.startswith("a b c") for choice in answer.choices[:2])
+    assert all(choice.text.startswith("x y z") for choice in answer.choices[2:])
+    assert answer.choices[0].text != answer.choices[1].text
+
+
+def test_completions_have_at_most_16_tokens_unless_told(client: OpenAI) -> None:
+    answer = client.completions.create(
+        model=STARTER, prompt="1 2 3", extra_body={"ignore_eos": True}
+    )
+    assert answer.usage
+    assert answer.usage.completion_tokens == 16
+
+
+def test_completions_logprobs(client: OpenAI) -> None:
+    choice = complete(client, "Colours: red,", logprobs=2).choices[0]
+    found = choice.logprobs
+    assert "".join(found.tokens) == choice.text
+    assert len(found.tokens) == len(found.token_logprobs) == len(found.text_offset)
+    for at, token in zip(found.text_offset, found.tokens, strict=True):
+        assert choice.text[at:].startswith(token)
+    assert all(len(top) == 2 for top in found.top_logprobs)
+    assert complete(client, "x", logprobs=0).choices[0].logprobs.top_logprobs is None
+
+
+def test_completions_stream_with_usage(client: OpenAI) -> None:
+    whole = complete(client, "Colours: red,")
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    chunks = list(complete(client, "Colours: red,", **options))
+    assert "".join(c.choices[0].text for c in chunks if c.choices) == whole.choices[0].text
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_no_character_is_cut_in_a_stream(server: Server) -> None:
+    prompt = "🎉🎊🥳 日本語 ÄÖÜ 🎉🎊🥳 日本語 ÄÖÜ 🎉🎊🥳 日本語"
+    body = {"model": STARTER, "prompt": prompt, "max_tokens": 24, "temperature": 0}
+    whole = server.post("/v1/completions", body).json()["choices"][0]["text"]
+    lines = server.post("/v1/completions", {**body, "stream": True}).text.splitlines()
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    pieces = [choice["text"] for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(pieces) == whole
+    assert not any("\ufffd" in piece for piece in pieces[:-2])
+
+
+def test_models(client: OpenAI) -> None:
+    models = list(client.models.list())
+    assert STARTER in [model.id for model in models]
+    one: Any = client.models.retrieve(STARTER)
+    assert one.object == "model"
+    assert one.daulat["digest"].startswith("sha256:")
+
+
+def test_embeddings(client: OpenAI) -> None:
+    texts = ["a cat", "a kitten", "stock exchange"]
+    encoded = client.embeddings.create(model=EMBEDDER, input=texts)  # base64, as the SDK asks
+    plain = client.embeddings.create(model=EMBEDDER, input=texts, encoding_format="float")
+    assert [item.index for item in plain.data] == [0, 1, 2]
+    for one, other in zip(encoded.data, plain.data, strict=True):
+        assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
+    cat, kitten, exchange = (item.embedding for item in plain.data)
+
+    def dot(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True))
+
+    assert dot(cat, cat) == pytest.approx(1, abs=1e-4)
+    assert dot(cat, kitten) > dot(cat, exchange)
+    assert encoded.usage.prompt_tokens > 0
+
+
+def test_a_prompt_that_does_not_fit_is_told_both_numbers(client: OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError, match=r"8192.*900[0-9]|900[0-9].*8192") as caught:
+        complete(client, [504] * 9000)
+    assert caught.value.code == "context_length_exceeded"
+
+
+def test_errors_are_the_sdks_own_classes(server: Server, client: OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError):
+        chat(server.sdk(api_key="daulat-wrong"))
+    with pytest.raises(openai.NotFoundError) as missing:
+        client.chat.completions.create(model="no-such-model", messages=ASK)
+    assert missing.value.code == "model_not_found"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("no-such-model")
+    with pytest.raises(openai.BadRequestError) as refused:
+        chat(client, tools=[{"type": "function", "function": {"name": "f"}}])
+    assert refused.value.param == "tools"
+    with pytest.raises(openai.BadRequestError) as unknown:
+        chat(client, extra_body={"colour": "red"})
+    assert (unknown.value.code, unknown.value.param) == ("unknown_field", "colour")
+    with pytest.raises(openai.BadRequestError) as embedder:
+        client.embeddings.create(model=STARTER, input="x")
+    assert embedder.value.param == "model"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_hangs_up_frees_its_place(server: Server, stream: bool) -> None:
+    client = server.sdk(timeout=1.5)
+    forever = {"max_tokens": 4000, "extra_body": {"ignore_eos": True}}
+    if stream:
+        answer = chat(client, stream=True, **forever)
+        next(iter(answer))
+        wait_until(lambda: server.metric("daulat_running") == 1)
+        answer.close()
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            chat(client, **forever)
+    wait_until(lambda: server.metric("daulat_running") == 0, seconds=3)

@@ -1,0 +1,69 @@
+"""Takes docs/console.png: the chat page with one real answer, from a server of its own.
+
+    python tools/screenshot.py [FILE]
+
+Needs Chromium on the path. The home is a new one that shares the tests' models.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from daulat.models.catalogue import Catalogue
+from daulat.models.pull import pull
+from playwright.sync_api import ViewportSize, sync_playwright
+
+FILE = Path(__file__).parents[1] / "docs" / "console.png"
+KEY = "daulat-screenshot-0123456789-0123456789-0123456789"
+QUESTION = "What is the capital of Indonesia?"
+SIZE: ViewportSize = {"width": 1100, "height": 640}
+
+
+def main(file: Path) -> None:
+    cache = Path(os.environ.get("DAULAT_TEST_CACHE", Path.home() / ".cache" / "daulat-tests"))
+    pull(Catalogue(cache), "starter")
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        home.mkdir(mode=0o700)
+        (home / "models").symlink_to(cache / "models")
+        server = subprocess.Popen(
+            [sys.executable, "-m", "daulat", "up", "--home", str(home), "--port", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "DAULAT_API_KEY": KEY, "LANGUAGE": "en"},
+        )
+        try:
+            assert server.stdout is not None
+            url = re.search(r"http://\S+", server.stdout.readline())
+            assert url is not None, "the server did not start"
+            take(url[0], file)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(timeout=30)
+
+
+def take(url: str, file: Path) -> None:
+    """Ask one question in a browser and keep what is seen when it is answered."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--headless"]
+        )
+        page = browser.new_page(viewport=SIZE, locale="en-GB", device_scale_factor=1.5)
+        page.goto(f"{url}/#key={KEY}")
+        box = page.get_by_role("textbox", name="Your message")
+        box.fill(QUESTION)
+        box.press("Enter")
+        page.get_by_text(re.compile("rec-")).first.wait_for(timeout=120_000)
+        page.screenshot(path=str(file))
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FILE)
