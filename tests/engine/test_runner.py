@@ -12,7 +12,7 @@ from daulat.engine.scheduler import Limits
 from daulat.engine.sequence import Ended, Failed, GenerationSequence, Outcome, TextPart
 from daulat.errors import BusyError, UnavailableError
 from daulat.values.request import Sampling
-from tests.engine.tiny import Bytes, tiny_decoder
+from tests.engine.tiny import Bytes, ByteStream, tiny_decoder
 
 PROMPTS = [bytes(range(1 + i, 40 + 7 * i)) for i in range(6)]
 
@@ -34,7 +34,7 @@ class Heard:
 
 def make(prompt: Sequence[int], sampling: Sampling, limit: int = 24, seed: int = 7):
     heard = Heard()
-    made = GenerationSequence(prompt, sampling, limit, seed, 0, Bytes(), heard.queue.put)
+    made = GenerationSequence(prompt, sampling, limit, seed, 0, Bytes(), ByteStream(), heard.queue.put)
     return made, heard
 
 

@@ -12,7 +12,7 @@ from daulat.engine.scheduler import Limits, Scheduler
 from daulat.engine.sequence import Ended, GenerationSequence, Outcome
 from daulat.errors import BusyError, RequestError
 from daulat.values.request import Sampling
-from tests.engine.tiny import Bytes, tiny_decoder
+from tests.engine.tiny import Bytes, ByteStream, tiny_decoder
 
 DECODER = tiny_decoder()
 LIMITS = Limits(sequences=3, queue=4, cache_tokens=120, chunk=8)
@@ -22,7 +22,7 @@ def sequence(prompt: int, limit: int, heard: list[Outcome] | None = None) -> Gen
     listener = (heard if heard is not None else []).append
     sampling = Sampling(temperature=0.0, ignore_eos=True)
     return GenerationSequence(
-        [1 + i % 255 for i in range(prompt)], sampling, limit, 0, 0, Bytes(), listener
+        [1 + i % 255 for i in range(prompt)], sampling, limit, 0, 0, Bytes(), ByteStream(), listener
     )
 
 

@@ -47,9 +47,6 @@ class Bytes:
 
     eos_ids = frozenset({0})
 
-    def stream(self) -> ByteStream:
-        return ByteStream()
-
     def token_text(self, token: int) -> str:
         return chr(token)
 

@@ -146,6 +146,8 @@ class _Answer:
                         seed,
                         index,
                         model.tokenizer,
+                        # What continues a text keeps its first space; an answer has none.
+                        model.tokenizer.stream(keep_space=isinstance(request, CompletionRequest)),
                         lambda outcome, choice=choice: self._hear(_Told(choice, outcome)),
                     )
                 )
@@ -211,15 +213,11 @@ def _limit(prompt_tokens: int, max_tokens: int | None, model: Loaded) -> int:
     context = model.input_limit
     asked = 1 if max_tokens is None else max_tokens
     if prompt_tokens + asked > context:
-        wanted = (
-            f"{prompt_tokens} in the prompt"
-            if max_tokens is None
-            else f"{prompt_tokens} in the prompt and {max_tokens} for the answer"
-        )
+        least = "at least " if max_tokens is None else ""
         raise ContextLengthError(
             f"{model.name} has a context of {context} tokens, and this request needs "
-            f"{prompt_tokens + asked} ({wanted}{', at least one for the answer' if max_tokens is None else ''}). "
-            "Shorten the prompt or ask for fewer max_tokens.",
+            f"{prompt_tokens + asked}: {prompt_tokens} for the prompt and {least}{asked} for the "
+            "answer. Shorten the prompt or ask for fewer max_tokens.",
             param="max_tokens" if prompt_tokens < context else None,
         )
     return context - prompt_tokens if max_tokens is None else max_tokens
@@ -232,7 +230,8 @@ def _tokens(prompt: str | tuple[int, ...], model: Loaded, param: str) -> Sequenc
     for token in prompt:
         if not 0 <= token < vocabulary:
             raise RequestError(
-                f"Token {token} is not in the vocabulary of {model.name}, which has {vocabulary} tokens.",
+                f"Token {token} is not in the vocabulary of {model.name}, "
+                f"which has {vocabulary} tokens.",
                 param=param,
             )
     return _nonempty(prompt, param)

@@ -65,7 +65,6 @@ class Vocabulary(Protocol):
 
     @property
     def eos_ids(self) -> frozenset[int]: ...
-    def stream(self) -> TextStream: ...
     def token_text(self, token: int) -> str: ...
     def token_bytes(self, token: int) -> bytes: ...
 
@@ -77,6 +76,7 @@ class GenerationSequence:
         prompt: at least one token.
         limit: how many tokens the answer may have; prompt and limit fit the model's context.
         seed, index: the answer's randomness is fixed by both.
+        text: new, and this sequence's alone.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class GenerationSequence:
         seed: int,
         index: int,
         vocabulary: Vocabulary,
+        text: TextStream,
         listener: Listener,
     ) -> None:
         self.prompt = prompt
@@ -98,7 +99,7 @@ class GenerationSequence:
         self._sampler = Sampler(sampling, seed, prompt, index)
         self._vocabulary = vocabulary
         self._listener = listener
-        self._text = vocabulary.stream()
+        self._text = text
         self._stops = StopStrings(sampling.stop)
         self._computed = 0
         self._last: int | None = None

@@ -1,0 +1,150 @@
+"""From daulat.toml to `Settings`, or to the list of all that is wrong with it, each with its line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from daulat.errors import SettingsError
+from daulat.settings.locate import locate
+from daulat.settings.schema import TABLES, Rule, Settings, rules
+
+FILE = "daulat.toml"
+MAX_BYTES = 1 << 20
+HUB_VARIABLE = "HF_ENDPOINT"
+_POSITION = re.compile(r"\(at line (\d+), column (\d+)\)|\(at end of document\)")
+
+
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """DAULAT_HOME, or `.daulat` in the user's home folder."""
+    return Path(environ.get("DAULAT_HOME") or Path.home() / ".daulat").expanduser().absolute()
+
+
+def prepare_home(home: Path) -> None:
+    """Create the home folder, readable by its owner alone.
+
+    Raises:
+        SettingsError: it cannot be created, or is not a folder.
+    """
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or "it is not a folder"
+        raise SettingsError(
+            f"The home folder {home} cannot be used ({reason}). "
+            "Name another with --home or DAULAT_HOME."
+        ) from error
+
+
+def load(home: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of a home folder; defaults where it has no file.
+
+    Raises:
+        SettingsError: the first thing that is wrong, with its line.
+    """
+    path = home / FILE
+    values = read(path) if path.exists() else {}
+    found = list(_faults(path, values))
+    if found:
+        raise SettingsError(found[0])
+    tables = {name: kind(**values.get(name, {})) for name, kind in TABLES.items()}
+    settings = Settings(home, **tables)
+    return _with_environment(settings, environ)
+
+
+def problems(path: Path) -> list[str]:
+    """Everything that is wrong with a file, each with its line; empty where it is sound."""
+    try:
+        return list(_faults(path, read(path)))
+    except SettingsError as error:
+        return [error.message]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The file as TOML, not yet checked against the schema.
+
+    Raises:
+        SettingsError: it cannot be read, is too large, or is not TOML.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SettingsError(f"{path} is larger than {MAX_BYTES} bytes; no settings need that.")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 text.") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} is nested too deeply; no settings need that.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(_syntax(path, str(error))) from error
+
+
+def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    hub = environ.get(HUB_VARIABLE)
+    if not hub:
+        return settings
+    return replace(settings, models=replace(settings.models, hub=hub.rstrip("/")))
+
+
+def _syntax(path: Path, message: str) -> str:
+    position = _POSITION.search(message)
+    what = _POSITION.sub("", message).strip()
+    if position and position[1]:
+        return f"{path}, line {position[1]}, column {position[2]}: {what}."
+    return f"{path}: {what} at the end of the file."
+
+
+def _faults(path: Path, values: Mapping[str, Any]) -> Iterable[str]:
+    """Everything wrong, in the order of the file."""
+    lines = locate(path.read_text(encoding="utf-8")) if values else {}
+
+    def at(*keys: str) -> str:
+        line = lines.get(keys) or lines.get(keys[:1])
+        return f"{path}, line {line}" if line else str(path)
+
+    for name, table in values.items():
+        if name not in TABLES:
+            yield f"{at(name)}: there is no setting [{name}]. {_nearest(name, TABLES)}"
+        elif not isinstance(table, dict):
+            yield f"{at(name)}: {name} is a table; write [{name}] and its keys below."
+        else:
+            known = rules(TABLES[name])
+            for key, value in cast("dict[str, Any]", table).items():
+                if key not in known:
+                    yield f"{at(name, key)}: [{name}] has no {key!r}. {_nearest(key, known)}"
+                elif fault := _fault(value, *known[key]):
+                    yield f"{at(name, key)}: {name}.{key} must be {fault}, not {_shown(value)}."
+
+
+def _fault(value: Any, default: Any, rule: Rule) -> str:
+    """What the value should have been; empty where it is right."""
+    if isinstance(default, int):
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        right = whole and rule.low <= value <= rule.high
+        return "" if right else f"a whole number from {rule.low} to {rule.high}"
+    if rule.choices:
+        if isinstance(value, str) and value in rule.choices:
+            return ""
+        near = difflib.get_close_matches(str(value), rule.choices, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return "one of " + ", ".join(map(repr, rule.choices)) + hint
+    right = isinstance(value, str) and rule.low <= len(value) <= rule.high
+    return "" if right else f"a text of {rule.low} to {rule.high} characters"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else "There are: " + ", ".join(names) + "."
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "…"

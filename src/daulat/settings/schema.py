@@ -1,0 +1,138 @@
+"""What can be set: every table, key, default and bound, with its meaning.
+
+The dataclasses are the schema. `reading` checks against their fields' metadata, `writing` prints it, and
+docs/settings.md shows it (a test keeps that page in step).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a value must be.
+
+    Attributes:
+        doc: one or two sentences for the user.
+        low, high: bounds of a number, or of a text's length.
+        choices: the words allowed; empty: any text.
+    """
+
+    doc: str
+    low: int = 0
+    high: int = 0
+    choices: tuple[str, ...] = ()
+
+
+def _key(
+    default: Any, doc: str, low: int = 0, high: int = 0, choices: tuple[str, ...] = ()
+) -> Any:
+    return field(default=default, metadata={"rule": Rule(doc, low, high, choices)})
+
+
+def rules(table: type) -> dict[str, tuple[Any, Rule]]:
+    """Key to default and rule, in the order of the file."""
+    return {f.name: (f.default, f.metadata["rule"]) for f in fields(table)}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the server listens."""
+
+    host: str = _key("127.0.0.1", "Address to listen on. Only this machine can reach the default.", 1, 255)
+    port: int = _key(8000, "Port to listen on; 0 takes a free one.", 0, 65535)
+    max_body: int = _key(4194304, "Largest request body, in bytes.", 1024, 67108864)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How models run on this machine."""
+
+    dtype: Literal["auto", "float32", "bfloat16"] = _key(
+        "auto",
+        "Number format of weights and cache. auto: float32 for small models (up to 2 GiB so), "
+        "bfloat16 for others.",
+        choices=("auto", "float32", "bfloat16"),
+    )
+    threads: int = _key(0, "Processor threads; 0: one for each core.", 0, 1024)
+    memory: int = _key(
+        0, "MiB that models and their caches may take; 0: three quarters of the machine's.", 0, 1 << 24
+    )
+    max_sequences: int = _key(16, "Answers computed together, for each model.", 1, 512)
+    queue: int = _key(64, "Answers that may wait; beyond that a request gets 429.", 0, 100000)
+    chunk: int = _key(512, "Tokens in one step; long prompts are read in pieces of this.", 16, 8192)
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Which models, and from where."""
+
+    default: str = _key(
+        "SmolLM2-135M-Instruct", "The model loaded at start and used where none is named.", 1, 96
+    )
+    hub: str = _key(
+        "https://huggingface.co", "Where `models pull owner/name` looks; HF_ENDPOINT overrides it.", 8, 512
+    )
+    idle_minutes: int = _key(
+        0, "Unload a model after so many idle minutes; 0: only when memory is short.", 0, 525600
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of every exchange."""
+
+    url: str = _key("", "SQLAlchemy URL of the database; empty: record.sqlite3 in the home folder.", 0, 1024)
+    contents: Literal["full", "digests"] = _key(
+        "full",
+        "full: texts are kept. digests: only commitments, which can prove a text but not give it back.",
+        choices=("full", "digests"),
+    )
+    keep_days: int = _key(
+        0, "Remove texts after so many days (the chain still verifies); 0: keep them.", 0, 36500
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What the server writes to standard error. Never contents or keys."""
+
+    level: Literal["debug", "info", "warning", "error"] = _key(
+        "info", "How much is logged.", choices=("debug", "info", "warning", "error")
+    )
+    format: Literal["text", "json"] = _key("text", "For eyes or for machines.", choices=("text", "json"))
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """The page at /."""
+
+    language: Literal["auto", "en", "id"] = _key(
+        "auto", "Language of the page; auto: the browser's.", choices=("auto", "en", "id")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. `home` comes from --home or DAULAT_HOME and is not in the file."""
+
+    home: Path
+    server: Server = Server()
+    engine: Engine = Engine()
+    models: Models = Models()
+    record: Record = Record()
+    log: Log = Log()
+    console: Console = Console()
+
+
+TABLES: dict[str, type] = {
+    "server": Server,
+    "engine": Engine,
+    "models": Models,
+    "record": Record,
+    "log": Log,
+    "console": Console,
+}
