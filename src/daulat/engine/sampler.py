@@ -1,141 +1,268 @@
-"""Choosing a token from logits: the same logits, sampling and seed give the same token, always.
+"""From logits to a token: one sequence, one token at a time.
 
-One sequence at a time, in numpy, so that no choice depends on what else is in the batch. The order is that
-of Hugging Face's logits processors and warpers: bias, repetition penalty, presence and frequency
-penalties, temperature, top-k, min-p, top-p. One uniform number is drawn per token, whatever is chosen.
+The order is that of vLLM (`v1/sample/sampler.py`): logit_bias; repetition, then frequency and
+presence penalties; temperature; min_p and top_k, which commute; top_p over what is left. Hugging Face
+runs the same warpers with min_p behind top_p.
 
-Not here: when an answer ends (`sequence`), stop strings (`stopping`).
+The same seed, index and logits give the same token: a counter-based generator (Philox) keyed by seed
+and index gives one number per token, which picks from the distribution in order of token id. Nothing
+depends on what else is in the batch.
+
+Not here: bounds on parameters (`server.wire`), which token ends an answer (`sequence`).
+Shapes: V vocabulary.
 """
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from daulat.errors import ModelFileError
+from daulat.errors import ModelFileError, RequestError
 from daulat.values.request import Sampling
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Ids = NDArray[np.int64]
+Ids = NDArray[np.intp]
+
+_MASK_64 = 2**64 - 1
+_HARD_BIAS = 100.0
+_FIRST_NUCLEUS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The chosen token with its natural-log probability under the raw logits, and the likeliest others.
+    """One token.
 
     Attributes:
-        logprob: 0.0 where log-probabilities were not asked for.
-        top: (token, logprob), best first.
+        logprob: its natural-log probability by the raw logits, before bias, penalties and
+            temperature; NaN where log-probabilities were not asked for.
+        top: the likeliest tokens with theirs, best first, the lower id first among equals.
     """
 
     token: int
-    logprob: float = 0.0
+    logprob: float = math.nan
     top: tuple[tuple[int, float], ...] = ()
 
 
 def fresh_seed() -> int:
-    """A seed for a request that brings none, from the system's randomness."""
-    return int.from_bytes(os.urandom(8), "little") >> 1
+    """A seed from the operating system. 53 bits, so that any reader of JSON keeps it exactly."""
+    return int.from_bytes(os.urandom(8), "big") >> 11
 
 
 class Sampler:
-    """The randomness and the token counts of one answer.
+    """Chooses the tokens of one answer.
 
     Args:
-        seed, index: the answer's number among the `n` of one request; both fix the random stream.
-        prompt: its tokens count for the repetition penalty.
+        seed: any integer; what counts is its value modulo 2**64.
+        prompt: token ids, for the repetition penalty.
+        index: which of the n answers; each has its own stream of numbers.
     """
 
-    def __init__(self, sampling: Sampling, seed: int, prompt: Sequence[int], index: int = 0) -> None:
+    def __init__(
+        self, sampling: Sampling, seed: int, prompt: Sequence[int], index: int = 0
+    ) -> None:
         self._sampling = sampling
-        key = np.array([seed & (2**64 - 1), index], dtype=np.uint64)
-        self._random = np.random.Generator(np.random.Philox(key=key))
-        self._counts: dict[int, int] = {}
-        self._seen = set(prompt) if sampling.repetition_penalty != 1.0 else set[int]()
+        self._bias = _Bias(sampling.logit_bias) if sampling.logit_bias else None
+        self._penalties = _Penalties(sampling, prompt) if _penalised(sampling) else None
+        key = np.array([seed & _MASK_64, index], dtype=np.uint64)
+        self._random = np.random.Philox(key=key)
 
     def choose(self, logits: Floats) -> Choice:
-        """The next token, counted as part of the answer.
-
-        Args:
-            logits: float32 [V]; left as they are.
+        """The next token for logits [V], which are not changed.
 
         Raises:
-            ModelFileError: the model gave a number that is not one.
+            ModelFileError: a logit is not a finite number.
+            RequestError: `logit_bias` names a token that the model does not have, or bans all.
         """
-        if not np.isfinite(logits.max()) or np.isnan(logits.min()):
-            raise ModelFileError("The model gave numbers that are not finite; its weights are broken.")
-        token = self._pick(self._adjusted(logits))
-        self._counts[token] = self._counts.get(token, 0) + 1
-        if self._sampling.repetition_penalty != 1.0:
-            self._seen.add(token)
-        return self._scored(token, logits)
+        if not np.isfinite(logits).all():
+            raise ModelFileError(
+                "The model gave non-finite logits. Check its files (`daulat models verify`), "
+                'or run it with engine.dtype = "float32".'
+            )
+        token = self._token(self._adjusted(logits))
+        if self._penalties is not None:
+            self._penalties.count(token)
+        if self._sampling.logprobs is None:
+            return Choice(token)
+        return _scored(token, logits, self._sampling.logprobs)
 
     def _adjusted(self, logits: Floats) -> Floats:
-        """Bias and penalties; the input itself where there are none."""
-        s = self._sampling
-        penalised = bool(self._counts) and bool(s.presence_penalty or s.frequency_penalty)
-        if not (s.logit_bias or self._seen or penalised):
+        if self._bias is None and self._penalties is None:
             return logits
-        out = logits.copy()
-        for token, bias in s.logit_bias.items():
-            if token < out.size:
-                out[token] = -np.inf if bias <= -100 else out[token] + bias
-        if self._seen:
-            seen = np.fromiter(self._seen, dtype=np.int64)
-            values = out[seen]
-            factor = s.repetition_penalty
-            out[seen] = np.where(values > 0, values / factor, values * factor)
-        if penalised:
-            for token, count in self._counts.items():
-                out[token] -= s.presence_penalty + s.frequency_penalty * count
-        return out
+        adjusted = logits.copy()
+        if self._bias is not None:
+            self._bias.add(adjusted)
+        if self._penalties is not None:
+            self._penalties.apply(adjusted)
+        # Bans come last: they hold whatever the penalties did.
+        return adjusted if self._bias is None else self._bias.restrict(adjusted)
 
-    def _pick(self, logits: Floats) -> int:
-        s = self._sampling
-        if s.temperature == 0.0:
-            return int(logits.argmax())
-        uniform = self._random.random()
-        tokens, scores = self._candidates(logits)
-        weights = np.exp((scores - scores[0]) / s.temperature)
-        keep = int(np.searchsorted(-weights, -s.min_p, side="right")) if s.min_p else weights.size
-        total = np.cumsum(weights[: max(keep, 1)])
-        if s.top_p < 1.0:
-            # The smallest set whose probability reaches top_p: the first that crosses it is in.
-            total = total[: int(np.searchsorted(total, s.top_p * total[-1])) + 1]
-        place = int(np.searchsorted(total, uniform * total[-1], side="right"))
-        return int(tokens[min(place, total.size - 1)])
+    def _token(self, logits: Floats) -> int:
+        sampling = self._sampling
+        if sampling.temperature == 0:
+            return int(np.argmax(logits))  # the lowest id among equals
+        ids = _top_k(logits, sampling.top_k)
+        kept = logits if ids is None else logits[ids]
+        weights = _weights(kept, sampling.temperature)
+        if sampling.min_p > 0:
+            # The likeliest token weighs 1.
+            weights[weights < sampling.min_p] = 0
+        if sampling.top_p < 1:
+            weights = _top_p(weights, sampling.top_p)
+        place = self._pick(weights)
+        return place if ids is None else int(ids[place])
 
-    def _candidates(self, logits: Floats) -> tuple[Ids, Doubles]:
-        """Tokens that can be chosen, likeliest first, ties by token id, with their logits."""
-        s = self._sampling
-        if s.top_k and s.top_k < logits.size:
-            # The k-th largest score; ties with it are all looked at, then cut in order of id.
-            bound = np.partition(logits, -s.top_k)[-s.top_k]
-        else:
-            # What is this far below the best has no weight that float64 could add to the sum.
-            bound = logits.max() - np.float32(45.0 * s.temperature)
-        tokens = np.flatnonzero(logits >= bound)
-        order = np.argsort(-logits[tokens], kind="stable")
-        tokens = tokens[order][: s.top_k or None]
-        return tokens, logits[tokens].astype(np.float64)
+    def _pick(self, weights: Doubles) -> int:
+        """Inverse of the cumulative distribution, by 53 random bits (one draw per token)."""
+        uniform = (self._random.random_raw() >> 11) * 2.0**-53
+        cumulative = np.cumsum(weights)
+        # uniform < 1: the product is below the last entry, and a token of weight 0 is never found.
+        return int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
 
-    def _scored(self, token: int, logits: Floats) -> Choice:
-        wanted = self._sampling.logprobs
-        if wanted is None:
-            return Choice(token)
-        scores = logits.astype(np.float64)
-        scores -= scores.max()
-        scores -= np.log(np.exp(scores).sum())
-        top: tuple[tuple[int, float], ...] = ()
-        if wanted:
-            count = min(wanted, scores.size)
-            bound = np.partition(scores, -count)[-count]
-            best = np.flatnonzero(scores >= bound)
-            best = best[np.argsort(-scores[best], kind="stable")][:count]
-            top = tuple((int(i), float(scores[i])) for i in best)
-        return Choice(token, float(scores[token]), top)
+
+def _weights(logits: Floats, temperature: float) -> Doubles:
+    """Probabilities times a constant: the likeliest token weighs 1."""
+    z = logits.astype(np.float64)
+    z -= z.max()
+    with np.errstate(over="ignore"):  # a tiny temperature: -inf is what is meant
+        z /= temperature
+    return np.exp(z, out=z)
+
+
+def _top_k(logits: Floats, k: int) -> Ids | None:
+    """Ids, ascending, of the k largest and of those equal to the kth; None: all."""
+    if not 0 < k < len(logits):
+        return None
+    return np.flatnonzero(logits >= _kth(logits, k))
+
+
+def _kth(values: Floats | Doubles, k: int) -> float:
+    """The kth largest."""
+    return float(np.partition(values, len(values) - k)[len(values) - k])
+
+
+def _top_p(weights: Doubles, p: float) -> Doubles:
+    """Weights, 0 for all but the nucleus (arXiv 1904.09751): the fewest tokens that hold mass p.
+
+    Among equals the lower id comes first. At least one token is kept.
+    """
+    wanted = p * weights.sum()
+    size = _FIRST_NUCLEUS
+    while True:
+        # Most nuclei are small, and sorting a whole vocabulary takes ten times as long as the rest.
+        some = np.flatnonzero(weights >= _kth(weights, min(size, len(weights))))
+        order = some[np.argsort(-weights[some], kind="stable")]
+        mass = np.cumsum(weights[order])
+        if mass[-1] >= wanted or size >= len(weights):
+            break
+        size *= 8
+    nucleus = order[: int(np.searchsorted(mass, wanted)) + 1]
+    kept = np.zeros_like(weights)
+    kept[nucleus] = weights[nucleus]
+    return kept
+
+
+def _scored(token: int, logits: Floats, count: int) -> Choice:
+    """The choice with log-probabilities: log softmax in float64."""
+    z = logits.astype(np.float64)
+    z -= z.max()
+    total = math.log(float(np.exp(z).sum()))
+    if count == 0:
+        return Choice(token, float(z[token]) - total)
+    some = _top_k(logits, count)
+    ids = np.arange(len(logits)) if some is None else some
+    best = ids[np.argsort(-z[ids], kind="stable")][:count]
+    top = tuple((int(i), float(z[i]) - total) for i in best)
+    return Choice(token, float(z[token]) - total, top)
+
+
+class _Bias:
+    """OpenAI's logit_bias: added to the logits; -100 is a ban and 100 an exclusive selection."""
+
+    def __init__(self, bias: Mapping[int, float]) -> None:
+        soft = {i: b for i, b in bias.items() if abs(b) < _HARD_BIAS}
+        self._ids = np.array(list(soft), dtype=np.intp)
+        self._values = np.array(list(soft.values()), dtype=np.float32)
+        self._banned = np.array([i for i, b in bias.items() if b <= -_HARD_BIAS], dtype=np.intp)
+        self._forced = np.array([i for i, b in bias.items() if b >= _HARD_BIAS], dtype=np.intp)
+        self._lowest, self._highest = min(bias), max(bias)
+
+    def add(self, logits: Floats) -> None:
+        """Change logits [V] in place, by all but bans and selections."""
+        if self._lowest < 0 or self._highest >= len(logits):
+            wrong = self._lowest if self._lowest < 0 else self._highest
+            raise RequestError(
+                f"logit_bias names token {wrong}; the model has tokens 0 to {len(logits) - 1}.",
+                param="logit_bias",
+            )
+        logits[self._ids] += self._values
+
+    def restrict(self, logits: Floats) -> Floats:
+        """The logits with minus infinity for what is banned or not selected."""
+        if len(self._forced):
+            only = np.full_like(logits, -np.inf)
+            only[self._forced] = logits[self._forced]
+            return only
+        logits[self._banned] = -np.inf
+        if len(self._banned) == len(logits):
+            raise RequestError(
+                "logit_bias bans every token; leave at least one.", param="logit_bias"
+            )
+        return logits
+
+
+def _penalised(sampling: Sampling) -> bool:
+    return (
+        sampling.presence_penalty != 0
+        or sampling.frequency_penalty != 0
+        or sampling.repetition_penalty != 1
+    )
+
+
+class _Penalties:
+    """Counts of the answer's tokens, and which tokens prompt and answer have."""
+
+    def __init__(self, sampling: Sampling, prompt: Sequence[int]) -> None:
+        self._presence = sampling.presence_penalty
+        self._frequency = sampling.frequency_penalty
+        self._repetition = sampling.repetition_penalty
+        self._seen = np.unique(np.array(prompt, dtype=np.intp))
+        self._known = set(prompt)
+        self._place: dict[int, int] = {}
+        self._ids = np.zeros(0, dtype=np.intp)
+        self._counts = np.zeros(0, dtype=np.float64)
+
+    def count(self, token: int) -> None:
+        """The answer has one more token."""
+        if token not in self._known:
+            self._known.add(token)
+            self._seen = np.append(self._seen, token)
+        place = self._place.setdefault(token, len(self._ids))
+        if place == len(self._ids):
+            self._ids = np.append(self._ids, token)
+            self._counts = np.append(self._counts, 0.0)
+        self._counts[place] += 1
+
+    def apply(self, logits: Floats) -> None:
+        """Change logits [V] in place."""
+        if self._repetition != 1:
+            # CTRL (arXiv 1909.05858), with Hugging Face's rule for negative logits; once per token.
+            seen = logits[self._seen].astype(np.float64)
+            _store(
+                logits,
+                self._seen,
+                np.where(seen > 0, seen / self._repetition, seen * self._repetition),
+            )
+        # OpenAI: logit - count * frequency_penalty - (count > 0) * presence_penalty.
+        cost = self._counts * self._frequency + self._presence
+        _store(logits, self._ids, logits[self._ids].astype(np.float64) - cost)
+
+
+def _store(logits: Floats, ids: Ids, values: Doubles) -> None:
+    most = np.finfo(np.float32).max
+    logits[ids] = np.clip(values, -most, most)  # absurd penalties do not make infinities

@@ -1,75 +1,106 @@
-"""Stop strings in streamed text: nothing that may yet become one is let out.
+"""Stop strings in a stream of text: what may be shown now, and when to stop.
 
-Each stop string runs as a Knuth-Morris-Pratt automaton over the text, so the work is linear in the text
-however the strings repeat themselves, and a match across any number of pieces is found.
+An automaton (Aho and Corasick, 1975) reads each character once, whatever the stop strings are.
+
+The answer stops with the first character that completes a stop string, as OpenAI's API stops
+generating there; where that character completes several, the longest counts. How the text was cut
+into pieces makes no difference.
+
+Not here: bounds on number and length of stop strings (`server.wire`), tokens (`sequence`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class _Node:
+    """A beginning of a stop string.
+
+    Attributes:
+        depth: its length.
+        follow: the next node by character.
+        fail: the longest proper suffix of this that is itself a beginning; None: this is the root.
+        stop: length of the longest stop string that ends here; 0: none does.
+    """
+
+    depth: int
+    follow: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
+    fail: _Node | None = None
+    stop: int = 0
 
 
 class StopStrings:
-    """Text in, text out, until the first stop string is complete. The string itself is not let out.
+    """Reads one answer.
 
     Args:
-        stops: non-empty strings.
+        stops: none of them empty.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = [(stop, _failures(stop)) for stop in stops]
-        self._matched = [0] * len(self._stops)
+        if "" in stops:
+            raise ValueError("an empty stop string")
+        self._root = _automaton(stops)
+        self._node = self._root
         self._held = ""
-        self._stopped = False
 
     def push(self, text: str) -> tuple[str, bool]:
-        """What may be let out now, and whether a stop string is complete."""
-        if self._stopped or not self._stops:
-            return ("" if self._stopped else text), self._stopped
-        held = self._held + text
-        for i, character in enumerate(text, start=len(self._held)):
-            longest = self._advance(character)
-            if longest:
-                self._stopped = True
-                self._held = ""
-                return held[: i + 1 - longest], True
-        keep = max(self._matched)
-        cut = len(held) - keep
-        self._held = held[cut:]
-        return held[:cut], False
+        """Take more text.
+
+        Returns:
+            What can be shown now, and whether a stop string is complete; if so, the text ends here
+            and nothing more may be pushed. Held back is only what may become a stop string.
+        """
+        node = self._node
+        for position, character in enumerate(text, start=len(self._held) + 1):
+            node = self._next(node, character)
+            if node.stop:
+                shown = (self._held + text)[: position - node.stop]
+                self._held, self._node = "", self._root
+                return shown, True
+        whole = self._held + text
+        shown = whole[: len(whole) - node.depth]
+        self._held, self._node = whole[len(shown) :], node
+        return shown, False
 
     def finish(self) -> str:
-        """What was held back; the text has ended without completing a stop string."""
-        held, self._held = self._held, ""
+        """What was held back and did not become a stop string."""
+        held, self._held, self._node = self._held, "", self._root
         return held
 
-    def _advance(self, character: str) -> int:
-        """Feed one character to every automaton; the length of the longest string completed, or 0.
-
-        Of several that complete together the longest begins first, and the text is cut before it.
-        """
-        longest = 0
-        for i, (stop, failures) in enumerate(self._stops):
-            state = self._matched[i]
-            while state and stop[state] != character:
-                state = failures[state - 1]
-            if stop[state] == character:
-                state += 1
-            if state == len(stop):
-                longest = max(longest, state)
-                state = failures[state - 1]
-            self._matched[i] = state
-        return longest
+    def _next(self, node: _Node, character: str) -> _Node:
+        while character not in node.follow:
+            if node.fail is None:
+                return node
+            node = node.fail
+        return node.follow[character]
 
 
-def _failures(stop: str) -> list[int]:
-    """For each prefix, the length of its longest proper prefix that is also its suffix."""
-    table = [0] * len(stop)
-    state = 0
-    for i in range(1, len(stop)):
-        while state and stop[i] != stop[state]:
-            state = table[state - 1]
-        if stop[i] == stop[state]:
-            state += 1
-        table[i] = state
-    return table
+def _automaton(stops: Sequence[str]) -> _Node:
+    root = _Node(0)
+    for stop in stops:
+        node = root
+        for character in stop:
+            node = node.follow.setdefault(character, _Node(node.depth + 1))
+        node.stop = len(stop)
+    # Breadth first: the shorter beginnings, which `fail` points to, are complete before the longer.
+    queue = deque([root])
+    while queue:
+        node = queue.popleft()
+        for character, child in node.follow.items():
+            child.fail = _suffix(node, character, root)
+            child.stop = child.stop or child.fail.stop
+            queue.append(child)
+    return root
+
+
+def _suffix(parent: _Node, character: str, root: _Node) -> _Node:
+    node = parent.fail
+    while node is not None:
+        if character in node.follow:
+            return node.follow[character]
+        node = node.fail
+    return root

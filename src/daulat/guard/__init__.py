@@ -1,1 +1,4 @@
-"""What is in a text; never what to do about it (that is `policy`), and never a copy of what was found."""
+"""What is in this text: keys today; personal data, secrets, injection and risks as they come.
+
+Rooms above ask and decide. Not here: what to do about it.
+"""

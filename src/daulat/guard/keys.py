@@ -1,21 +1,35 @@
-"""Daulat's own keys in texts: where they stand, and the text without them.
+"""Daulat's own API keys in a text: where they are, and the text without them.
 
-People paste configuration into prompts. A key that got into a prompt must not get into the record.
+A key is known by its shape alone, so no text is compared with any secret.
+
+Not here: which keys exist (`record.keys`).
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
-_KEY = re.compile(r"daulat-[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
-_MASK = "daulat-…"
+MASK = "daulat-…"
+
+# A key has 43 characters behind its prefix. More are taken too: where two keys, or a prefix and a
+# key, stand together without a gap, a match of just 43 would leave the end of a secret behind.
+_KEY = re.compile(r"daulat-[A-Za-z0-9_-]{43,}")
 
 
-def find(text: str) -> list[tuple[int, int]]:
-    """Start and end of each key, in order."""
-    return [match.span() for match in _KEY.finditer(text)]
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters `start` to `end` (exclusive) of a text."""
+
+    start: int
+    end: int
+
+
+def find(text: str) -> tuple[Span, ...]:
+    """Where keys stand, in order, without overlaps."""
+    return tuple(Span(*match.span()) for match in _KEY.finditer(text))
 
 
 def mask(text: str) -> str:
-    """The text with each key replaced by a mark that holds none of it."""
-    return _KEY.sub(_MASK, text)
+    """The text with `MASK` in place of each key; nothing of the secret is left."""
+    return _KEY.sub(MASK, text)

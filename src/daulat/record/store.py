@@ -1,0 +1,375 @@
+"""Appending to the record and reading it.
+
+One thread writes. What waits for it goes into one transaction, so many exchanges share one flush to
+disk; each of them is told only after that flush. Several processes may append to one database: the
+transaction takes the write lock before it looks where the chain ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from daulat.canon import canonical
+from daulat.errors import DaulatError, NotFoundError, RecordError
+from daulat.record import schema
+from daulat.record.chain import Draft, Entry, commitment, draft, link, parse
+
+T = TypeVar("T")
+OPENED, CLOSED, INTERRUPTED = "exchange.opened", "exchange.closed", "exchange.interrupted"
+REMOVED = "contents.removed"
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class _Job(Generic[T]):
+    work: Callable[[Connection], T]
+    future: Future[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Both ends of an exchange; `closed` is None while it is being answered."""
+
+    opened: Entry
+    closed: Entry | None
+
+
+class Record:
+    """An open record; use `Record.open`, and `close` it."""
+
+    def __init__(self, engine: Engine, *, keep: bool, keep_days: int) -> None:
+        self._engine = engine
+        self._writing = engine.execution_options(writing=True)
+        self._keep = keep
+        self._keep_days = keep_days
+        self._queue: queue.Queue[_Job[Any] | None] = queue.Queue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._write, name="record", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(
+        cls,
+        where: str | Path,
+        *,
+        contents: Literal["full", "digests"] = "full",
+        keep_days: int = 0,
+    ) -> Record:
+        """Open a database (a path: SQLite; else an SQLAlchemy URL), creating what is missing.
+
+        Args:
+            contents: whether texts are kept, or only commitments to them.
+            keep_days: how long `expire` leaves contents; 0: for ever.
+
+        Raises:
+            RecordError: it cannot be opened.
+        """
+        if isinstance(where, Path):
+            try:
+                where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                where.touch(mode=0o600)
+            except OSError as error:
+                raise RecordError(
+                    f"The record {where} cannot be written ({error.strerror}). "
+                    "Free the place, or name another home with --home."
+                ) from error
+        return cls(schema.open_database(where), keep=contents == "full", keep_days=keep_days)
+
+    def close(self) -> None:
+        """Write what waits, then let go of the database."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            self._thread.join()
+            self._engine.dispose()
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, Any],
+        contents: Mapping[str, Any] | None = None,
+    ) -> Entry:
+        """Add an entry; it is on disk when this returns.
+
+        Raises:
+            RecordError: it could not be written.
+        """
+        return self._submit_entry(kind, subject, body, contents).result()
+
+    async def add(
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, Any],
+        contents: Mapping[str, Any] | None = None,
+    ) -> Entry:
+        """`append` for the event loop."""
+        return await asyncio.wrap_future(self._submit_entry(kind, subject, body, contents))
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a write transaction of its own or together with what else waits.
+
+        Raises:
+            RecordError: the database refused.
+            DaulatError: whatever `work` raised; then nothing of it was written.
+        """
+        return self._submit(work).result()
+
+    def append_within(
+        self, connection: Connection, kind: str, subject: str, body: Mapping[str, Any]
+    ) -> Entry:
+        """Add an entry without contents inside a transaction of `transact`."""
+        return _append(connection, draft(kind, subject, body, {}, keep=True))
+
+    def recover(self, is_alive: Callable[[str], bool]) -> int:
+        """Close the exchanges that a process which is gone had left open; how many there were."""
+
+        def work(connection: Connection) -> int:
+            rows = connection.execute(select(schema.open_exchanges)).all()
+            gone = [row.subject for row in rows if not is_alive(row.instance)]
+            for subject in gone:
+                self.append_within(connection, INTERRUPTED, subject, {})
+            return len(gone)
+
+        return self.transact(work)
+
+    def expire(self, now: datetime | None = None) -> int:
+        """Remove the contents whose time is over; how many entries had some."""
+        if not self._keep_days:
+            return 0
+        limit = (now or datetime.now(UTC)) - timedelta(days=self._keep_days)
+        before = limit.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+        def work(connection: Connection) -> int:
+            c, e = schema.contents.c, schema.entries.c
+            old = select(c.seq).where(c.seq == e.seq, e.time < before).distinct()
+            seqs = connection.execute(old).scalars().all()
+            if seqs:
+                self._remove(connection, seqs, "record", "the time to keep them is over")
+            return len(seqs)
+
+        return self._swept(work)
+
+    def redact(self, exchange_id: str, reason: str) -> Entry:
+        """Remove the contents of one exchange now; that it was done, and why, stays.
+
+        Raises:
+            NotFoundError: no such exchange, or its contents are gone already.
+        """
+
+        def work(connection: Connection) -> Entry:
+            e, c = schema.entries.c, schema.contents.c
+            found = select(c.seq).where(c.seq == e.seq, e.subject == exchange_id).distinct()
+            seqs = connection.execute(found).scalars().all()
+            if not seqs:
+                raise NotFoundError(
+                    f"The record has no contents of {exchange_id[:64]}. "
+                    "`daulat record show` lists the exchanges."
+                )
+            return self._remove(connection, seqs, exchange_id, reason[:1000])
+
+        return self._swept(work)
+
+    def _remove(
+        self, connection: Connection, seqs: Any, subject: str, reason: str
+    ) -> Entry:
+        for start in range(0, len(seqs), 500):
+            part = list(seqs[start : start + 500])
+            connection.execute(delete(schema.contents).where(schema.contents.c.seq.in_(part)))
+        body = {"entries": _ranges(sorted(seqs)), "reason": reason}
+        return self.append_within(connection, REMOVED, subject, body)
+
+    def _swept(self, work: Callable[[Connection], T]) -> T:
+        """`transact`, then empty SQLite's log, in which removed contents would linger."""
+        result = self.transact(work)
+        if self._engine.dialect.name == "sqlite":
+            with self._engine.connect() as connection:
+                raw = connection.connection.driver_connection
+                assert raw is not None  # noqa: S101 - connected two lines above
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return result
+
+    def _submit_entry(
+        self,
+        kind: str,
+        subject: str,
+        body: Mapping[str, Any],
+        contents: Mapping[str, Any] | None,
+    ) -> Future[Entry]:
+        new = draft(kind, subject, body, contents or {}, keep=self._keep)
+        return self._submit(lambda connection: _append(connection, new))
+
+    def _submit(self, work: Callable[[Connection], T]) -> Future[T]:
+        if self._closed:
+            raise RecordError("The record is closed; the server is shutting down.")
+        job = _Job(work, Future[T]())
+        self._queue.put(job)
+        return job.future
+
+    def _write(self) -> None:
+        open_ = True
+        while open_:
+            jobs: list[_Job[Any]] = []
+            job = self._queue.get()
+            while job is not None and len(jobs) < _BATCH - 1 and not self._queue.empty():
+                jobs.append(job)
+                job = self._queue.get()
+            if job is None:
+                open_ = False
+            else:
+                jobs.append(job)
+            if jobs:
+                self._commit(jobs)
+
+    def _commit(self, jobs: list[_Job[Any]]) -> None:
+        """All in one transaction; if that fails, each in its own, so that one cannot harm another."""
+        try:
+            with self._writing.begin() as connection:
+                results = [job.work(connection) for job in jobs]
+        except Exception as error:
+            if len(jobs) > 1:
+                for job in jobs:
+                    self._commit([job])
+            else:
+                jobs[0].future.set_exception(_ours(error))
+            return
+        for job, result in zip(jobs, results, strict=True):
+            job.future.set_result(result)
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last entry."""
+        with self.reading() as connection:
+            row = connection.execute(select(schema.head.c.seq, schema.head.c.hash)).one()
+        return row.seq, row.hash
+
+    def entries(
+        self,
+        *,
+        subject: str | None = None,
+        kind: str | None = None,
+        after: int = 0,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[Entry]:
+        """Entries in the order of the chain, or the newest first."""
+        e = schema.entries.c
+        query = select(e.hash, e.data).where(e.seq > after)
+        if subject is not None:
+            query = query.where(e.subject == subject)
+        if kind is not None:
+            query = query.where(e.kind == kind)
+        query = query.order_by(e.seq.desc() if newest_first else e.seq).limit(limit)
+        with self.reading() as connection:
+            for row in connection.execute(query.execution_options(yield_per=200)):
+                yield parse(row.data, row.hash)
+
+    def exchange(self, exchange_id: str) -> Exchange | None:
+        """An exchange's entries."""
+        found = {entry.kind: entry for entry in self.entries(subject=exchange_id)}
+        opened = found.get(OPENED)
+        return Exchange(opened, found.get(CLOSED) or found.get(INTERRUPTED)) if opened else None
+
+    def contents(self, entry: Entry) -> dict[str, Any]:
+        """Name to contents; None for those that were not kept or have been removed."""
+        c = schema.contents.c
+        with self.reading() as connection:
+            rows = connection.execute(select(c.name, c.body).where(c.seq == entry.seq)).all()
+        kept = {row.name: json.loads(row.body) for row in rows if row.body is not None}
+        return {name: kept.get(name) for name in entry.commitments}
+
+    def prove(self, entry: Entry, name: str, value: Any) -> bool:
+        """Whether `value` is what the entry was committed to, also where only digests are kept."""
+        c = schema.contents.c
+        query = select(c.salt).where(c.seq == entry.seq, c.name == name)
+        with self.reading() as connection:
+            salt = connection.execute(query).scalar()
+        if salt is None or name not in entry.commitments:
+            return False
+        return commitment(salt, canonical(value)) == entry.commitments[name][0]
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A read transaction: one moment of the record.
+
+        Raises:
+            RecordError: the database refused.
+        """
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise RecordError(f"The record cannot be read: {schema.reason(error)}.") from error
+
+
+def _append(connection: Connection, new: Draft) -> Entry:
+    """Put a draft at the end of the chain."""
+    end = connection.execute(
+        select(schema.head.c.seq, schema.head.c.hash).where(schema.head.c.id == 1).with_for_update()
+    ).one()
+    entry = link(new, end.seq + 1, end.hash)
+    connection.execute(
+        insert(schema.entries).values(
+            seq=entry.seq,
+            time=entry.time,
+            kind=entry.kind,
+            subject=entry.subject,
+            hash=entry.hash,
+            data=entry.data,
+        )
+    )
+    for name, (salt, body) in new.contents.items():
+        connection.execute(
+            insert(schema.contents).values(seq=entry.seq, name=name, salt=salt, body=body)
+        )
+    connection.execute(update(schema.head).values(seq=entry.seq, hash=entry.hash))
+    _note_open(connection, entry)
+    return entry
+
+
+def _note_open(connection: Connection, entry: Entry) -> None:
+    """Keep the list of open exchanges, so that `recover` need not search the whole chain."""
+    if entry.kind == OPENED:
+        instance = str(entry.body.get("instance", ""))
+        row = {"subject": entry.subject, "instance": instance}
+        connection.execute(insert(schema.open_exchanges).values(row))
+    elif entry.kind in (CLOSED, INTERRUPTED):
+        mine = schema.open_exchanges.c.subject == entry.subject
+        connection.execute(delete(schema.open_exchanges).where(mine))
+
+
+def _ours(error: Exception) -> DaulatError:
+    if isinstance(error, DaulatError):
+        return error
+    why = schema.reason(error) if isinstance(error, SQLAlchemyError) else type(error).__name__
+    wrapped = RecordError(f"The record cannot be written: {why}. Free disk space or check record.url.")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _ranges(seqs: list[int]) -> list[list[int]]:
+    """[1, 2, 3, 7] as [[1, 3], [7, 7]]."""
+    ranges: list[list[int]] = []
+    for seq in seqs:
+        if ranges and ranges[-1][1] == seq - 1:
+            ranges[-1][1] = seq
+        else:
+            ranges.append([seq, seq])
+    return ranges
