@@ -29,7 +29,7 @@ def fetch(settings: Settings, name: str) -> None:
         raise ModelNotFoundError(catalogue.unknown(name))
     say.note(_("Fetching the model {name}; this happens once.").format(name=name))
     with say.progress(name) as progress:
-        pull(catalogue, name, settings=settings, progress=progress)
+        pull(catalogue, name, progress=progress)
 
 
 async def warm(house: House, name: str) -> None:

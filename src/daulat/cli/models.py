@@ -57,7 +57,7 @@ def pull_model(what: str, name: str | None) -> None:
 
     chosen = settings()
     with say.progress(what) as progress:
-        entry = pull(_catalogue(), what, name=name, settings=chosen, progress=progress)
+        entry = pull(_catalogue(), what, name=name, hub_url=chosen.models.hub, progress=progress)
     click.echo(
         _("{name} is here: {size}, {digest}").format(
             name=entry.name, size=say.size(_bytes(entry)), digest=entry.digest

@@ -76,7 +76,7 @@ def _first_key(house: House) -> str | None:
     if preset:
         house.keys.preset(preset)
         return None
-    if house.keys.list():
+    if house.keys.any_made():
         return None
     _caller, secret = house.keys.create("first")
     return secret

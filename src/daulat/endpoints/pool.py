@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+
+import torch
 
 from daulat.endpoints import memory
 from daulat.engine.encoder import Encoder
@@ -61,6 +64,7 @@ class Pool:
         self._settings = settings
         self._idle_seconds = idle_minutes * 60
         self._allowed = memory.allowance(settings.memory)
+        torch.set_num_threads(settings.threads or os.cpu_count() or 1)
         self._loaded: dict[str, Loaded] = {}
         self._lock = asyncio.Lock()
         self._closed = False
@@ -196,7 +200,7 @@ def _build_encoder(
     architecture = checkpoint.architecture
     assert isinstance(architecture, EncoderArchitecture)  # noqa: S101 - `demand` has told them apart
     tokenizer = load_tokenizer(checkpoint)
-    limit = checkpoint.input_limit or architecture.context
+    limit = min(checkpoint.input_limit or architecture.context, architecture.context)
     return Loaded(
         entry.name, entry.digest, load_encoder(checkpoint), tokenizer, limit, need.weights
     )

@@ -1,12 +1,12 @@
 """From logits to a token: one sequence, one token at a time.
 
 The order is that of vLLM (`v1/sample/sampler.py`): logit_bias; repetition, then frequency and
-presence penalties; temperature; min_p and top_k, which commute; top_p over what is left. Hugging Face
-runs the same warpers with min_p behind top_p.
+presence penalties; temperature; min_p and top_k, which commute; top_p over what is left. Hugging
+Face runs the same warpers with min_p behind top_p.
 
-The same seed, index and logits give the same token: a counter-based generator (Philox) keyed by seed
-and index gives one number per token, which picks from the distribution in order of token id. Nothing
-depends on what else is in the batch.
+The same seed, index and logits give the same token: a counter-based generator (Philox) keyed by
+seed and index gives one number per token, which picks from the distribution in order of token id.
+Nothing depends on what else is in the batch.
 
 Not here: bounds on parameters (`server.wire`), which token ends an answer (`sequence`).
 Shapes: V vocabulary.
@@ -31,7 +31,6 @@ Ids = NDArray[np.intp]
 
 _MASK_64 = 2**64 - 1
 _HARD_BIAS = 100.0
-_FIRST_NUCLEUS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +118,12 @@ class Sampler:
 
     def _pick(self, weights: Doubles) -> int:
         """Inverse of the cumulative distribution, by 53 random bits (one draw per token)."""
-        uniform = (self._random.random_raw() >> 11) * 2.0**-53
+        raw: int = self._random.random_raw()
+        uniform = (raw >> 11) * 2.0**-53
         cumulative = np.cumsum(weights)
         # uniform < 1: the product is below the last entry, and a token of weight 0 is never found.
-        return int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))
+        wanted = uniform * float(cumulative[-1])
+        return int(np.searchsorted(cumulative, wanted, side="right"))
 
 
 def _weights(logits: Floats, temperature: float) -> Doubles:
@@ -151,20 +152,17 @@ def _top_p(weights: Doubles, p: float) -> Doubles:
 
     Among equals the lower id comes first. At least one token is kept.
     """
-    wanted = p * weights.sum()
-    size = _FIRST_NUCLEUS
-    while True:
-        # Most nuclei are small, and sorting a whole vocabulary takes ten times as long as the rest.
-        some = np.flatnonzero(weights >= _kth(weights, min(size, len(weights))))
-        order = some[np.argsort(-weights[some], kind="stable")]
-        mass = np.cumsum(weights[order])
-        if mass[-1] >= wanted or size >= len(weights):
-            break
-        size *= 8
-    nucleus = order[: int(np.searchsorted(mass, wanted)) + 1]
-    kept = np.zeros_like(weights)
-    kept[nucleus] = weights[nucleus]
-    return kept
+    total = float(weights.sum())
+    # Tokens below half the average share of what is cut are all cut: only the others need sorting.
+    some = weights[weights * (2 * len(weights)) >= (1 - p) * total]
+    falling = np.sort(some)[::-1]
+    mass = np.cumsum(falling)
+    count = min(int(np.searchsorted(mass, p * total)) + 1, len(falling))
+    last = falling[count - 1]
+    nucleus = weights > last
+    equals = np.flatnonzero(weights == last)
+    nucleus[equals[: count - int(nucleus.sum())]] = True
+    return np.where(nucleus, weights, 0.0)
 
 
 def _scored(token: int, logits: Floats, count: int) -> Choice:

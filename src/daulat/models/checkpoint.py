@@ -83,6 +83,17 @@ class Checkpoint:
             self._architecture = families.describe(self)
         return self._architecture
 
+    @property
+    def input_limit(self) -> int | None:
+        """The longest input in tokens that an embedding model was made for, where its files say so."""
+        path = self.files.get("sentence_bert_config.json")
+        if path is None:
+            return None
+        limit = read_object(path, "sentence_bert_config.json").get("max_seq_length")
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= 1 << 20:
+            raise ModelFileError("sentence_bert_config.json: max_seq_length is not a length.")
+        return limit
+
     def read(self, name: str) -> Tensor:
         """A tensor: stored floats as a view into the file, quantised ones unpacked to float32.
 

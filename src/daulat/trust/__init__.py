@@ -1,0 +1,1 @@
+"""Papers about a model: what it is, where it came from, what it needs."""
