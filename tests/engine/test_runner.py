@@ -34,7 +34,9 @@ class Heard:
 
 def make(prompt: Sequence[int], sampling: Sampling, limit: int = 24, seed: int = 7):
     heard = Heard()
-    made = GenerationSequence(prompt, sampling, limit, seed, 0, Bytes(), ByteStream(), heard.queue.put)
+    made = GenerationSequence(
+        prompt, sampling, limit, seed, 0, Bytes(), ByteStream(), heard.queue.put
+    )
     return made, heard
 
 

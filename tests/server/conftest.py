@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daulat.models.catalogue import ModelEntry
 from openai import OpenAI
 from servers import Server, home_with_models, running
+
+from daulat.models.catalogue import ModelEntry
 
 
 @pytest.fixture(scope="session")

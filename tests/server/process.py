@@ -14,14 +14,13 @@ import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from daulat.settings import Settings, load
-
 from daulat.errors import BusyError, RequestError
 from daulat.flow import Hall
 from daulat.house import House, open_house
 from daulat.policy import Rules
 from daulat.server import logs
 from daulat.server.run import serve
+from daulat.settings import Settings, load
 from daulat.values.answer import Done, Embeddings, Event, Finish, Piece, Timings, Usage
 from daulat.values.plan import THIS_MACHINE, EndpointCard, Step
 from daulat.values.request import ChatRequest, EmbeddingRequest, GenerationRequest

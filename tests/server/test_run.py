@@ -8,10 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from daulat.models.catalogue import ModelEntry
 from servers import Server, home_with_models, running, wait_until
 
 from daulat.errors import UnavailableError
+from daulat.models.catalogue import ModelEntry
 from daulat.record import Record
 from daulat.server.run import address_of, bind
 

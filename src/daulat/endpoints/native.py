@@ -45,9 +45,7 @@ class NativeEndpoint:
         async with self.pool.use(name, digest):
             pass
 
-    async def generate(
-        self, request: GenerationRequest, step: Step
-    ) -> AsyncGenerator[Event, None]:
+    async def generate(self, request: GenerationRequest, step: Step) -> AsyncGenerator[Event, None]:
         """See `Endpoint`."""
         async with self.pool.use(step.model, step.model_digest) as model:
             if not isinstance(model.engine, Engine):

@@ -95,8 +95,10 @@ class Pool:
         while self._idle_seconds:
             await asyncio.sleep(min(self._idle_seconds, 30))
             async with self._lock:
-                limit = time.monotonic() - self._idle_seconds
-                await self._unload_while(lambda: True, lambda m: m.used < limit)
+                await self._unload_while(lambda: True, self._lies_idle)
+
+    def _lies_idle(self, model: Loaded) -> bool:
+        return model.used < time.monotonic() - self._idle_seconds
 
     async def close(self) -> None:
         """Unload everything, at work or not."""

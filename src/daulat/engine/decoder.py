@@ -127,7 +127,8 @@ class Decoder:
     ) -> Tensor:
         w, a = self._blocks[i], self.architecture
         qkv = F.linear(h, w["qkv"], w.get("qkv.bias")).view(h.shape[0], -1, a.head_dim)
-        q, k, v = qkv.split((a.heads, a.kv_heads, a.kv_heads), dim=1)
+        end = a.heads + a.kv_heads
+        q, k, v = qkv[:, : a.heads], qkv[:, a.heads : end], qkv[:, end:]
         if a.qk_norm:
             q, k = self._norm(q, w, "q_norm"), self._norm(k, w, "k_norm")
         if cos_sin is not None:
@@ -160,8 +161,10 @@ class Decoder:
         scores, chosen = F.linear(h, w["router"]).float().topk(experts.chosen, dim=-1)
         shares = scores.softmax(dim=-1).to(h.dtype)
         out = torch.zeros_like(h)
-        for e in chosen.unique().tolist():
-            rows, ranks = (chosen == e).nonzero(as_tuple=True)
+        for e in range(experts.count):
+            rows, ranks = torch.where(chosen == e)
+            if not len(rows):
+                continue
             inner = self._inner(F.linear(h[rows], w["up"][e]))
             out.index_add_(0, rows, F.linear(inner, w["down"][e]) * shares[rows, ranks, None])
         return out

@@ -59,15 +59,13 @@ class Encoder:
         def split(name: str) -> Tensor:
             """[n, heads, tokens, D]"""
             rows = self._linear(x, f"{at}attention.self.{name}")
-            return rows.unflatten(-1, (heads, -1)).transpose(1, 2)
+            return rows.view(*rows.shape[:2], heads, -1).transpose(1, 2)
 
         q, k, v = (split(name) for name in _QKV)
         h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         h = self._linear(h, f"{at}attention.output.dense")
         x = self._norm(x + h, f"{at}attention.output.LayerNorm")
-        h = ACTIVATIONS[self.architecture.activation](
-            self._linear(x, f"{at}intermediate.dense")
-        )
+        h = ACTIVATIONS[self.architecture.activation](self._linear(x, f"{at}intermediate.dense"))
         return self._norm(x + self._linear(h, f"{at}output.dense"), f"{at}output.LayerNorm")
 
     def _linear(self, x: Tensor, name: str) -> Tensor:

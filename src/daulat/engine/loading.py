@@ -59,7 +59,9 @@ def load_encoder(checkpoint: Checkpoint) -> Encoder:
 
 def _convert(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if not tensor.dtype.is_floating_point:
-        raise ModelFileError(f"A weight of type {tensor.dtype} is not a number we can compute with.")
+        raise ModelFileError(
+            f"A weight of type {tensor.dtype} is not a number we can compute with."
+        )
     # A copy even where the type is right: the file's pages must not be what we compute on, since
     # they can be taken from memory, or change under us, at any time.
     return tensor.to(dtype, copy=True).contiguous()

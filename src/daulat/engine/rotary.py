@@ -34,7 +34,7 @@ def tables(rope: Rope, frequency: Tensor, positions: Tensor) -> tuple[Tensor, Te
 def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn [tokens, heads, D]: dimension j with dimension j + dims/2; those beyond `dims` stay."""
     half = cos.shape[-1]
-    first, second, rest = heads.split((half, half, heads.shape[-1] - 2 * half), dim=-1)
+    first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
     turned = (first * cos - second * sin, second * cos + first * sin)
     return torch.cat((*turned, rest) if rest.shape[-1] else turned, dim=-1).to(heads.dtype)
 

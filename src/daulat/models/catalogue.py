@@ -151,7 +151,15 @@ class Catalogue:
                 f"--name, or remove that one with `daulat models remove {name}`."
             )
         entry = ModelEntry(
-            name, whole, format, source, revision, licence, dict(files), int(time.time()), self.store
+            name,
+            whole,
+            format,
+            source,
+            revision,
+            licence,
+            dict(files),
+            int(time.time()),
+            self.store,
         )
         self.store.write(self._path(name), _manifest(entry))
         return entry
@@ -245,8 +253,7 @@ def _manifest(entry: ModelEntry) -> bytes:
 
 def _entry(name: str, manifest: Mapping[str, Any], store: Store) -> ModelEntry:
     files = {
-        str(path): (str(one["digest"]), int(one["size"]))
-        for path, one in manifest["files"].items()
+        str(path): (str(one["digest"]), int(one["size"])) for path, one in manifest["files"].items()
     }
     if not all(_DIGEST.fullmatch(blob) for blob, _ in files.values()):
         raise ValueError("not a digest")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from daulat.errors import ModelFileError, UnsupportedModelError
@@ -191,12 +191,7 @@ HF_FAMILIES: Mapping[str, Family] = {
         windows="flagged",
     ),
     "gemma3_text": _GEMMA,
-    "gemma3": Family(
-        **{
-            **{name: getattr(_GEMMA, name) for name in Family.__slots__},
-            "nested": "text_config",
-        }
-    ),
+    "gemma3": replace(_GEMMA, nested="text_config"),
 }
 
 _GGUF_KEYS = {
@@ -337,7 +332,7 @@ def _architecture(family: Family, fields: Fields, ropes: _Ropes) -> Architecture
         raise fields.wrong("head_dim", f"at most {8 * MAX_WIDTH // heads} with {heads} heads")
     context = fields.integer("max_position_embeddings", 1, MAX_CONTEXT)
     count = fields.integer("num_hidden_layers", 1, MAX_LAYERS)
-    rotary = {} if family.learned_positions else ropes(head_dim)
+    rotary: Mapping[str, Rope] = {} if family.learned_positions else ropes(head_dim)
     experts = _experts(family, fields)
     return Architecture(
         family=family.title,

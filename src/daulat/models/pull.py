@@ -66,7 +66,7 @@ def _fetch(what: str, partial: Path, hub_url: str, progress: Progress) -> Fetche
     path = Path(what).expanduser()
     if path.exists():
         return local.fetch(path)
-    if what.startswith((".", "/", "~")) or what.endswith(".gguf") and "/" not in what:
+    if what.startswith((".", "/", "~")) or (what.endswith(".gguf") and "/" not in what):
         raise PullError(f"There is no file or folder {what}.")
     if _HUB_ID.fullmatch(what):
         return hub.fetch(what, partial, hub=hub_url, progress=progress)

@@ -17,7 +17,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from pathlib import Path
 
 from daulat.errors import PullError
@@ -52,7 +52,7 @@ class Store:
             ) from error
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> Generator[None]:
         """Hold off other mutations, in this process and in others."""
         self.prepare()
         with (self._folder / "lock").open("w") as file:

@@ -209,7 +209,7 @@ def _explained(error: Exception) -> str:
         case jinja2.TemplateSyntaxError():
             return f"line {error.lineno}: {error.message}"
         case jinja2.TemplateError():
-            return str(error)
+            return str(error).rstrip(".")  # ours follows
         case _:
             # Python's own messages quote values, and values are the conversation.
             return type(error).__name__
@@ -217,7 +217,7 @@ def _explained(error: Exception) -> str:
 
 def _fault(fault: str, message: str) -> bytes:
     sound = message.encode("utf-8", "replace").decode("utf-8")
-    return _encoded({"fault": fault, "message": sound[:MAX_MESSAGE].rstrip(".")})
+    return _encoded({"fault": fault, "message": sound[:MAX_MESSAGE]})
 
 
 def _encoded(value: JSON) -> bytes:

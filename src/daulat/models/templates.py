@@ -81,7 +81,7 @@ class ChatTemplates:
             return reply["text"]
         if reply["fault"] == "refused":
             raise TemplateError(
-                f"The model's chat template refuses this conversation: {reply['message']}.",
+                f"The model's chat template refuses this conversation: {reply['message']}",
                 param="messages",
             )
         raise _failed(f"fails: {reply['message']}.")

@@ -210,7 +210,10 @@ LAYOUTS: Mapping[str, Layout] = {
         renamed=(("model.", "language_model.model."), ("model.", "model.language_model.")),
     ),
     "gguf_llama": Layout(
-        _GGUF_TOP, _under("blk.{i}.", {**_GGUF_BLOCK, **_GGUF_EXPERTS}), _GGUF_IGNORED, permuted=True
+        _GGUF_TOP,
+        _under("blk.{i}.", {**_GGUF_BLOCK, **_GGUF_EXPERTS}),
+        _GGUF_IGNORED,
+        permuted=True,
     ),
     "gguf_plain": Layout(_GGUF_TOP, _under("blk.{i}.", _GGUF_BLOCK), _GGUF_IGNORED),
     "gguf_gemma": Layout(

@@ -77,7 +77,9 @@ def draft(
     for name, value in contents.items():
         data = canonical(value)
         if len(data) > MAX_CONTENTS:
-            raise RecordError(f"Contents in the record may have {MAX_CONTENTS} bytes; these have more.")
+            raise RecordError(
+                f"Contents in the record may have {MAX_CONTENTS} bytes; these have more."
+            )
         salt = secrets.token_bytes(SALT_BYTES)
         stored[name] = (salt, data if keep else None)
         commitments[name] = (commitment(salt, data), keep)

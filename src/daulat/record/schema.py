@@ -48,7 +48,7 @@ entries = Table(
 contents = Table(
     "contents",
     metadata,
-    Column("seq", ForeignKey("entries.seq"), primary_key=True),
+    Column("seq", Integer, ForeignKey("entries.seq"), primary_key=True, autoincrement=False),
     Column("name", String(64), primary_key=True),
     Column("salt", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=True),

@@ -12,7 +12,7 @@ import contextlib
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -186,9 +186,7 @@ class Record:
 
         return self._swept(work)
 
-    def _remove(
-        self, connection: Connection, seqs: Any, subject: str, reason: str
-    ) -> Entry:
+    def _remove(self, connection: Connection, seqs: Any, subject: str, reason: str) -> Entry:
         for start in range(0, len(seqs), 500):
             part = list(seqs[start : start + 500])
             connection.execute(delete(schema.contents).where(schema.contents.c.seq.in_(part)))
@@ -306,7 +304,7 @@ class Record:
         return commitment(salt, canonical(value)) == entry.commitments[name][0]
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Generator[Connection]:
         """A read transaction: one moment of the record.
 
         Raises:
@@ -359,7 +357,9 @@ def _ours(error: Exception) -> DaulatError:
     if isinstance(error, DaulatError):
         return error
     why = schema.reason(error) if isinstance(error, SQLAlchemyError) else type(error).__name__
-    wrapped = RecordError(f"The record cannot be written: {why}. Free disk space or check record.url.")
+    wrapped = RecordError(
+        f"The record cannot be written: {why}. Free disk space or check record.url."
+    )
     wrapped.__cause__ = error
     return wrapped
 

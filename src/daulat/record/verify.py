@@ -179,9 +179,7 @@ class Walk:
                 del self._missing[seq]
 
 
-def verify(
-    record: Record, *, head: str | None = None, progress: Progress | None = None
-) -> Verdict:
+def verify(record: Record, *, head: str | None = None, progress: Progress | None = None) -> Verdict:
     """Walk the whole record.
 
     Args:
@@ -230,7 +228,9 @@ def anchor(head: str | None) -> tuple[int, str] | None:
 def stored_links(connection: Connection) -> Iterator[Link]:
     """All entries as stored, a few hundred in memory at a time."""
     e, c = schema.entries.c, schema.contents.c
-    rows = connection.execute(select(schema.entries).order_by(e.seq).execution_options(yield_per=200))
+    rows = connection.execute(
+        select(schema.entries).order_by(e.seq).execution_options(yield_per=200)
+    )
     for part in rows.partitions():
         span = c.seq.between(part[0].seq, part[-1].seq)
         contents: dict[int, dict[str, tuple[bytes, bytes | None]]] = {}

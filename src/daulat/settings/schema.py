@@ -27,9 +27,7 @@ class Rule:
     choices: tuple[str, ...] = ()
 
 
-def _key(
-    default: Any, doc: str, low: int = 0, high: int = 0, choices: tuple[str, ...] = ()
-) -> Any:
+def _key(default: Any, doc: str, low: int = 0, high: int = 0, choices: tuple[str, ...] = ()) -> Any:
     return field(default=default, metadata={"rule": Rule(doc, low, high, choices)})
 
 
@@ -42,7 +40,9 @@ def rules(table: type) -> dict[str, tuple[Any, Rule]]:
 class Server:
     """Where the server listens."""
 
-    host: str = _key("127.0.0.1", "Address to listen on. Only this machine can reach the default.", 1, 255)
+    host: str = _key(
+        "127.0.0.1", "Address to listen on. Only this machine can reach the default.", 1, 255
+    )
     port: int = _key(8000, "Port to listen on; 0 takes a free one.", 0, 65535)
     max_body: int = _key(4194304, "Largest request body, in bytes.", 1024, 67108864)
 
@@ -59,7 +59,10 @@ class Engine:
     )
     threads: int = _key(0, "Processor threads; 0: one for each core.", 0, 1024)
     memory: int = _key(
-        0, "MiB that models and their caches may take; 0: three quarters of the machine's.", 0, 1 << 24
+        0,
+        "MiB that models and their caches may take; 0: three quarters of the machine's.",
+        0,
+        1 << 24,
     )
     max_sequences: int = _key(16, "Answers computed together, for each model.", 1, 512)
     queue: int = _key(64, "Answers that may wait; beyond that a request gets 429.", 0, 100000)
@@ -74,7 +77,10 @@ class Models:
         "SmolLM2-135M-Instruct", "The model loaded at start and used where none is named.", 1, 96
     )
     hub: str = _key(
-        "https://huggingface.co", "Where `models pull owner/name` looks; HF_ENDPOINT overrides it.", 8, 512
+        "https://huggingface.co",
+        "Where `models pull owner/name` looks; HF_ENDPOINT overrides it.",
+        8,
+        512,
     )
     idle_minutes: int = _key(
         0, "Unload a model after so many idle minutes; 0: only when memory is short.", 0, 525600
@@ -85,7 +91,9 @@ class Models:
 class Record:
     """What is kept of every exchange."""
 
-    url: str = _key("", "SQLAlchemy URL of the database; empty: record.sqlite3 in the home folder.", 0, 1024)
+    url: str = _key(
+        "", "SQLAlchemy URL of the database; empty: record.sqlite3 in the home folder.", 0, 1024
+    )
     contents: Literal["full", "digests"] = _key(
         "full",
         "full: texts are kept. digests: only commitments, which can prove a text but not give it back.",
@@ -103,7 +111,9 @@ class Log:
     level: Literal["debug", "info", "warning", "error"] = _key(
         "info", "How much is logged.", choices=("debug", "info", "warning", "error")
     )
-    format: Literal["text", "json"] = _key("text", "For eyes or for machines.", choices=("text", "json"))
+    format: Literal["text", "json"] = _key(
+        "text", "For eyes or for machines.", choices=("text", "json")
+    )
 
 
 @dataclass(frozen=True, slots=True)
