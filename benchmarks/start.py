@@ -30,6 +30,7 @@ from typing import Any
 
 import httpx2
 import psutil
+
 from daulat.models.catalogue import Catalogue
 from daulat.models.pull import pull
 

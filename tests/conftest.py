@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.pull import pull
 
@@ -34,10 +35,13 @@ def model_cache() -> Path:
 @pytest.fixture(scope="session")
 def furnish(starter_entry: ModelEntry, model_cache: Path) -> Callable[[Path], Path]:
     """Makes a folder a home that has the starter model, by links that it may remove."""
-    del starter_entry  # asked for so that the cache has it
 
     def make(folder: Path) -> Path:
-        shutil.copytree(model_cache / "models", folder / "models", copy_function=_link)
+        manifest = Path("models", "manifests", f"{starter_entry.name}.json")
+        for path in (model_cache / manifest, *starter_entry.paths().values()):
+            target = folder / path.relative_to(model_cache)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(str(path), str(target))
         return folder
 
     return make

@@ -16,9 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from playwright.sync_api import ViewportSize, sync_playwright
+
 from daulat.models.catalogue import Catalogue
 from daulat.models.pull import pull
-from playwright.sync_api import ViewportSize, sync_playwright
 
 FILE = Path(__file__).parents[1] / "docs" / "console.png"
 KEY = "daulat-screenshot-0123456789-0123456789-0123456789"

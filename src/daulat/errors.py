@@ -178,6 +178,12 @@ class NetworkError(PullError):
     code = "network_error"
 
 
+class AccessRefusedError(NetworkError):
+    """The other side wants a key, or another one."""
+
+    code = "access_refused"
+
+
 class RecordError(DaulatError):
     """The record cannot be read or written."""
 

@@ -21,7 +21,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx2
 
-from daulat.errors import NetworkError
+from daulat.errors import AccessRefusedError, NetworkError
 
 T = TypeVar("T")
 Advance = Callable[[int], None]
@@ -215,9 +215,8 @@ def _check_status(response: httpx2.Response, url: str) -> None:
         wait = float(after) if after.isdecimal() and len(after) < 5 else None
         raise _TryAgain(f"it answered {status}", wait)
     if status in (401, 403):
-        raise NetworkError(
-            f"{_host(url)} refuses access ({status}). If this is a private or gated model, accept "
-            "its licence on its page and set HF_TOKEN to a token that may read it."
+        raise AccessRefusedError(
+            f"{_host(url)} refuses access ({status}). Check the key that it was asked with."
         )
     if status == 404:
         raise NetworkError(f"{_host(url)} has nothing at {urlsplit(url).path[:200]}.")
@@ -269,6 +268,7 @@ def _keep_tag(path: Path, tag: str) -> None:
 
 def _persist(once: Callable[[], T], url: str) -> T:
     """Try again what may pass, with growing, jittered waits or as long as the server asks for."""
+    why = ""
     for attempt in range(ATTEMPTS):
         try:
             return once()

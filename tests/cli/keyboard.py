@@ -23,7 +23,7 @@ class Keyboard:
     def type(self, text: str) -> None:
         os.write(self._descriptor, text.encode())
 
-    def until(self, pattern: str, seconds: float = 60) -> str:
+    def until(self, pattern: str, seconds: float = 120.0) -> str:
         """What appears until it matches."""
         seen = ""
         deadline = time.monotonic() + seconds

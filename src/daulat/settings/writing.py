@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from daulat.settings.reading import FILE, HUB_VARIABLE, load, read
 from daulat.settings.schema import TABLES, Rule, rules
@@ -16,11 +16,11 @@ from daulat.settings.schema import TABLES, Rule, rules
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One setting in force, with what set it."""
+    """One setting in force, with what set it: `default`, `daulat.toml` or an environment variable."""
 
     key: str
     value: Any
-    source: Literal["default", "file", "environment"]
+    source: str
 
 
 def sources(home: Path, environ: Mapping[str, str] = os.environ) -> list[Source]:
@@ -33,10 +33,10 @@ def sources(home: Path, environ: Mapping[str, str] = os.environ) -> list[Source]
     path = home / FILE
     written = read(path) if path.exists() else {}
 
-    def source(table: str, key: str) -> Literal["default", "file", "environment"]:
+    def source(table: str, key: str) -> str:
         if (table, key) == ("models", "hub") and environ.get(HUB_VARIABLE):
-            return "environment"
-        return "file" if key in written.get(table, {}) else "default"
+            return HUB_VARIABLE
+        return FILE if key in written.get(table, {}) else "default"
 
     return [
         Source(f"{table}.{key}", getattr(getattr(settings, table), key), source(table, key))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 
-class Progress(Protocol):
-    """Told how far a transfer is, in bytes; a total of 0 is not known."""
-
-    def __call__(self, done: int, total: int) -> None: ...
+Progress = Callable[[int, int], None]
+"""Told (bytes done, bytes in all) of a transfer."""
 
 
 @dataclass(frozen=True, slots=True)

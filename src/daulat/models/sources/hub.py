@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from daulat import net
-from daulat.errors import PullError
+from daulat.errors import AccessRefusedError, PullError
 from daulat.models.sources import Fetched, Progress
 from daulat.models.sources.local import WANTED
 from daulat.models.store import hash_file
@@ -54,9 +54,16 @@ def fetch(what: str, folder: Path, *, hub: str, progress: Progress) -> Fetched:
         raise PullError(f"{what[:200]!r} is not a Hugging Face id such as owner/name.")
     hub = hub.rstrip("/")
     revision = match["revision"] or "main"
-    info = net.get_json(
-        f"{hub}/api/models/{match['id']}/revision/{revision}?blobs=true", headers=_token()
-    )
+    try:
+        info = net.get_json(
+            f"{hub}/api/models/{match['id']}/revision/{revision}?blobs=true", headers=_token()
+        )
+    except AccessRefusedError as error:
+        raise AccessRefusedError(
+            f"The Hub refuses {match['id']}: there is none of that name, or it is private or gated. "
+            "For a gated model accept its licence on its page, then set HF_TOKEN to a token that may "
+            "read it."
+        ) from error
     commit = str(info.get("sha", ""))
     if not _COMMIT.fullmatch(commit):
         raise PullError(f"The Hub did not say which commit {match['id']} is at. Try again later.")
@@ -80,7 +87,8 @@ def _files(info: Mapping[str, Any]) -> list[Remote]:
     found: list[Remote] = []
     for one in cast("list[Any]", siblings)[: MAX_FILES * 10]:
         try:
-            name, lfs = str(one["rfilename"]), one.get("lfs") or {}
+            name = str(one["rfilename"])
+            lfs = cast("dict[str, Any]", one.get("lfs") or {})
             size = int(lfs.get("size", one.get("size")))
             remote = Remote(name, size, str(lfs.get("sha256", "")), str(one.get("blobId", "")))
         except (KeyError, TypeError, ValueError, AttributeError):
