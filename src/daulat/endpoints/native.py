@@ -76,8 +76,7 @@ class NativeEndpoint:
                 started = time.monotonic()
                 for i in range(0, len(inputs), _EMBED_BATCH):
                     part = await asyncio.to_thread(model.engine.embed, inputs[i : i + _EMBED_BATCH])
-                    rows: list[list[float]] = part.tolist()  # pyright: ignore[reportUnknownMemberType]
-                    vectors.extend(tuple(row) for row in rows)
+                    vectors.extend(map(tuple, part.numpy().astype(float)))
         usage = Usage(sum(len(tokens) for tokens in inputs))
         ended = time.monotonic()
         timings = Timings(started - began, ended - began, 0.0)

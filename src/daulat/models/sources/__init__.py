@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-
 Progress = Callable[[int, int], None]
 """Told (bytes done, bytes in all) of a transfer."""
 
