@@ -66,7 +66,10 @@ NEO = {
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", COMMON),
-    "llama multi-head tied": ("Llama", COMMON | {"num_key_value_heads": 4, "tie_word_embeddings": True}),
+    "llama multi-head tied": (
+        "Llama",
+        COMMON | {"num_key_value_heads": 4, "tie_word_embeddings": True},
+    ),
     "llama biases": ("Llama", COMMON | {"attention_bias": True, "mlp_bias": True}),
     "llama head size": ("Llama", COMMON | {"head_dim": 32}),
     "llama 3.1": ("Llama", COMMON | {"rope_parameters": LLAMA3}),

@@ -13,7 +13,9 @@ from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import CASES, make, write
 
 TOLERANCE = 1e-4
-PROMPTS = [[(7 * i * i + 3 * i + k) % 300 for i in range(length)] for k, length in enumerate((61, 9, 40))]
+PROMPTS = [
+    [(7 * i * i + 3 * i + k) % 300 for i in range(length)] for k, length in enumerate((61, 9, 40))
+]
 
 
 @pytest.fixture(scope="module", params=list(CASES))

@@ -1,0 +1,62 @@
+"""GGUF files against transformers with the same dequantised weights, in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Kind
+
+from daulat.engine.decoder import Chunk
+from daulat.engine.loading import load_decoder
+from daulat.models.checkpoint import open_checkpoint
+from tests.engine import gguf_writer
+from tests.engine.checkpoints import CASES, GRANITE, LLAMA3, make
+
+# K-quants come in blocks of 256, so every matrix has rows of that length.
+WIDE = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2}
+FILES = {
+    "llama": ("Llama", "llama", {}, True),
+    "llama 3.1": ("Llama", "llama", {"rope_parameters": LLAMA3}, True),
+    "llama biases": ("Llama", "llama", {"attention_bias": True}, True),
+    "mistral": ("Mistral", "llama", {"sliding_window": None}, True),
+    "mixtral": ("Mixtral", "llama", {"num_local_experts": 4, "num_experts_per_tok": 2}, True),
+    "granite": ("Granite", "granite", GRANITE, True),
+    "granite moe": (
+        "GraniteMoe",
+        "granitemoe",
+        GRANITE | {"num_local_experts": 4, "num_experts_per_tok": 2},
+        True,
+    ),
+    "qwen2": ("Qwen2", "qwen2", {}, False),
+    "qwen3": ("Qwen3", "qwen3", {"head_dim": 64}, False),
+}
+PROMPT = [(5 * i * i + i) % 300 for i in range(50)]
+
+
+@pytest.mark.parametrize("kind", [Kind.F32, Kind.F16, Kind.Q8_0, Kind.Q4_1, Kind.Q4_K])
+@pytest.mark.parametrize("case", list(FILES))
+def test_logits_and_greedy_answer(
+    case: str, kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, arch, options, permuted = FILES[case]
+    common = CASES["llama"][1]
+    monkeypatch.setitem(CASES, case, (family, common | WIDE | options))
+    path = tmp_path / "model.gguf"
+    oracle = gguf_writer.write(make(case), path, arch, kind, permuted=permuted)
+    decoder = load_decoder(open_checkpoint(path))
+    cache = decoder.new_cache(len(PROMPT) + 64)
+    ours = decoder.forward([Chunk(PROMPT, cache)], every=True)
+    with torch.inference_mode():
+        expected = oracle(torch.tensor([PROMPT])).logits[0].float()
+        whole = oracle.generate(
+            torch.tensor([PROMPT]), max_new_tokens=64, do_sample=False, eos_token_id=None
+        )
+    assert expected.std() > 0.05
+    # Relative to the logits' size: wide layers with these weights give logits in the hundreds.
+    assert (ours - expected).abs().max() <= 1e-4 * max(1.0, float(expected.abs().max()))
+    answer = [int(ours[-1].argmax())]
+    while len(answer) < 64:
+        answer.append(int(decoder.forward([Chunk([answer[-1]], cache)])[0].argmax()))
+    assert answer == whole[0, len(PROMPT) :].tolist()
