@@ -123,10 +123,7 @@ def _store(writer: gguf.GGUFWriter, name: str, data: np.ndarray, kind: Kind) -> 
     data = np.ascontiguousarray(data, dtype=np.float32)
     if data.ndim == 1 or "ffn_gate_inp" in name:
         kind = Kind.F32
-    if kind == Kind.Q4_K:
-        raw = _q4_k(data)
-    else:
-        raw = gguf.quants.quantize(data, kind)
+    raw = _q4_k(data) if kind == Kind.Q4_K else gguf.quants.quantize(data, kind)
     writer.add_tensor(name, raw, raw_dtype=kind)
     return gguf.quants.dequantize(raw, kind).reshape(data.shape).astype(np.float32)
 
