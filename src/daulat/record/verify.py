@@ -80,6 +80,7 @@ class Walk:
         self.hash = schema.EMPTY_HASH
         self._anchor = anchor
         self._missing: dict[int, str] = {}
+        self._displaced: int | None = None
 
     def step(self, link: Link) -> None:
         """Look at the next link.
@@ -88,7 +89,12 @@ class Walk:
             FaultFound: it is not what must follow.
         """
         entry = self._entry(link)
+        if self._displaced is not None:
+            what: What = "reordered" if entry.seq == self._displaced else "removed"
+            raise FaultFound(self._displaced, what, "Another entry was moved into its place.")
         self._place(link, entry)
+        if self._displaced is not None:
+            return
         if link.columns not in (None, (entry.time, entry.kind, entry.subject)):
             raise FaultFound(
                 entry.seq, "changed", "The columns that it is found by differ from what was hashed."
@@ -106,6 +112,8 @@ class Walk:
         Raises:
             FaultFound: it does not.
         """
+        if self._displaced is not None:
+            raise FaultFound(self._displaced, "removed", "Another entry was moved into its place.")
         if seq > self.seq:
             raise FaultFound(self.seq + 1, "removed", f"The record ended at entry {seq}.")
         if seq < self.seq:
@@ -139,8 +147,10 @@ class Walk:
         due = self.seq + 1
         if link.seq != due:
             raise FaultFound(due, "removed", f"Entry {link.seq} follows entry {self.seq}.")
-        if entry.seq == due + 1 and link.seq == due:
-            raise FaultFound(due, "removed", f"Entry {entry.seq} was moved into its place.")
+        if entry.seq == due + 1:
+            # Removed and closed up, or moved further down: the next entry tells.
+            self._displaced = due
+            return
         if entry.seq == due - 1 and entry.previous != self.hash:
             raise FaultFound(due - 1, "inserted", f"The true entry {entry.seq} stands behind it.")
         if entry.seq != due:
@@ -235,7 +245,13 @@ def stored_links(connection: Connection) -> Iterator[Link]:
         span = c.seq.between(part[0].seq, part[-1].seq)
         contents: dict[int, dict[str, tuple[bytes, bytes | None]]] = {}
         for row in connection.execute(select(schema.contents).where(span)):
-            contents.setdefault(row.seq, {})[row.name] = (row.salt, row.body)
+            body = None if row.body is None else _bytes(row.body)
+            contents.setdefault(row.seq, {})[row.name] = (_bytes(row.salt), body)
         for row in part:
             columns = (row.time, row.kind, row.subject)
-            yield Link(row.seq, row.hash, row.data, columns, contents.get(row.seq, {}))
+            yield Link(row.seq, row.hash, _bytes(row.data), columns, contents.get(row.seq, {}))
+
+
+def _bytes(value: bytes | str) -> bytes:
+    # SQLite takes a text where we store bytes; whoever tampers may leave one.
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else bytes(value)
