@@ -19,18 +19,19 @@ class Keyboard:
     def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
         self._descriptor = descriptor
         self.process = process
+        self._unread = ""
 
     def type(self, text: str) -> None:
         os.write(self._descriptor, text.encode())
 
     def until(self, pattern: str, seconds: float = 120.0) -> str:
-        """What appears until it matches."""
-        seen = ""
+        """What appears up to the end of the first match; what follows waits for the next call."""
         deadline = time.monotonic() + seconds
-        while not re.search(pattern, seen):
-            assert time.monotonic() < deadline, seen
+        while not (match := re.search(pattern, self._unread)):
+            assert time.monotonic() < deadline, self._unread
             if select.select([self._descriptor], [], [], 0.2)[0]:
-                seen += os.read(self._descriptor, 4096).decode(errors="replace")
+                self._unread += os.read(self._descriptor, 4096).decode(errors="replace")
+        seen, self._unread = self._unread[: match.end()], self._unread[match.end() :]
         return seen
 
 

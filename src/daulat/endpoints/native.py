@@ -76,7 +76,7 @@ class NativeEndpoint:
                 started = time.monotonic()
                 for i in range(0, len(inputs), _EMBED_BATCH):
                     part = await asyncio.to_thread(model.engine.embed, inputs[i : i + _EMBED_BATCH])
-                    vectors.extend(map(tuple, part.numpy().astype(float)))
+                    vectors.extend(map(tuple, part.numpy().tolist()))
         usage = Usage(sum(len(tokens) for tokens in inputs))
         ended = time.monotonic()
         timings = Timings(started - began, ended - began, 0.0)

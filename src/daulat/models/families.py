@@ -101,6 +101,7 @@ _GPT2_KEYS = {
     "hidden_act": "activation_function",
 }
 _LLAMA_DEFAULTS = {"norm_eps": 1e-6, "hidden_act": "silu", "rope_theta": 10000.0}
+_EXPERTS = {"num_local_experts": 8, "num_experts_per_tok": 2}
 _LLAMA_KEYS = {"norm_eps": "rms_norm_eps"}
 _GEMMA_KEYS = {"norm_eps": "rms_norm_eps", "hidden_act": "hidden_activation"}
 _GEMMA_DEFAULTS = {
@@ -144,19 +145,30 @@ HF_FAMILIES: Mapping[str, Family] = {
         "Mixtral",
         "mixtral",
         _LLAMA_KEYS,
-        {**_LLAMA_DEFAULTS, "norm_eps": 1e-5, "rope_theta": 1e6, "num_key_value_heads": 8},
+        {
+            **_LLAMA_DEFAULTS,
+            **_EXPERTS,
+            "norm_eps": 1e-5,
+            "rope_theta": 1e6,
+            "num_key_value_heads": 8,
+        },
         windows="all",
         experts=True,
     ),
     "granite": Family("Granite 3", "llama", _LLAMA_KEYS, _LLAMA_DEFAULTS, granite=True),
     "granitemoe": Family(
-        "Granite 3 MoE", "granitemoe", _LLAMA_KEYS, _LLAMA_DEFAULTS, granite=True, experts=True
+        "Granite 3 MoE",
+        "granitemoe",
+        _LLAMA_KEYS,
+        {**_LLAMA_DEFAULTS, **_EXPERTS},
+        granite=True,
+        experts=True,
     ),
     "gpt_bigcode": Family(
         "GPTBigCode (Granite Code 20B and 34B)",
         "gpt_bigcode",
         _GPT2_KEYS,
-        {"norm_eps": 1e-5, "hidden_act": "gelu_pytorch_tanh"},
+        {"norm_eps": 1e-5, "hidden_act": "gelu_pytorch_tanh", "multi_query": True},
         norm="layer",
         gated=False,
         learned_positions=True,
