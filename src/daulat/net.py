@@ -246,7 +246,8 @@ def _download_once(
             start = 0
             _keep_tag(tag_file, response.headers.get("etag", ""))
         with target.open("ab" if going_on else "wb") as file:
-            for chunk in response.iter_bytes(_CHUNK):
+            # As it comes, not in larger pieces: what has come is kept if the connection breaks.
+            for chunk in response.iter_bytes():
                 start += len(chunk)
                 if start > most:
                     raise NetworkError(f"{_host(url)} sent more than the {most} bytes announced.")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 import transformers as hf
 from safetensors.torch import load_file, save_file
@@ -140,15 +139,6 @@ OLD_STYLE: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 NEW_STYLE_KEYS = ("rope_parameters", "layer_types", "attention_layers", "dtype")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """For matrices this small a second thread only costs."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(case: str, changes: Mapping[str, Any] | None = None) -> hf.PreTrainedModel:

@@ -31,7 +31,30 @@ _BLOCK = {
     "block_sparse_moe.router": "ffn_gate_inp",
     "mlp.gate": "ffn_gate_inp",
 }
-_TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+_BLOCKS = {
+    "gemma3": {
+        **_BLOCK,
+        "post_attention_layernorm": "post_attention_norm",
+        "pre_feedforward_layernorm": "ffn_norm",
+        "post_feedforward_layernorm": "post_ffw_norm",
+    },
+    "starcoder": {
+        "ln_1": "attn_norm",
+        "attn.c_attn": "attn_qkv",
+        "attn.c_proj": "attn_output",
+        "ln_2": "ffn_norm",
+        "mlp.c_fc": "ffn_up",
+        "mlp.c_proj": "ffn_down",
+    },
+}
+_TOP = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "transformer.wte": "token_embd",
+    "transformer.wpe": "position_embd",
+    "transformer.ln_f": "output_norm",
+}
 
 
 def write(
@@ -43,11 +66,13 @@ def write(
     _metadata(writer, config, arch)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            for target, part in _targets(name, weight):
+            for target, part in _targets(name, weight, _BLOCKS.get(arch, _BLOCK)):
                 heads = _heads(target, config) if permuted else 0
                 data = _permute(part, heads) if heads else part
-                stored = _store(writer, target, data.numpy(), kind)
-                back = torch.from_numpy(stored)
+                # Gemma's norms are stored as they are multiplied; transformers keeps them less one.
+                more = 1.0 if arch == "gemma3" and "norm" in target else 0.0
+                stored = _store(writer, target, (data + more).numpy(), kind)
+                back = torch.from_numpy(stored) - more
                 part.copy_(_unpermute(back, heads) if heads else back)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -60,15 +85,23 @@ def _metadata(writer: gguf.GGUFWriter, config: Any, arch: str) -> None:
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
+    writer.add_vocab_size(config.vocab_size)
+    if arch == "starcoder":
+        writer.add_feed_forward_length(config.n_inner)
+        writer.add_head_count_kv(1)
+        writer.add_layer_norm_eps(config.layer_norm_epsilon)
+        return
+    writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    rope = config.rope_parameters
+    writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     writer.add_rope_dimension_count(head_dim)
     writer.add_key_length(head_dim)
-    writer.add_vocab_size(config.vocab_size)
+    if arch == "gemma3":
+        writer.add_sliding_window(config.sliding_window)
     if arch.startswith("granite"):
         writer.add_attention_scale(config.attention_multiplier)
         writer.add_embedding_scale(config.embedding_multiplier)
@@ -77,8 +110,8 @@ def _metadata(writer: gguf.GGUFWriter, config: Any, arch: str) -> None:
     if getattr(config, "num_local_experts", None):
         writer.add_expert_count(config.num_local_experts)
         writer.add_expert_used_count(config.num_experts_per_tok)
-    if config.rope_parameters["rope_type"] == "llama3":
-        writer.add_tensor("rope_freqs.weight", _divisors(config.rope_parameters, head_dim))
+    if rope.get("rope_type") == "llama3":
+        writer.add_tensor("rope_freqs.weight", _divisors(rope, head_dim))
 
 
 def _divisors(rope: Mapping[str, Any], head_dim: int) -> np.ndarray:
@@ -101,7 +134,9 @@ def _divisors(rope: Mapping[str, Any], head_dim: int) -> np.ndarray:
     return np.array(found, dtype=np.float32)
 
 
-def _targets(name: str, weight: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+def _targets(
+    name: str, weight: torch.Tensor, block_names: Mapping[str, str]
+) -> list[tuple[str, torch.Tensor]]:
     """GGUF names, each with the part of the parameter (a view) that goes there."""
     if name.endswith("experts.gate_up_proj"):
         block, half = f"blk.{name.split('.')[2]}", weight.shape[1] // 2
@@ -115,7 +150,7 @@ def _targets(name: str, weight: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
     if stem in _TOP:
         return [(f"{_TOP[stem]}.{ending}", weight)]
     _, _, number, rest = stem.split(".", 3)
-    return [(f"blk.{number}.{_BLOCK[rest]}.{ending}", weight)]
+    return [(f"blk.{number}.{block_names[rest]}.{ending}", weight)]
 
 
 def _store(writer: gguf.GGUFWriter, name: str, data: np.ndarray, kind: Kind) -> np.ndarray:

@@ -14,6 +14,8 @@ from daulat.models.checkpoint import open_checkpoint
 from tests.engine import gguf_writer
 from tests.engine.checkpoints import CASES, GRANITE, LLAMA3, make
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # K-quants come in blocks of 256, so every matrix has rows of that length.
 WIDE = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2}
 FILES = {
@@ -31,6 +33,31 @@ FILES = {
     ),
     "qwen2": ("Qwen2", "qwen2", {}, False),
     "qwen3": ("Qwen3", "qwen3", {"head_dim": 64}, False),
+    "gemma 3": (
+        "Gemma3",
+        "gemma3",
+        {
+            "num_hidden_layers": 6,
+            "head_dim": 64,
+            "query_pre_attn_scalar": 64,
+            "sliding_window": 15,
+            "tie_word_embeddings": True,
+        },
+        False,
+    ),
+    "starcoder": (
+        "GPTBigCode",
+        "starcoder",
+        {
+            "n_embd": 256,
+            "n_inner": 256,
+            "n_head": 4,
+            "n_layer": 2,
+            "n_positions": 512,
+            "multi_query": True,
+        },
+        False,
+    ),
 }
 PROMPT = [(5 * i * i + i) % 300 for i in range(50)]
 

@@ -20,10 +20,11 @@ from tests.engine.checkpoints import (
     edit_config,
     edit_tensors,
     make,
-    one_thread,  # noqa: F401 - a fixture
     read_back,
     write,
 )
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 TOLERANCE = 1e-4
 PROMPTS = [

@@ -1,0 +1,110 @@
+"""The starter model as it is shipped: the same words as transformers with the same dequantised weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+
+from daulat.engine.decoder import Chunk, Decoder
+from daulat.engine.loading import load_decoder
+from daulat.models.checkpoint import open_checkpoint
+from daulat.models.templates import ChatTemplates
+from daulat.models.tokenizer import Tokenizer, load_tokenizer
+from daulat.values.request import Message
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PROMPTS = [
+    "What is the capital of France?",
+    "Name three colours.",
+    "Write one sentence about the sea.",
+    "Why is the sky blue?",
+    "Translate 'good morning' into Spanish.",
+    "What do bees make?",
+    "Explain gravity to a child.",
+    "Give me a recipe for pancakes.",
+    "Who wrote Romeo and Juliet?",
+    "Is water wet?",
+    "List the days of the week.",
+    "Apa ibu kota Indonesia?",
+    "What is the opposite of hot?",
+    "Write a Python function that adds two numbers.",
+    "How do plants make food?",
+    "Tell me a short joke.",
+    "What is a database index?",
+    "Summarise: The cat sat on the mat. The dog came. The cat left.",
+    "Ünïcödé — does it “work”? 🎉 日本語",
+    "Rewrite politely: give me the report now.",
+]
+LENGTH = 32
+
+
+class Starter:
+    """Both engines over one file."""
+
+    def __init__(self, path: Path) -> None:
+        checkpoint = open_checkpoint(path)
+        self.tokenizer: Tokenizer = load_tokenizer(checkpoint)
+        self.decoder: Decoder = load_decoder(checkpoint)
+        source: Any = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
+        self.oracle = hf.AutoModelForCausalLM.from_pretrained(
+            **source, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+        self.oracle_tokenizer = hf.AutoTokenizer.from_pretrained(**source)
+        self.templates = ChatTemplates()
+
+    def prompt(self, question: str) -> list[int]:
+        template = self.tokenizer.chat_template
+        assert template is not None
+        messages = (Message("user", question),)
+        text = self.templates.render(template, messages, self.tokenizer.template_variables)
+        return self.tokenizer.encode(text, special=False)
+
+    def ours(self, prompt: list[int]) -> list[int]:
+        cache = self.decoder.new_cache(len(prompt) + LENGTH)
+        tokens: list[int] = []
+        pending = prompt
+        while len(tokens) < LENGTH and not set(tokens) & self.tokenizer.eos_ids:
+            logits = self.decoder.forward([Chunk(pending, cache)])
+            tokens.append(int(logits[0].argmax()))
+            pending = tokens[-1:]
+        return tokens
+
+    def theirs(self, prompt: list[int]) -> list[int]:
+        whole = self.oracle.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=LENGTH,
+            do_sample=False,
+            eos_token_id=sorted(self.tokenizer.eos_ids),
+        )
+        return whole[0, len(prompt) :].tolist()
+
+
+@pytest.fixture(scope="module")
+def starter(starter_gguf: Path):
+    both = Starter(starter_gguf)
+    yield both
+    both.templates.close()
+
+
+@pytest.mark.parametrize("question", PROMPTS)
+def test_the_same_prompt_and_the_same_answer(starter: Starter, question: str) -> None:
+    prompt = starter.prompt(question)
+    theirs = starter.oracle_tokenizer.apply_chat_template(
+        [{"role": "user", "content": question}], add_generation_prompt=True, return_dict=False
+    )
+    assert prompt == theirs
+    answer = starter.ours(prompt)
+    assert answer == starter.theirs(prompt)
+    text = starter.tokenizer.decode(answer)
+    assert text == starter.oracle_tokenizer.decode(answer, skip_special_tokens=True)
+    assert len(text.split()) > 1
+
+
+def test_it_answers_sensibly(starter: Starter) -> None:
+    assert "Paris" in starter.tokenizer.decode(starter.ours(starter.prompt(PROMPTS[0])))
