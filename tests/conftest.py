@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -81,4 +82,24 @@ def _linked(entry: ModelEntry, factory: pytest.TempPathFactory) -> Path:
     for name, path in entry.paths().items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(path)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole Llama of a few kilobytes, with its tokenizer and a chat template."""
+    # Imported here: most tests need neither transformers nor torch.
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    from tests.engine.checkpoints import make, write
+
+    folder = write(make("llama"), tmp_path_factory.mktemp("hub") / "tiny-llama")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: i for i, letter in enumerate([*letters, "<s>", "</s>"])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"chat_template": "{{ messages[0].content }}", "eos_token": "</s>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder

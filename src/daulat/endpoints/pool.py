@@ -1,7 +1,8 @@
 """The models in memory: loaded when first asked for, unloaded when memory is short or they lie idle.
 
-One lock: models are loaded one at a time. A model that is answering is never unloaded. Models are told
-apart by digest, so one that was pulled anew under the same name is loaded anew.
+One lock: models are loaded one at a time. A model that is answering is never unloaded (it is looked up and
+counted, or judged idle and dropped, without giving way to anybody in between). Models are told apart by
+digest, so one that was pulled anew under the same name is loaded anew.
 """
 
 from __future__ import annotations
@@ -81,9 +82,12 @@ class Pool:
             UnavailableError: it does not fit into memory beside those that are at work.
             ModelFileError: its files are damaged.
         """
-        async with self._lock:
-            model = await self._get(name, digest)
-            model.users += 1
+        # A model that is here is taken without the lock: it need not wait for another one's loading.
+        model = self._loaded.get(digest)
+        if model is None:
+            async with self._lock:
+                model = await self._get(name, digest)
+        model.users += 1
         try:
             yield model
         finally:

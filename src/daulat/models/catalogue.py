@@ -169,21 +169,24 @@ class Catalogue:
 
         Raises:
             ModelNotFoundError: there is none of that name.
+            ModelFileError: another manifest is damaged, so what is shared with it is not known.
         """
         name = ALIASES.get(name, name)
-        if name not in self.names():
-            raise ModelNotFoundError(self.unknown(name))
         with self.store.lock():
-            self._path(name).unlink(missing_ok=True)
-            return self.store.sweep(self.used())
+            if name not in self.names():
+                raise ModelNotFoundError(self.unknown(name))
+            used = self.used(without=name)
+            self._path(name).unlink()
+            return self.store.sweep(used)
 
-    def used(self) -> set[str]:
-        """Digests that some model names.
+    def used(self, *, without: str = "") -> set[str]:
+        """Digests that some model names, leaving one model out.
 
         Raises:
             ModelFileError: a manifest is damaged, so what it uses is not known.
         """
-        return {blob for name in self.names() for blob, _ in self._read(name).files.values()}
+        others = (name for name in self.names() if name != without)
+        return {blob for name in others for blob, _ in self._read(name).files.values()}
 
     def verify(self, name: str, progress: Progress | None = None) -> list[str]:
         """Hash every file anew; one sentence for each that is not what it was.

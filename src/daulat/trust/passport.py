@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,6 +13,8 @@ from daulat.models.catalogue import ModelEntry
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.tokenizer import load_tokenizer
 from daulat.values.architecture import Architecture, EncoderArchitecture
+
+_WHOLE = re.compile(r"[IU]\d+|BOOL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class Memory:
 @dataclass(frozen=True, slots=True)
 class Passport:
     """Attributes:
-    parameters: numbers in the weights; a matrix that serves twice counts once.
+    parameters: numbers in the weights; a matrix that serves twice counts once, whole numbers
+        (stored positions and masks) not at all.
     context: tokens.
     quantisation: the type that most of the parameters are stored in.
     types: stored type to number of parameters.
@@ -71,7 +75,8 @@ def passport(entry: ModelEntry) -> Passport:
     architecture = checkpoint.architecture
     types: Counter[str] = Counter()
     for info in checkpoint.tensors.values():
-        types[info.type] += prod(info.shape)
+        if not _WHOLE.fullmatch(info.type):
+            types[info.type] += prod(info.shape)
     parameters = sum(types.values())
     return Passport(
         name=entry.name,

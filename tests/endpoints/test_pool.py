@@ -1,0 +1,153 @@
+"""The models in memory: loaded once, unloaded when memory is short or they lie idle, never at work."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+
+from daulat.endpoints import memory
+from daulat.endpoints.pool import Loaded, Pool
+from daulat.errors import ModelFileError, UnavailableError
+from daulat.models.catalogue import Catalogue, ModelEntry
+from daulat.models.pull import pull
+from daulat.settings import Engine as EngineSettings
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path, small_model: Path) -> Catalogue:
+    """Three models of the same size, told apart by a byte of white space."""
+    found = Catalogue(tmp_path / "home")
+    for name in ("one", "two", "three"):
+        folder = tmp_path / name
+        shutil.copytree(small_model, folder)
+        config = folder / "config.json"
+        config.write_text(config.read_text() + " " * len(found.names()))
+        pull(found, str(folder))
+    assert len({entry.digest for entry in found.entries()}) == 3
+    return found
+
+
+def entry(catalogue: Catalogue, name: str) -> ModelEntry:
+    found = catalogue.get(name)
+    assert found is not None
+    return found
+
+
+def names(pool: Pool) -> set[str]:
+    return {model.name for model in pool.loaded}
+
+
+async def touch(pool: Pool, catalogue: Catalogue, name: str) -> Loaded:
+    async with pool.use(name, entry(catalogue, name).digest) as model:
+        return model
+
+
+def pool_of(catalogue: Catalogue, models: float) -> Pool:
+    """With room for so many of the small models, each with its cache at the smallest."""
+    pool = Pool(catalogue, EngineSettings(dtype="float32", threads=1, max_sequences=1))
+    opened = entry(catalogue, "one").open()
+    need = memory.demand(opened.architecture, opened.tensors, "float32", 1 << 30)
+    # What one takes when it fills half of what is left with cache is at most its whole context.
+    most = need.weights + need.token * opened.architecture.context  # type: ignore[union-attr]
+    pool._allowed = int(models * most)
+    return pool
+
+
+async def test_loaded_once_and_shared(catalogue: Catalogue) -> None:
+    pool = pool_of(catalogue, 8)
+    both = await asyncio.gather(*(touch(pool, catalogue, "one") for _ in range(5)))
+    assert len({id(model) for model in both}) == 1
+    await pool.close()
+
+
+async def test_the_longest_idle_makes_room(catalogue: Catalogue) -> None:
+    pool = pool_of(catalogue, 2.2)
+    for name in ("one", "two", "one", "three"):
+        await touch(pool, catalogue, name)
+    assert names(pool) == {"one", "three"}
+    await pool.close()
+
+
+async def test_a_model_at_work_is_never_unloaded(catalogue: Catalogue) -> None:
+    pool = pool_of(catalogue, 1.05)
+    async with pool.use("one", entry(catalogue, "one").digest):
+        with pytest.raises(UnavailableError, match=r"needs \d+ MiB .* MiB are free"):
+            await touch(pool, catalogue, "two")
+        assert names(pool) == {"one"}
+    await touch(pool, catalogue, "two")
+    assert names(pool) == {"two"}
+    await pool.close()
+
+
+async def test_a_loaded_model_does_not_wait_for_another_ones_loading(
+    catalogue: Catalogue,
+) -> None:
+    pool = pool_of(catalogue, 8)
+    await touch(pool, catalogue, "one")
+    async with pool._lock:  # as while another is loaded
+        await asyncio.wait_for(touch(pool, catalogue, "one"), 5)
+    await pool.close()
+
+
+async def test_idle_models_go_after_their_time(catalogue: Catalogue) -> None:
+    pool = pool_of(catalogue, 8)
+    await touch(pool, catalogue, "one")
+    pool._idle_seconds = 0.05  # type: ignore[assignment]
+    sweeping = asyncio.create_task(pool.sweep())
+    async with pool.use("two", entry(catalogue, "two").digest):
+        for _ in range(200):
+            await asyncio.sleep(0.02)
+            if names(pool) == {"two"}:
+                break
+        assert names(pool) == {"two"}
+    sweeping.cancel()
+    await pool.close()
+
+
+async def test_a_model_that_was_replaced_is_not_answered_with(catalogue: Catalogue) -> None:
+    pool = pool_of(catalogue, 8)
+    with pytest.raises(UnavailableError, match="replaced"):
+        async with pool.use("one", entry(catalogue, "two").digest):
+            pass
+    await pool.close()
+
+
+async def test_damage_is_told_and_the_pool_goes_on(catalogue: Catalogue) -> None:
+    pool = pool_of(catalogue, 8)
+    broken = entry(catalogue, "one")
+    broken.paths()["config.json"].unlink()
+    with pytest.raises(ModelFileError, match="pull it again"):
+        await touch(pool, catalogue, "one")
+    await touch(pool, catalogue, "two")
+    await pool.close()
+
+
+async def test_a_closed_pool_loads_nothing(catalogue: Catalogue) -> None:
+    pool = pool_of(catalogue, 8)
+    await touch(pool, catalogue, "one")
+    await pool.close()
+    assert pool.loaded == ()
+    with pytest.raises(UnavailableError, match="shutting down"):
+        await touch(pool, catalogue, "one")
+
+
+def test_what_a_model_takes(catalogue: Catalogue) -> None:
+    opened = entry(catalogue, "one").open()
+
+    def demand(dtype: memory.DtypeSetting, allowed: int) -> memory.Demand:
+        return memory.demand(opened.architecture, opened.tensors, dtype, allowed)
+
+    exact, half = demand("float32", 0), demand("bfloat16", 0)
+    assert exact.weights == 2 * half.weights
+    # Two (key and value) of 3 layers, 2 heads, 16 numbers of four bytes.
+    assert exact.token == 2 * 3 * 2 * 16 * 4
+    assert demand("auto", 1 << 40) == exact
+    assert demand("auto", exact.weights) == half
+
+
+def test_the_allowance() -> None:
+    assert memory.allowance(100) == 100 << 20
+    assert 0 < memory.allowance(0) < 1 << 60
