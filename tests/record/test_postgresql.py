@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,14 +28,14 @@ for i in range(int(sys.argv[2])):
 
 
 @pytest.fixture
-def url(postgres: str) -> Iterator[str]:
+def url(postgres: str) -> str:
     """An empty schema: every table of an earlier test is gone."""
     engine = sa.create_engine(postgres)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP SCHEMA public CASCADE"))
         connection.execute(sa.text("CREATE SCHEMA public"))
     engine.dispose()
-    yield postgres
+    return postgres
 
 
 async def test_entries_keys_and_export(url: str, tmp_path: Path) -> None:
