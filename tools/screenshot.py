@@ -1,4 +1,4 @@
-"""Takes docs/console.png: the chat page with one real answer, from a server of its own.
+"""Takes docs/console.png: the chat page with two real answers, from a server of its own.
 
     python tools/screenshot.py [FILE]
 
@@ -23,7 +23,7 @@ from daulat.models.pull import pull
 
 FILE = Path(__file__).parents[1] / "docs" / "console.png"
 KEY = "daulat-screenshot-0123456789-0123456789-0123456789"
-QUESTION = "What is the capital of Indonesia?"
+QUESTIONS = ("What is the capital of Indonesia?", "Why is the sky blue? Answer in two sentences.")
 SIZE: ViewportSize = {"width": 1100, "height": 640}
 
 
@@ -51,17 +51,24 @@ def main(file: Path) -> None:
 
 
 def take(url: str, file: Path) -> None:
-    """Ask one question in a browser and keep what is seen when it is answered."""
+    """Ask in a browser, and keep what is seen when it is answered."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--headless"]
         )
         page = browser.new_page(viewport=SIZE, locale="en-GB", device_scale_factor=1.5)
         page.goto(f"{url}/#key={KEY}")
+        # The likeliest words: the same picture every time, and an answer that ends.
+        page.locator("#settings-open").click()
+        page.locator("#temperature").fill("0")
+        page.locator("#max-tokens").fill("120")
+        page.keyboard.press("Escape")
         box = page.get_by_role("textbox", name="Your message")
-        box.fill(QUESTION)
-        box.press("Enter")
-        page.get_by_text(re.compile("rec-")).first.wait_for(timeout=120_000)
+        for number, question in enumerate(QUESTIONS):
+            box.fill(question)
+            box.press("Enter")
+            answer = page.locator(".answer").nth(number)
+            answer.locator(".record").wait_for(timeout=120_000)
         page.screenshot(path=str(file))
         browser.close()
 

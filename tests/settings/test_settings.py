@@ -184,3 +184,8 @@ def test_every_setting_is_explained() -> None:
             assert rule.doc.endswith(".")
             assert rule.choices or rule.high > rule.low
             assert not isinstance(default, int) or rule.low <= default <= rule.high
+
+
+def test_the_page_shows_every_setting() -> None:
+    page = Path(__file__).parents[2] / "docs" / "settings.md"
+    assert f"```toml\n{default_file()}```\n" in page.read_text(encoding="utf-8")
