@@ -169,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the start of the server.")
     parser.add_argument("--runs", type=int, default=5)
     runs = max(1, parser.parse_args().runs)
-    default = Path.home() / ".cache" / "daulat-tests"
+    default = Path.home() / ".cache" / "daulat-test-models"
     cache = Path(os.environ.get("DAULAT_TEST_CACHE", default))
     pull(Catalogue(cache), "starter")
     result = report([run_once(cache) for _number in range(runs)])

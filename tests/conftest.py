@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def model_cache() -> Path:
     """A home that holds the real models. Kept between runs, so that they are fetched once."""
-    default = Path.home() / ".cache" / "daulat-tests"
+    default = Path.home() / ".cache" / "daulat-test-models"
     return Path(os.environ.get("DAULAT_TEST_CACHE", default))
 
 

@@ -28,7 +28,7 @@ SIZE: ViewportSize = {"width": 1100, "height": 640}
 
 
 def main(file: Path) -> None:
-    cache = Path(os.environ.get("DAULAT_TEST_CACHE", Path.home() / ".cache" / "daulat-tests"))
+    cache = Path(os.environ.get("DAULAT_TEST_CACHE", Path.home() / ".cache" / "daulat-test-models"))
     pull(Catalogue(cache), "starter")
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"

@@ -212,6 +212,7 @@ def test_models(client: OpenAI) -> None:
     one: Any = client.models.retrieve(STARTER)
     assert one.object == "model"
     assert one.daulat["digest"].startswith("sha256:")
+    assert one.daulat["kind"] == "text"
 
 
 def test_embeddings(client: OpenAI) -> None:

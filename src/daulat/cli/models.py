@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daulat.cli import say
+from daulat.cli.cards import passport_pairs, use
 from daulat.cli.shell import OrderedGroup, common, settings
 from daulat.cli.words import _, plural
 
@@ -34,11 +35,12 @@ def list_models(as_json: bool) -> None:
     if not entries:
         say.note(_("There is no model yet. `daulat models pull starter` fetches a small one."))
         return
-    heads = (_("Name"), _("Format"), _("Size"), _("Licence"), _("Digest"))
+    heads = (_("Name"), _("Use"), _("Format"), _("Size"), _("Licence"), _("Digest"))
     rows = [
-        (e.name, e.format, say.size(_bytes(e)), e.licence or "-", e.digest[:19]) for e in entries
+        (e.name, use(e.kind), e.format, say.size(e.size), e.licence or "-", e.digest[:19])
+        for e in entries
     ]
-    say.table(heads, rows, right=(2,))
+    say.table(heads, rows, right=(3,))
 
 
 @models.command(
@@ -60,7 +62,7 @@ def pull_model(what: str, name: str | None) -> None:
         entry = pull(_catalogue(), what, name=name, hub_url=chosen.models.hub, progress=progress)
     click.echo(
         _("{name} is here: {size}, {digest}").format(
-            name=entry.name, size=say.size(_bytes(entry)), digest=entry.digest
+            name=entry.name, size=say.size(entry.size), digest=entry.digest
         )
     )
 
@@ -76,7 +78,7 @@ def show_model(name: str, as_json: bool) -> None:
     if as_json:
         say.as_json(paper)
     else:
-        say.pairs(list(_lines(paper)))
+        say.pairs(passport_pairs(paper))
 
 
 @models.command("verify", help=_("Compare every file with its digest; all models without a name."))
@@ -131,21 +133,6 @@ def _entry(name: str) -> ModelEntry:
     return entry
 
 
-def _bytes(entry: ModelEntry) -> int:
-    return sum(size for _digest, size in entry.files.values())
-
-
 def _summary(entry: ModelEntry) -> dict[str, Any]:
-    names = ("name", "digest", "format", "source", "revision", "licence", "created")
-    return {**{name: getattr(entry, name) for name in names}, "size": _bytes(entry)}
-
-
-def _lines(paper: dict[str, Any], prefix: str = "") -> Any:
-    """A nested value as `a.b  value` lines."""
-    for name, value in paper.items():
-        if isinstance(value, dict):
-            yield from _lines(value, f"{prefix}{name}.")  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, list | tuple):
-            yield prefix + name, "\n".join(map(str, value))  # pyright: ignore[reportUnknownArgumentType]
-        else:
-            yield prefix + name, "-" if value is None else str(value)
+    names = ("name", "kind", "digest", "format", "source", "revision", "licence", "created")
+    return {**{name: getattr(entry, name) for name in names}, "size": entry.size}

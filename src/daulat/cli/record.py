@@ -5,7 +5,6 @@ Not here: the record (`record`).
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daulat.cli import say
+from daulat.cli.cards import exchange_pairs, status
 from daulat.cli.shell import OrderedGroup, common, opened_record
 from daulat.cli.words import _, plural
 
@@ -52,7 +52,7 @@ def show(id: str | None, count: int, as_json: bool, contents: bool) -> None:
     if as_json:
         say.as_json(shown[0] if id else shown)
     elif id:
-        say.pairs(list(_lines(shown[0])))
+        say.pairs(exchange_pairs(shown[0]))
     else:
         _table(shown, contents)
 
@@ -159,29 +159,13 @@ def _table(shown: list[dict[str, Any]], contents: bool) -> None:
     if contents:
         for one in shown:
             click.echo()
-            say.pairs(list(_lines(one)))
+            say.pairs(exchange_pairs(one))
 
 
 def _row(one: dict[str, Any]) -> tuple[str, ...]:
     opened, closed = one["entries"][0], one["entries"][-1]
     usage = closed["body"].get("usage", {})
     tokens = usage.get("completion_tokens", "-")
-    if closed is opened:
-        status = _("open")
-    elif closed["kind"] == "exchange.interrupted":
-        status = _("interrupted")
-    else:
-        status = closed["body"]["status"]
+    shown = status(opened, None if closed is opened else closed)
     body = opened["body"]
-    return (one["id"], opened["time"][:19], body["key"], body["model"], status, str(tokens))
-
-
-def _lines(value: Any, name: str = "") -> list[tuple[str, str]]:
-    """A nested value as `a.b  value` lines."""
-    if isinstance(value, dict):
-        items: Any = value.items()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    elif isinstance(value, list):
-        items = enumerate(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    else:
-        return [(name, value if isinstance(value, str) else json.dumps(value))]
-    return [line for key, item in items for line in _lines(item, f"{name}.{key}".strip("."))]
+    return (one["id"], opened["time"][:19], body["key"], body["model"], shown, str(tokens))

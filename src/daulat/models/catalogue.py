@@ -38,6 +38,7 @@ class ModelEntry:
     """One model of the catalogue.
 
     Attributes:
+        kind: `text` (it writes) or `embedding`.
         digest: over the names and digests of its files: another file, another model.
         format: `safetensors` or `gguf`.
         source, revision, licence: as the source gave them; empty where it gave none.
@@ -46,6 +47,7 @@ class ModelEntry:
     """
 
     name: str
+    kind: str
     digest: str
     format: str
     source: str
@@ -130,6 +132,7 @@ class Catalogue:
         name: str,
         files: Mapping[str, tuple[str, int]],
         *,
+        kind: str,
         format: str,
         source: str,
         revision: str,
@@ -152,6 +155,7 @@ class Catalogue:
             )
         entry = ModelEntry(
             name,
+            kind,
             whole,
             format,
             source,
@@ -241,6 +245,7 @@ def _manifest(entry: ModelEntry) -> bytes:
     return canonical(
         {
             "name": entry.name,
+            "kind": entry.kind,
             "digest": entry.digest,
             "format": entry.format,
             "source": entry.source,
@@ -262,6 +267,7 @@ def _entry(name: str, manifest: Mapping[str, Any], store: Store) -> ModelEntry:
         raise ValueError("not a digest")
     return ModelEntry(
         name,
+        str(manifest["kind"]),
         str(manifest["digest"]),
         str(manifest["format"]),
         str(manifest["source"]),

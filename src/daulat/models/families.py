@@ -89,6 +89,7 @@ class Family:
     tied: bool = False
     embedding_sqrt: bool = False
     nested: str | None = None
+    title_with_experts: str = ""
 
 
 _GPT2_KEYS = {
@@ -227,7 +228,10 @@ _GGUF_KEYS = {
 _GGUF_DEFAULTS = {"norm_eps": 1e-5, "hidden_act": "silu", "rope_theta": 10000.0}
 
 GGUF_FAMILIES: Mapping[str, Family] = {
-    "llama": Family("Llama, Mistral and Mixtral", "gguf_llama", _GGUF_KEYS, _GGUF_DEFAULTS),
+    # Mistral and Mixtral call themselves llama in this format; only experts tell one of them apart.
+    "llama": Family(
+        "Llama", "gguf_llama", _GGUF_KEYS, _GGUF_DEFAULTS, title_with_experts="Mixtral"
+    ),
     "granite": Family("Granite 3", "gguf_llama", _GGUF_KEYS, _GGUF_DEFAULTS, granite=True),
     "granitemoe": Family(
         "Granite 3 MoE", "gguf_llama", _GGUF_KEYS, _GGUF_DEFAULTS, granite=True, experts=True
@@ -347,7 +351,7 @@ def _architecture(family: Family, fields: Fields, ropes: _Ropes) -> Architecture
     rotary: Mapping[str, Rope] = {} if family.learned_positions else ropes(head_dim)
     experts = _experts(family, fields)
     return Architecture(
-        family=family.title,
+        family=(experts and family.title_with_experts) or family.title,
         vocab=fields.integer("vocab_size", 1, MAX_VOCAB),
         hidden=hidden,
         heads=heads,

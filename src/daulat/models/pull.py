@@ -82,7 +82,7 @@ def _enter(catalogue: Catalogue, name: str, fetched: Fetched) -> ModelEntry:
         if not file.is_file():
             raise PullError(f"The file {path} is missing; a split model needs all its parts.")
     checkpoint = open_files(name, fetched.files)
-    _check(checkpoint)
+    kind = _check(checkpoint)
     need = sum(file.stat().st_size for file in fetched.files.values())
     if need > catalogue.store.free():
         raise PullError(
@@ -93,6 +93,7 @@ def _enter(catalogue: Catalogue, name: str, fetched: Fetched) -> ModelEntry:
         return catalogue.add(
             name,
             blobs,
+            kind=kind,
             format=checkpoint.format,
             source=fetched.source,
             revision=fetched.revision,
@@ -103,10 +104,11 @@ def _enter(catalogue: Catalogue, name: str, fetched: Fetched) -> ModelEntry:
         raise
 
 
-def _check(checkpoint: Checkpoint) -> None:
-    """Recognise the family and read the tokenizer: a model that lacks either cannot be run."""
-    _ = checkpoint.architecture
+def _check(checkpoint: Checkpoint) -> str:
+    """Recognise the family and read the tokenizer: a model that lacks either cannot be run. Its kind."""
+    kind = checkpoint.architecture.kind
     load_tokenizer(checkpoint)
+    return kind
 
 
 def _gguf_licence(checkpoint: Checkpoint) -> str:

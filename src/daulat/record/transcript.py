@@ -102,11 +102,17 @@ def embedded(answer: Embeddings) -> tuple[Json, Json]:
 def _request(request: Request) -> Json:
     match request:
         case ChatRequest():
-            return {"messages": [_message(asdict(message)) for message in request.messages]}
+            messages = [_message(asdict(message)) for message in request.messages]
+            return {"messages": messages, **_stops(request.sampling)}
         case CompletionRequest():
-            return {"prompts": [_text(prompt) for prompt in request.prompts], "echo": request.echo}
+            prompts = [_text(prompt) for prompt in request.prompts]
+            return {"prompts": prompts, "echo": request.echo, **_stops(request.sampling)}
         case EmbeddingRequest():
             return {"inputs": [_text(text) for text in request.inputs]}
+
+
+def _stops(sampling: Sampling) -> Json:
+    return {"stop": [mask(text) for text in sampling.stop]} if sampling.stop else {}
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
     if "logit_bias" in changed:
         changed["logit_bias"] = {str(k): v for k, v in changed["logit_bias"].items()}
     if "stop" in changed:
-        # Part of the request's text, so kept as contents are: here only how many there were.
+        # Part of the request's text, so among its contents: here only how many there were.
         changed["stop"] = len(sampling.stop)
     return changed
 

@@ -131,6 +131,7 @@ def _model(entry: ModelEntry) -> Model:
         created=int(entry.created),
         owned_by="daulat",
         daulat=ModelPassport(
+            kind=entry.kind,
             digest=entry.digest,
             format=entry.format,
             licence=entry.licence,

@@ -81,7 +81,7 @@ def passport(entry: ModelEntry) -> Passport:
     return Passport(
         name=entry.name,
         architecture=architecture.family,
-        kind="text" if isinstance(architecture, Architecture) else "embedding",
+        kind=architecture.kind,
         parameters=parameters,
         context=_context(checkpoint, architecture),
         layers=_layers(architecture),

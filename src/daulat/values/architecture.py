@@ -7,10 +7,11 @@ has a class per family. Shapes below: H hidden size, Q query heads, K key-value 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
 Norm = Literal["rms", "layer"]
+Kind = Literal["text", "embedding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class Architecture:
         tied: the output matrix is the embedding matrix.
     """
 
+    kind: ClassVar[Kind] = "text"
+
     family: str
     vocab: int
     hidden: int
@@ -117,6 +120,8 @@ class Architecture:
 @dataclass(frozen=True, slots=True)
 class EncoderArchitecture:
     """A BERT-shaped encoder (arXiv 1810.04805) with mean pooling, for embeddings."""
+
+    kind: ClassVar[Kind] = "embedding"
 
     family: str
     vocab: int

@@ -40,9 +40,10 @@ async function failure(response) {
   return new ApiError(response.status, body?.error, Number.isFinite(wait) ? wait : null);
 }
 
-/** The models that this key may use. */
+/** The models that this key may use and that write text. */
 export async function models(key) {
-  return (await (await call("/v1/models", key)).json()).data;
+  const { data } = await (await call("/v1/models", key)).json();
+  return data.filter((model) => model.daulat?.kind !== "embedding");
 }
 
 /** Whether the server answers at all. */

@@ -21,6 +21,7 @@ class ErrorBody(Outgoing, frozen=True, kw_only=True):
 class ModelPassport(Outgoing, frozen=True, kw_only=True):
     """The extension object `daulat` of a model; `daulat models show` prints the whole passport."""
 
+    kind: str
     digest: str
     format: str
     licence: str
