@@ -64,10 +64,8 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
 
 def open_record(settings: Settings) -> Record:
     """The record that the settings name: SQLite in the home folder unless they say otherwise."""
-    where = settings.record.url or settings.home / "record.sqlite3"
-    return Record.open(
-        where, contents=settings.record.contents, keep_days=settings.record.keep_days
-    )
+    kept = settings.record
+    return Record.open(settings.record_place, contents=kept.contents, keep_days=kept.keep_days)
 
 
 async def _expire(record: Record) -> None:

@@ -133,3 +133,28 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(home: Path) -> None:
         ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.stderr == ""
+
+
+def test_the_home_is_its_owners_alone(tmp_path: Path, small_model: Path) -> None:
+    home = tmp_path / "new" / "home"
+    assert daulat(home, "models", "pull", str(small_model)).returncode == 0
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert daulat(home, "config", "show").returncode == 0
+
+
+def test_looking_at_settings_creates_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "new"
+    assert daulat(home, "config", "show").returncode == 0
+    assert daulat(home, "models", "list").returncode == 0
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("command", [("models", "pull", "starter"), ("up",), ("record", "show")])
+def test_a_home_that_cannot_be_is_told_with_a_way_out(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("")
+    done = daulat(tmp_path / "file", *command)
+    assert done.returncode == 1
+    assert "--home" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

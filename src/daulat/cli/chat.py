@@ -72,7 +72,7 @@ def chat(
     from daulat.cli import conversation, talk
     from daulat.values.request import Sampling
 
-    chosen = settings()
+    chosen = settings(prepare=True)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     state = conversation.State(model or chosen.models.default, system, sampling)
     if url is not None:

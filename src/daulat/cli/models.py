@@ -57,7 +57,7 @@ def list_models(as_json: bool) -> None:
 def pull_model(what: str, name: str | None) -> None:
     from daulat.models.pull import pull
 
-    chosen = settings()
+    chosen = settings(prepare=True)
     with say.progress(what) as progress:
         entry = pull(_catalogue(), what, name=name, hub_url=chosen.models.hub, progress=progress)
     click.echo(

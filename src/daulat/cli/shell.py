@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +32,9 @@ class Session:
 
     def folder(self) -> Path:
         """The home: `--home`, else DAULAT_HOME, else `~/.daulat`."""
-        named = self.home or os.environ.get("DAULAT_HOME") or "~/.daulat"
-        return Path(named).expanduser().absolute()
+        from daulat.settings import default_home
+
+        return self.home.expanduser().absolute() if self.home else default_home()
 
 
 def session() -> Session:
@@ -42,15 +42,21 @@ def session() -> Session:
     return click.get_current_context().ensure_object(Session)
 
 
-def settings() -> Settings:
+def settings(*, prepare: bool = False) -> Settings:
     """The home's settings.
 
-    Raises:
-        SettingsError: `daulat.toml` is wrong.
-    """
-    from daulat.settings import load
+    Args:
+        prepare: create the home, for its owner alone, where it is not there.
 
-    return load(session().folder())
+    Raises:
+        SettingsError: `daulat.toml` is wrong, or the home cannot be created.
+    """
+    from daulat.settings import load, prepare_home
+
+    folder = session().folder()
+    if prepare:
+        prepare_home(folder)
+    return load(folder)
 
 
 @contextlib.contextmanager
@@ -62,9 +68,9 @@ def opened_record() -> Generator[Record, None, None]:
     """
     from daulat.record import Record
 
-    chosen = settings()
+    chosen = settings(prepare=True)
     record = Record.open(
-        chosen.record.url or chosen.home / "record.sqlite3",
+        chosen.record_place,
         contents=chosen.record.contents,
         keep_days=chosen.record.keep_days,
     )

@@ -34,7 +34,7 @@ from daulat.cli.words import _
 )
 @common
 def up(host: str | None, port: int | None) -> None:
-    chosen = settings()
+    chosen = settings(prepare=True)
     host = host or chosen.server.host
     if not _only_here(host):
         say.warn(

@@ -137,6 +137,11 @@ class Settings:
     log: Log = Log()
     console: Console = Console()
 
+    @property
+    def record_place(self) -> str | Path:
+        """The record's database: an SQLAlchemy URL, or the path of an SQLite file."""
+        return self.record.url or self.home / "record.sqlite3"
+
 
 TABLES: dict[str, type] = {
     "server": Server,
