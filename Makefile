@@ -32,8 +32,9 @@ lock: $(VENV)/ready-dev            ## write requirements.lock from what .venv ho
 	$(BIN)/python tools/lock.py > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
-bench: $(VENV)/ready-dev            ## measure the start of the server
+bench: $(VENV)/ready-dev            ## measure the start of the server, and the engine
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/engine.py
 
 clean:            ## remove .venv
 	rm -rf $(VENV)

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "start.json"
 PAGE = ROOT / "docs" / "benchmarks.md"
 KEY = "daulat-benchmark-0123456789-0123456789-0123456789"
-PACKAGES = ("daulat", "torch", "numpy", "gguf", "tokenizers", "uvicorn", "uvloop")
+PACKAGES = ("daulat", "torch", "numpy", "numba", "gguf", "tokenizers", "uvicorn", "uvloop")
 AIMS = {"ready": (3.0, "s"), "first_token": (0.5, "s"), "peak_memory": (1024.0, "MiB")}
 WORDS = {
     "ready": "`daulat up` to ready",
@@ -122,7 +122,8 @@ def _processor() -> str:
     return platform.machine()
 
 
-def report(runs: list[dict[str, float]]) -> dict[str, Any]:
+def conditions() -> dict[str, Any]:
+    """What a figure was measured on."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "model": MODEL,
@@ -133,9 +134,17 @@ def report(runs: list[dict[str, float]]) -> dict[str, Any]:
             "system": platform.system() + " " + platform.release().partition("-")[0],
         },
         "versions": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
-        "runs": runs,
-        "median": {name: statistics.median(run[name] for run in runs) for name in AIMS},
     }
+
+
+def environment_facts() -> str:
+    """`conditions` as a sentence."""
+    return facts(conditions())
+
+
+def report(runs: list[dict[str, float]]) -> dict[str, Any]:
+    median = {name: statistics.median(run[name] for run in runs) for name in AIMS}
+    return {**conditions(), "runs": runs, "median": median}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -144,25 +153,33 @@ def table(result: dict[str, Any]) -> str:
         every = ", ".join(f"{run[name]:g}" for run in result["runs"])
         median = f"{result['median'][name]:g} {unit}"
         lines.append(f"| {WORDS[name]} | {median} | {every} | at most {aim:g} {unit} |")
+    return "\n".join([*lines, "", facts(result)])
+
+
+def facts(result: dict[str, Any]) -> str:
+    """One sentence: date, machine, versions, model."""
     machine, versions = result["machine"], result["versions"]
-    lines += [
-        "",
+    return (
         f"{result['date']}; {machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB, {machine['system']}; "
         + ", ".join(f"{name} {number}" for name, number in versions.items())
-        + f"; {result['model']}.",
-    ]
-    return "\n".join(lines)
+        + f"; {result['model']}."
+    )
+
+
+def write_table(name: str, text: str) -> None:
+    """Put a table between its marks in docs/benchmarks.md."""
+    page = PAGE.read_text(encoding="utf-8")
+    start, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, _start, rest = page.partition(start)
+    _old, _end, after = rest.partition(end)
+    PAGE.write_text(f"{before}{start}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def write(result: dict[str, Any]) -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    page = PAGE.read_text(encoding="utf-8")
-    start, end = "<!-- start:begin -->", "<!-- start:end -->"
-    before, _start, rest = page.partition(start)
-    _old, _end, after = rest.partition(end)
-    PAGE.write_text(f"{before}{start}\n{table(result)}\n{end}{after}", encoding="utf-8")
+    write_table("start", table(result))
 
 
 def main() -> None:

@@ -64,6 +64,7 @@ def environment(furnish: Callable[[Path], Path], tmp_path: Path) -> dict[str, st
     return {
         **kept,
         "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache"),
         "DAULAT_HOME": str(home),
         "DAULAT_API_KEY": KEY,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

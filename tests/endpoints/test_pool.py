@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,8 @@ def pool_of(catalogue: Catalogue, models: float) -> Pool:
     """With room for so many of the small models, each with its cache at the smallest."""
     pool = Pool(catalogue, EngineSettings(dtype="float32", threads=1, max_sequences=1))
     opened = entry(catalogue, "one").open()
-    need = memory.demand(opened.architecture, opened.tensors, "float32", 1 << 30)
+    settings = EngineSettings(dtype="float32")
+    need = memory.demand(opened.architecture, opened.tensors, settings, 1 << 30)
     # What one takes when it fills half of what is left with cache is at most its whole context.
     most = need.weights + need.token * opened.architecture.context  # type: ignore[union-attr]
     pool._allowed = int(models * most)
@@ -137,15 +139,21 @@ async def test_a_closed_pool_loads_nothing(catalogue: Catalogue) -> None:
 def test_what_a_model_takes(catalogue: Catalogue) -> None:
     opened = entry(catalogue, "one").open()
 
-    def demand(dtype: memory.DtypeSetting, allowed: int) -> memory.Demand:
-        return memory.demand(opened.architecture, opened.tensors, dtype, allowed)
+    def demand(dtype: Any, allowed: int, kernels: Any = "plain") -> memory.Demand:
+        settings = EngineSettings(dtype=dtype, kernels=kernels)
+        return memory.demand(opened.architecture, opened.tensors, settings, allowed)
 
     exact, half = demand("float32", 0), demand("bfloat16", 0)
     assert exact.weights == 2 * half.weights
+    assert not exact.native
     # Two (key and value) of 3 layers, 2 heads, 16 numbers of four bytes.
     assert exact.token == 2 * 3 * 2 * 16 * 4
     assert demand("auto", 1 << 40) == exact
     assert demand("auto", exact.weights) == half
+    native = demand("auto", 1 << 40, "auto")
+    assert native.native
+    assert native.weights == exact.weights  # stored as float32, so held as such
+    assert demand("bfloat16", 0, "auto").weights == half.weights
 
 
 def test_the_allowance() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
+
+from daulat.engine.loading import load_decoder, load_native
 
 
 @pytest.fixture(scope="module")
@@ -15,3 +18,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+WAYS: dict[str, Callable[..., Any]] = {"plain": load_decoder, "native": load_native}
+
+
+@pytest.fixture(scope="module", params=list(WAYS))
+def load(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Both ways to compute: PyTorch's, and machine code."""
+    return WAYS[request.param]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from daulat.engine.decoder import Chunk, Decoder
-from daulat.engine.loading import load_decoder
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import (
     CASES,
@@ -31,13 +31,16 @@ PROMPTS = [
     [(7 * i * i + 3 * i + k) % 300 for i in range(length)] for k, length in enumerate((97, 9, 40))
 ]
 Pair = tuple[PreTrainedModel, Decoder]
+Load = Callable[..., Decoder]
 
 
 @pytest.fixture(scope="module", params=list(CASES))
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, load: Load
+) -> Pair:
     oracle = make(request.param)
     folder = write(oracle, tmp_path_factory.mktemp("checkpoint"))
-    return oracle, load_decoder(open_checkpoint(folder))
+    return oracle, load(open_checkpoint(folder))
 
 
 def _expected(oracle: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
@@ -45,9 +48,9 @@ def _expected(oracle: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
         return oracle(torch.tensor([tokens])).logits[0].float()
 
 
-def _difference(oracle: PreTrainedModel, folder: Path) -> float:
+def _difference(oracle: PreTrainedModel, folder: Path, load: Load) -> float:
     """The largest over all positions of the long prompt."""
-    decoder = load_decoder(open_checkpoint(folder), torch.float32)
+    decoder = load(open_checkpoint(folder), torch.float32)
     ours = decoder.forward([Chunk(PROMPTS[0], decoder.new_cache(len(PROMPTS[0])))], every=True)
     expected = _expected(oracle, PROMPTS[0])
     assert expected.std() > 0.05
@@ -115,23 +118,23 @@ def test_in_company_equals_alone(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("case", ["llama", "mixtral", "gpt-neo"])
-def test_shards_with_an_index(case: str, tmp_path: Path) -> None:
+def test_shards_with_an_index(case: str, tmp_path: Path, load: Load) -> None:
     oracle = make(case)
     folder = write(oracle, tmp_path, shard="100KB")
     assert (folder / "model.safetensors.index.json").exists()
-    assert _difference(oracle, folder) <= TOLERANCE
+    assert _difference(oracle, folder, load) <= TOLERANCE
 
 
 @pytest.mark.parametrize("style", list(OLD_STYLE))
-def test_descriptions_written_before_transformers_5(style: str, tmp_path: Path) -> None:
+def test_descriptions_written_before_transformers_5(style: str, tmp_path: Path, load: Load) -> None:
     case, changes = OLD_STYLE[style]
     folder = write(make(case), tmp_path)
     edit_config(folder, {**changes, "torch_dtype": "float32"}, without=NEW_STYLE_KEYS)
-    assert _difference(read_back(folder), folder) <= TOLERANCE
+    assert _difference(read_back(folder), folder, load) <= TOLERANCE
 
 
 @pytest.mark.parametrize("case", list(CASES))
-def test_what_a_description_leaves_out_is_the_usual(case: str, tmp_path: Path) -> None:
+def test_what_a_description_leaves_out_is_the_usual(case: str, tmp_path: Path, load: Load) -> None:
     oracle = make(case)
     folder = write(oracle, tmp_path)
     usual = type(oracle.config)().to_dict()
@@ -143,7 +146,7 @@ def test_what_a_description_leaves_out_is_the_usual(case: str, tmp_path: Path) -
     ]
     assert dropped
     edit_config(folder, {}, without=tuple(dropped))
-    assert _difference(read_back(folder), folder) <= TOLERANCE
+    assert _difference(read_back(folder), folder, load) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -153,7 +156,7 @@ def test_what_a_description_leaves_out_is_the_usual(case: str, tmp_path: Path) -
         ("bigcode", "transformer.h.{}.attn.{}"),
     ],
 )
-def test_stored_masks_are_passed_over(case: str, place: str, tmp_path: Path) -> None:
+def test_stored_masks_are_passed_over(case: str, place: str, tmp_path: Path, load: Load) -> None:
     oracle = make(case)
     folder = write(oracle, tmp_path)
     mask = torch.ones(1, 1, 512, 512, dtype=torch.bool).tril()
@@ -161,21 +164,23 @@ def test_stored_masks_are_passed_over(case: str, place: str, tmp_path: Path) -> 
     masks = {place.format(i, "bias"): mask.clone() for i in layers}
     fillings = {place.format(i, "masked_bias"): torch.tensor(-1e9) for i in layers}
     edit_tensors(folder, masks | fillings)
-    assert _difference(oracle, folder) <= TOLERANCE
+    assert _difference(oracle, folder, load) <= TOLERANCE
 
 
-def test_a_tied_matrix_stored_twice(tmp_path: Path) -> None:
+def test_a_tied_matrix_stored_twice(tmp_path: Path, load: Load) -> None:
     oracle = make("granite")
     folder = write(oracle, tmp_path)
     edit_tensors(folder, {"lm_head.weight": oracle.lm_head.weight.detach().clone()})
-    assert _difference(oracle, folder) <= TOLERANCE
+    assert _difference(oracle, folder, load) <= TOLERANCE
 
 
 @pytest.mark.parametrize(
     ("text", "vision"),
     [("language_model.model.", "vision_tower."), ("model.language_model.", "model.vision_tower.")],
 )
-def test_the_text_part_of_gemma_3_with_vision(text: str, vision: str, tmp_path: Path) -> None:
+def test_the_text_part_of_gemma_3_with_vision(
+    text: str, vision: str, tmp_path: Path, load: Load
+) -> None:
     oracle = make("gemma 3")
     folder = write(oracle, tmp_path)
     config = json.loads((folder / "config.json").read_text())
@@ -185,10 +190,10 @@ def test_the_text_part_of_gemma_3_with_vision(text: str, vision: str, tmp_path: 
     tensors = {text + name.removeprefix("model."): tensor for name, tensor in tensors.items()}
     tensors[f"{vision}encoder.weight"] = torch.zeros(8, 8)
     save_file(tensors, folder / "model.safetensors")
-    assert _difference(oracle, folder) <= TOLERANCE
+    assert _difference(oracle, folder, load) <= TOLERANCE
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_weights_stored_in_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_weights_stored_in_half_precision(dtype: torch.dtype, tmp_path: Path, load: Load) -> None:
     folder = write(make("llama").to(dtype), tmp_path)
-    assert _difference(read_back(folder), folder) <= TOLERANCE
+    assert _difference(read_back(folder), folder, load) <= TOLERANCE

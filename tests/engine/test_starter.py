@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ import torch
 import transformers as hf
 
 from daulat.engine.decoder import Chunk, Decoder
-from daulat.engine.loading import load_decoder
 from daulat.models.checkpoint import open_checkpoint
 from daulat.models.templates import ChatTemplates
 from daulat.models.tokenizer import Tokenizer, load_tokenizer
@@ -46,10 +46,10 @@ LENGTH = 32
 class Starter:
     """Both engines over one file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, load: Callable[..., Decoder]) -> None:
         checkpoint = open_checkpoint(path)
         self.tokenizer: Tokenizer = load_tokenizer(checkpoint)
-        self.decoder: Decoder = load_decoder(checkpoint)
+        self.decoder: Decoder = load(checkpoint)
         source: Any = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
         self.oracle = hf.AutoModelForCausalLM.from_pretrained(
             **source, dtype=torch.float32, attn_implementation="eager"
@@ -86,8 +86,8 @@ class Starter:
 
 
 @pytest.fixture(scope="module")
-def starter(starter_gguf: Path):
-    both = Starter(starter_gguf)
+def starter(starter_gguf: Path, load: Callable[..., Decoder]):
+    both = Starter(starter_gguf, load)
     yield both
     both.templates.close()
 

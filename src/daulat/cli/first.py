@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from daulat.cli import say
 from daulat.cli.words import _
+from daulat.engine.native import home
 from daulat.errors import ModelNotFoundError
 from daulat.house import House
 from daulat.models.catalogue import Catalogue
@@ -37,5 +38,7 @@ async def warm(house: House, name: str) -> None:
     entry = house.catalogue.get(name)
     if entry is None:
         raise ModelNotFoundError(house.catalogue.unknown(name))
+    if house.settings.engine.kernels == "auto" and home.is_empty():
+        say.note(_("Compiling for this processor; this happens once and takes about 20 seconds."))
     async with house.pool.use(entry.name, entry.digest):
         pass

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import psutil
 import torch
 
+from daulat.engine.native.decoder import fits
+from daulat.engine.native.matrices import kept_formats
+from daulat.settings import Engine as EngineSettings
 from daulat.values.architecture import Architecture, EncoderArchitecture
 
 MIB = 1 << 20
@@ -19,14 +22,17 @@ _SHARE = 0.75
 _SMALL = 2 << 30
 
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-DtypeSetting = Literal["auto", "float32", "bfloat16"]
 
 
-class Shaped(Protocol):
-    """A tensor's description."""
+class Stored(Protocol):
+    """A tensor's description; `size` in bytes."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def size(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +40,16 @@ class Demand:
     """What one model needs, in bytes.
 
     Attributes:
-        weights: in the number format chosen.
+        weights: as they will be held.
         token: key-value cache for one token; 0 for an embedding model.
-        dtype: the number format.
+        dtype: the number format of what is not held as it is stored.
+        native: machine code computes it.
     """
 
     weights: int
     token: int
     dtype: torch.dtype
+    native: bool = False
 
 
 def allowance(setting_mib: int) -> int:
@@ -53,8 +61,8 @@ def allowance(setting_mib: int) -> int:
 
 def demand(
     architecture: Architecture | EncoderArchitecture,
-    tensors: Mapping[str, Shaped],
-    dtype: DtypeSetting,
+    tensors: Mapping[str, Stored],
+    settings: EngineSettings,
     allowed: int,
 ) -> Demand:
     """What a model will take.
@@ -65,11 +73,19 @@ def demand(
     elements = sum(prod(info.shape) for info in tensors.values())
     if isinstance(architecture, EncoderArchitecture):
         return Demand(4 * elements, 0, torch.float32)
-    if dtype == "auto":
+    name = settings.dtype
+    if name == "auto":
         small = 4 * elements <= min(_SMALL, allowed // 2)
-        dtype = "float32" if small else "bfloat16"
-    size = DTYPES[dtype].itemsize
-    return Demand(size * elements, size * architecture.cache_elements, DTYPES[dtype])
+        name = "float32" if small else "bfloat16"
+    dtype = DTYPES[name]
+    if settings.kernels == "auto" and fits(architecture):
+        kept = kept_formats(dtype)
+        weights = sum(
+            info.size if info.type in kept else dtype.itemsize * prod(info.shape)
+            for info in tensors.values()
+        )
+        return Demand(weights, 4 * architecture.cache_elements, dtype, native=True)
+    return Demand(dtype.itemsize * elements, dtype.itemsize * architecture.cache_elements, dtype)
 
 
 def _container_limit() -> int:

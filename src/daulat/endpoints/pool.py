@@ -19,7 +19,7 @@ import torch
 
 from daulat.endpoints import memory
 from daulat.engine.encoder import Encoder
-from daulat.engine.loading import load_decoder, load_encoder
+from daulat.engine.loading import load_decoder, load_encoder, load_native
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.errors import UnavailableError
@@ -65,7 +65,7 @@ class Pool:
         self._settings = settings
         self._idle_seconds = idle_minutes * 60
         self._allowed = memory.allowance(settings.memory)
-        torch.set_num_threads(settings.threads or os.cpu_count() or 1)
+        torch.set_num_threads(_threads(settings))
         self._loaded: dict[str, Loaded] = {}
         self._lock = asyncio.Lock()
         self._closed = False
@@ -126,7 +126,7 @@ class Pool:
     async def _load(self, entry: ModelEntry) -> Loaded:
         checkpoint = await asyncio.to_thread(entry.open)
         need = memory.demand(
-            checkpoint.architecture, checkpoint.tensors, self._settings.dtype, self._allowed
+            checkpoint.architecture, checkpoint.tensors, self._settings, self._allowed
         )
         # Less than this many tokens of cache beside the weights would serve nobody.
         least = need.weights + need.token * 256
@@ -147,7 +147,7 @@ class Pool:
             extra={
                 "model": entry.name,
                 "digest": entry.digest,
-                "dtype": str(need.dtype).removeprefix("torch."),
+                "kernels": "native" if need.native else "plain",
                 "weights_mib": need.weights // memory.MIB,
                 "seconds": round(time.monotonic() - started, 3),
             },
@@ -181,7 +181,10 @@ def _build_engine(
     free: int,
 ) -> Loaded:
     tokenizer = load_tokenizer(checkpoint)
-    decoder = load_decoder(checkpoint, need.dtype)
+    if need.native:
+        decoder = load_native(checkpoint, need.dtype, _threads(settings))
+    else:
+        decoder = load_decoder(checkpoint, need.dtype)
     # Half of what is left, so that a second model finds room; never more than can be of use.
     most = decoder.architecture.context * settings.max_sequences
     cache_tokens = max(256, min(most, free // 2 // need.token))
@@ -210,3 +213,7 @@ def _build_encoder(
     return Loaded(
         entry.name, entry.digest, load_encoder(checkpoint), tokenizer, limit, need.weights
     )
+
+
+def _threads(settings: EngineSettings) -> int:
+    return settings.threads or os.cpu_count() or 1

@@ -26,6 +26,11 @@ class SequenceCache:
         self.capacity = capacity
         self.length = 0
 
+    @property
+    def address(self) -> int:
+        """Where the numbers lie, for machine code."""
+        return self._data.data_ptr()
+
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Put in the keys and values of new tokens, each [n, K, D]; all so far come back, [K, length + n, D].
 

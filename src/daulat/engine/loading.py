@@ -9,6 +9,8 @@ from torch import Tensor
 
 from daulat.engine.decoder import Decoder
 from daulat.engine.encoder import Encoder
+from daulat.engine.native.decoder import NativeDecoder, Slots
+from daulat.engine.native.matrices import kept_formats, matrix
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.weights import Weights
@@ -27,9 +29,7 @@ def load_decoder(
     Raises:
         ModelFileError: the files do not hold what their description says.
     """
-    architecture = checkpoint.architecture
-    if not isinstance(architecture, Architecture):
-        raise ModelFileError(f"{checkpoint.name} is an embedding model; it does not write text.")
+    architecture = _text(checkpoint)
     weights = Weights(checkpoint, architecture)
     count = len(architecture.layers)
     top = {slot: _convert(t, dtype) for slot, t in weights.top().items()}
@@ -45,6 +45,47 @@ def load_decoder(
     return Decoder(architecture, top, blocks)
 
 
+def load_native(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype = torch.float32,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> NativeDecoder:
+    """As `load_decoder`, for the decoder in machine code: matrices stay in their file's format.
+
+    Args:
+        dtype: what becomes of matrices whose format it does not know.
+
+    Raises:
+        ModelFileError: the files do not hold what their description says.
+    """
+    architecture = _text(checkpoint)
+    weights = Weights(checkpoint, architecture, kept_formats(dtype))
+    top = _slots(weights.top(), weights, dtype, architecture)
+    blocks: list[Slots] = []
+    for i in range(len(architecture.layers)):
+        blocks.append(_slots(weights.block(i), weights, dtype, architecture))
+        if progress is not None:
+            progress(i + 1, len(architecture.layers))
+    weights.finish()
+    decoder = NativeDecoder(architecture, top, blocks, threads)
+    decoder.warm()
+    return decoder
+
+
+def _slots(
+    read: dict[str, Tensor], weights: Weights, dtype: torch.dtype, architecture: Architecture
+) -> Slots:
+    vectors = {slot: _convert(t, torch.float32) for slot, t in read.items() if t.dim() == 1}
+    _offset(vectors, tuple(slot for slot in vectors if slot.endswith("norm")), architecture)
+    matrices = {
+        slot: matrix(_numbers(t), weights.stored.get(slot), dtype)
+        for slot, t in read.items()
+        if t.dim() > 1
+    }
+    return {**vectors, **matrices}
+
+
 def load_encoder(checkpoint: Checkpoint) -> Encoder:
     """Read an embedding model in float32.
 
@@ -55,6 +96,22 @@ def load_encoder(checkpoint: Checkpoint) -> Encoder:
     if not isinstance(architecture, EncoderArchitecture):
         raise ModelFileError(f"{checkpoint.name} writes text; it is not an embedding model.")
     return Encoder(architecture, checkpoint)
+
+
+def _text(checkpoint: Checkpoint) -> Architecture:
+    architecture = checkpoint.architecture
+    if not isinstance(architecture, Architecture):
+        raise ModelFileError(f"{checkpoint.name} is an embedding model; it does not write text.")
+    return architecture
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """The tensor, unless it holds what is no weight (uint8: stored bytes)."""
+    if not tensor.dtype.is_floating_point and tensor.dtype != torch.uint8:
+        raise ModelFileError(
+            f"A weight of type {tensor.dtype} is not a number we can compute with."
+        )
+    return tensor
 
 
 def _convert(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -11,13 +11,27 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Protocol
 
-from daulat.engine.decoder import Chunk, Decoder
+from torch import Tensor
+
+from daulat.engine.cache import SequenceCache
+from daulat.engine.decoder import Chunk
 from daulat.engine.scheduler import Limits, Scheduler, Work
 from daulat.engine.sequence import GenerationSequence
 from daulat.errors import DaulatError, InternalError, UnavailableError
+from daulat.values.architecture import Architecture
 
 log = logging.getLogger(__name__)
+
+
+class Computer(Protocol):
+    """What computes a model's steps: `engine.decoder` or `engine.native.decoder`."""
+
+    @property
+    def architecture(self) -> Architecture: ...
+    def new_cache(self, capacity: int) -> SequenceCache: ...
+    def forward(self, chunks: Sequence[Chunk]) -> Tensor: ...
 
 
 class Engine:
@@ -29,7 +43,7 @@ class Engine:
         name: for the log and the thread.
     """
 
-    def __init__(self, decoder: Decoder, limits: Limits, name: str) -> None:
+    def __init__(self, decoder: Computer, limits: Limits, name: str) -> None:
         self.architecture = decoder.architecture
         self._decoder = decoder
         self._scheduler = Scheduler(limits, decoder.new_cache)

@@ -103,6 +103,14 @@ class Checkpoint:
         """
         return self._place(name).read(name)
 
+    def raw(self, name: str) -> Tensor:
+        """A tensor's stored bytes, uint8 [..., bytes of a row], a view into the file.
+
+        Raises:
+            ModelFileError: no tensor of that name.
+        """
+        return self._place(name).raw(name)
+
     def release(self, name: str) -> None:
         """Lets go of a tensor's pages in memory after its numbers were copied elsewhere."""
         self._place(name).release(name)

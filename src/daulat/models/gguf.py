@@ -9,6 +9,7 @@ Not here: several files as one model (`checkpoint`), the undoing of GGUF's permu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -89,17 +90,16 @@ class GgufFile:
         return self._unpack(info, info.offset + start * row, (stop - start, *info.shape[1:]))
 
     def raw(self, name: str) -> Tensor:
-        """The stored blocks as uint8 [rows, bytes of a row], a view: for kernels that unpack
+        """The stored bytes as uint8 [..., bytes of a row], a view: for kernels that unpack
         themselves.
 
         Raises:
             ModelFileError: no tensor of that name.
         """
         info = self._find(name)
-        rows = 1
-        for dim in info.shape[:-1]:
-            rows *= dim
-        return self._file.tensor(info.offset, (rows, info.size // rows), torch.uint8)
+        rows = prod(info.shape[:-1])
+        shape = (*info.shape[:-1], info.size // rows)
+        return self._file.tensor(info.offset, shape, torch.uint8)
 
     def release(self, name: str) -> None:
         """Lets go of a tensor's pages; they are fetched again if read again."""

@@ -81,6 +81,14 @@ class SafetensorsFile:
             return self._file.tensor(info.offset, info.shape, torch.uint8) != 0
         return self._file.tensor(info.offset, info.shape, DTYPES[info.type])
 
+    def raw(self, name: str) -> Tensor:
+        """The stored bytes as uint8 [..., bytes of a row], a view.
+
+        Raises:
+            ModelFileError: no tensor of that name.
+        """
+        return self.read(name).view(torch.uint8)
+
     def release(self, name: str) -> None:
         """Lets go of a tensor's pages; they are fetched again if read again."""
         info = self._find(name)

@@ -25,7 +25,7 @@ Biases have the slot's name and `.bias`; they are there exactly where the checkp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,6 +34,7 @@ from torch import Tensor
 
 from daulat.errors import ModelFileError
 from daulat.models.families import family_of
+from daulat.models.mapped import TensorInfo
 from daulat.values.architecture import Architecture
 
 
@@ -47,8 +48,9 @@ class Source(Protocol):
     @property
     def config(self) -> Mapping[str, object]: ...
     @property
-    def tensors(self) -> Mapping[str, object]: ...
+    def tensors(self) -> Mapping[str, TensorInfo]: ...
     def read(self, name: str) -> Tensor: ...
+    def raw(self, name: str) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +242,19 @@ LAYOUTS: Mapping[str, Layout] = {
 class Weights:
     """The decoder's weights, read one slot at a time so that only one copy is ever in memory.
 
-    Raises (construction): ModelFileError where tensors are missing or left over.
+    Args:
+        keep: formats whose matrices come as stored bytes, uint8 with the bytes of a row for the last
+            dimension; the others, and all vectors, come as numbers.
+
+    Attributes:
+        stored: slot to format, of the matrices that the last call gave as bytes.
     """
 
-    def __init__(self, source: Source, architecture: Architecture) -> None:
+    def __init__(
+        self, source: Source, architecture: Architecture, keep: Collection[str] = ()
+    ) -> None:
+        self.stored: dict[str, str] = {}
+        self._keep = keep
         self._source = source
         self._architecture = architecture
         self._layout = LAYOUTS[family_of(source).layout]
@@ -254,6 +265,7 @@ class Weights:
         """`embed`, `positions`, `norm`, `head`, as far as the architecture has them."""
         a = self._architecture
         found: dict[str, Tensor] = {}
+        self.stored.clear()
         self._take(found, "embed", (self._layout.top["embed"],), (a.vocab, a.hidden))
         if a.learned_positions:
             shape = (a.learned_positions, a.hidden)
@@ -269,13 +281,15 @@ class Weights:
     def block(self, i: int) -> dict[str, Tensor]:
         """The slots of block `i`."""
         found: dict[str, Tensor] = {}
+        self.stored.clear()
         for slot, shape in self._block_shapes():
             sources = self._layout.block.get(slot)
             if sources is None:
                 raise ModelFileError(f"{self._source.name}: this format has no place for {slot}.")
             names = tuple(source.replace("{i}", str(i)) for source in sources)
             if slot.startswith("expert_"):
-                found[slot.removeprefix("expert_")] = self._experts(names, shape)
+                bare = slot.removeprefix("expert_")
+                found[bare] = self._experts(bare, names, shape)
             else:
                 self._take(found, slot, names, shape)
         return self._reorder(found)
@@ -325,27 +339,40 @@ class Weights:
             found[f"{slot}.bias"] = self._join(f"{slot}.bias", biases, shape[:1])
 
     def _join(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
-        parts = [self._rows(slot, j, self._read(name)) for j, name in enumerate(names)]
-        joined = parts[0] if len(parts) == 1 else _concatenate(parts, 0)
-        return self._checked(names[0], joined, shape)
+        kept = self._kept(slot, names, shape)
+        parts = [self._rows(slot, j, self._read(name, kept)) for j, name in enumerate(names)]
+        return self._checked(names[0], _concatenate(parts, 0), shape, kept)
 
-    def _experts(self, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
+    def _experts(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
         """[E, rows, columns], from stacked tensors or from one tensor per expert."""
         if "{e}" in names[0]:
-            one_by_one = [
-                _concatenate([self._read(f"{n.replace('{e}', str(e))}.weight") for n in names], 0)
-                for e in range(shape[0])
-            ]
+            each = [[f"{n.replace('{e}', str(e))}.weight" for n in names] for e in range(shape[0])]
+            kept = self._kept(slot, [name for one in each for name in one], shape)
+            one_by_one = [_concatenate([self._read(n, kept) for n in one], 0) for one in each]
             self._same_shape(names[0], one_by_one)
-            return self._checked(names[0], torch.stack(one_by_one), shape)
-        parts = [self._read(f"{name}.weight") for name in names]
-        return self._checked(names[0], _concatenate(parts, 1), shape)
+            return self._checked(names[0], torch.stack(one_by_one), shape, kept)
+        full = [f"{name}.weight" for name in names]
+        kept = self._kept(slot, full, shape)
+        parts = [self._read(name, kept) for name in full]
+        return self._checked(names[0], _concatenate(parts, 1), shape, kept)
+
+    def _kept(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> bool:
+        """Whether the tensors of a matrix have one format that is to be kept."""
+        infos = [self._source.tensors.get(self._name(name)) for name in names]
+        formats = {info.type for info in infos if info is not None}
+        widths = {info.shape[-1:] for info in infos if info is not None}
+        if len(shape) < 2 or len(formats) != 1 or widths != {shape[-1:]}:
+            return False
+        kept = formats <= set(self._keep)
+        if kept:
+            self.stored[slot] = formats.pop()
+        return kept
 
     def _same_shape(self, name: str, parts: Sequence[Tensor]) -> None:
         if len({part.shape for part in parts}) != 1:
             raise ModelFileError(f"{self._source.name}: experts of {name} differ in shape.")
 
-    def _read(self, name: str) -> Tensor:
+    def _read(self, name: str, kept: bool) -> Tensor:
         full = self._name(name)
         if full not in self._source.tensors:
             raise ModelFileError(
@@ -353,7 +380,7 @@ class Weights:
                 f"not of the {self._architecture.family} family; pull the model again."
             )
         self._left.discard(full)
-        return self._source.read(full)
+        return self._source.raw(full) if kept else self._source.read(full)
 
     def _rows(self, slot: str, part: int, tensor: Tensor) -> Tensor:
         """Undo llama.cpp's order of rows within each head of q (part 0) and k (part 1)."""
@@ -377,8 +404,10 @@ class Weights:
                     found[slot] = by_head.swapaxes(0, 1).reshape(t.shape)
         return found
 
-    def _checked(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-        if tuple(tensor.shape) != shape:
+    def _checked(self, name: str, tensor: Tensor, shape: tuple[int, ...], kept: bool) -> Tensor:
+        # The width of what comes as bytes has been looked at before.
+        end = len(shape) - 1 if kept else len(shape)
+        if tuple(tensor.shape[:end]) != shape[:end]:
             raise ModelFileError(
                 f"{self._source.name}: {self._name(name)!r} has shape {tuple(tensor.shape)}; "
                 f"its description calls for {shape}."

@@ -51,10 +51,15 @@ class Server:
 class Engine:
     """How models run on this machine."""
 
+    kernels: Literal["auto", "plain"] = _key(
+        "auto",
+        "auto: machine code of our own, weights as their file has them. plain: PyTorch, slower.",
+        choices=("auto", "plain"),
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = _key(
         "auto",
-        "Number format of weights and cache. auto: float32 for small models (up to 2 GiB so), "
-        "bfloat16 for others.",
+        "Number format of weights that are not kept as they are. auto: float32 for small models (up "
+        "to 2 GiB so), bfloat16 for others.",
         choices=("auto", "float32", "bfloat16"),
     )
     threads: int = _key(0, "Processor threads; 0: one for each core.", 0, 1024)

@@ -1,0 +1,213 @@
+"""The decoder in machine code, behind the interface of `engine.decoder.Decoder`.
+
+It keeps the weights in the format of their file where `vector` knows it, and computes in float32. What it
+gives for a sequence depends on nothing but that sequence: not on what else is in the step, not on how the
+prompt was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from daulat.engine import rotary
+from daulat.engine.cache import SequenceCache
+from daulat.engine.decoder import Chunk
+from daulat.engine.native import program as p
+from daulat.engine.native.attention import TOGETHER
+from daulat.engine.native.matrices import Matrix
+from daulat.engine.native.team import team
+from daulat.engine.native.vector import BLOCK, LANES
+from daulat.values.architecture import Architecture
+
+Whole = NDArray[np.int64]
+Floats = NDArray[np.float32]
+Slots = Mapping[str, "Matrix | Tensor"]
+
+_ACTIVATIONS = {"silu": p.SILU, "gelu": p.GELU, "gelu_tanh": p.GELU_TANH, "relu": p.RELU}
+_TOP = {
+    "embed": p.EMBED,
+    "head": p.HEAD_MATRIX,
+    "positions": p.POSITIONS,
+    "norm": p.NORM,
+    "norm.bias": p.NORM_BIAS,
+}
+_BLOCK = {
+    "qkv": p.QKV,
+    "out": p.OUT,
+    "up": p.UP,
+    "down": p.DOWN,
+    "router": p.ROUTER,
+    "attn_norm": p.ATTN_NORM,
+    "attn_norm.bias": p.ATTN_NORM_BIAS,
+    "qkv.bias": p.QKV_BIAS,
+    "q_norm": p.Q_NORM,
+    "k_norm": p.K_NORM,
+    "out.bias": p.OUT_BIAS,
+    "post_attn_norm": p.POST_ATTN_NORM,
+    "mlp_norm": p.MLP_NORM,
+    "mlp_norm.bias": p.MLP_NORM_BIAS,
+    "up.bias": p.UP_BIAS,
+    "down.bias": p.DOWN_BIAS,
+    "post_mlp_norm": p.POST_MLP_NORM,
+}
+
+
+def fits(a: Architecture) -> bool:
+    """Whether every row of every matrix is whole blocks."""
+    widths = (a.hidden, a.heads * a.head_dim, a.intermediate)
+    return all(width % BLOCK == 0 for width in widths)
+
+
+class NativeDecoder:
+    """See `engine.decoder.Decoder`.
+
+    Args:
+        top, blocks: the slots of `models.weights`; matrices as `Matrix`, vectors as float32.
+        threads: how many compute.
+    """
+
+    def __init__(
+        self, architecture: Architecture, top: Slots, blocks: Sequence[Slots], threads: int
+    ) -> None:
+        self.architecture = architecture
+        self._team = team(threads)
+        self._kept = (top, blocks)  # the tables hold addresses only
+        outer = np.zeros(p.TOP_SIZE, dtype=np.int64)
+        _enter(outer, _TOP, top)
+        if architecture.tied:
+            outer[p.HEAD_MATRIX : p.HEAD_MATRIX + 4] = outer[p.EMBED : p.EMBED + 4]
+        self._ropes = list(dict.fromkeys(one.rope for one in architecture.layers if one.rope))
+        self._frequencies = [rotary.frequencies(rope) for rope in self._ropes]
+        layers = np.zeros((len(blocks), p.LAYER_SIZE), dtype=np.int64)
+        for row, layer, block in zip(layers, architecture.layers, blocks, strict=True):
+            row[p.WINDOW] = layer.window or 0
+            row[p.ROPE] = self._ropes.index(layer.rope) if layer.rope else -1
+            _enter(row, _BLOCK, block)
+        self._model = p.Model(_shape(architecture), _scale(architecture), outer, layers)
+        self._tokens = self._longest = 0
+        self._room = _room(architecture, threads, 0, 0)
+
+    def new_cache(self, capacity: int) -> SequenceCache:
+        """An empty cache for one sequence of up to `capacity` tokens."""
+        return SequenceCache(self.architecture, capacity, torch.float32)
+
+    def warm(self) -> None:
+        """Compile what is not yet compiled for this processor: seconds, once."""
+        self.forward([Chunk((0,), self.new_cache(1))])
+
+    def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Tensor:
+        """See `Decoder.forward`."""
+        counts = [len(chunk.tokens) for chunk in chunks]
+        starts = np.cumsum([0, *counts])
+        table = np.array(
+            [
+                (start, count, c.cache.address, c.cache.capacity, c.cache.length)
+                for start, count, c in zip(starts, counts, chunks, strict=False)
+            ],
+            dtype=np.int64,
+        )
+        tokens = np.concatenate([np.asarray(c.tokens, dtype=np.int64) for c in chunks])
+        if tokens.min() < 0 or tokens.max() >= self.architecture.vocab:
+            raise IndexError("a token is not in the vocabulary")
+        if any(c.cache.length + len(c.tokens) > c.cache.capacity for c in chunks):
+            raise IndexError("a sequence has more tokens than its cache holds")
+        positions = np.concatenate(
+            [np.arange(c.cache.length, c.cache.length + len(c.tokens)) for c in chunks]
+        )
+        wanted = np.arange(len(tokens)) if every else starts[1:] - 1
+        longest = max(c.cache.length + len(c.tokens) for c in chunks)
+        room = self._room_for(len(tokens), longest)
+        cos, sin = self._angles(positions)
+        logits = np.empty((len(wanted), self.architecture.vocab), dtype=np.float32)
+        step = p.Step(table, tokens, positions, wanted, cos, sin, logits)
+        self._team.run((self._model, step, room))
+        for chunk in chunks:
+            chunk.cache.advance(len(chunk.tokens))
+        return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
+
+    def _room_for(self, tokens: int, longest: int) -> p.Room:
+        if tokens > self._tokens or longest > self._longest:
+            self._tokens = max(tokens, self._tokens)
+            # Sequences grow a token at a time, so their room grows by doubling.
+            self._longest = self._longest if longest <= self._longest else 2 * longest
+            self._room = _room(self.architecture, self._team.size, self._tokens, self._longest)
+        return self._room
+
+    def _angles(self, positions: Whole) -> tuple[Floats, Floats]:
+        """cos and sin, [rope tables, T, dimensions / 2]."""
+        at = torch.from_numpy(positions)  # pyright: ignore[reportUnknownMemberType]
+        pairs = [
+            rotary.tables(rope, frequency, at)
+            for rope, frequency in zip(self._ropes, self._frequencies, strict=True)
+        ]
+        if not pairs:
+            nothing = np.zeros((1, 1, 1), dtype=np.float32)
+            return nothing, nothing
+        cos, sin = (torch.stack([pair[k][:, 0] for pair in pairs]).numpy() for k in (0, 1))
+        return cos, sin
+
+
+def _room(a: Architecture, team: int, tokens: int, longest: int) -> p.Room:
+    """Memory to work in, for steps of up to so many tokens, and sequences of up to so many."""
+
+    def floats(*shape: int) -> Floats:
+        return np.empty(shape, dtype=np.float32)
+
+    chosen = a.experts.chosen if a.experts else 1
+    spread = max(a.experts.count, chosen) if a.experts else 1
+    experts = a.experts.count if a.experts else 0
+    routed = tokens + 1 if a.experts else 1
+    return p.Room(
+        x=floats(tokens, a.hidden),
+        h=floats(tokens, a.hidden),
+        own=floats(team, p.FEW, a.hidden),
+        qkv=floats(tokens, (a.heads + 2 * a.kv_heads) * a.head_dim),
+        att=floats(tokens, a.heads * a.head_dim),
+        up=floats(tokens * chosen, a.intermediate * (2 if a.gated else 1)),
+        tmp=floats(tokens, a.hidden),
+        scores=floats(team, TOGETHER, longest + LANES),
+        choices=np.empty((team, routed, chosen), dtype=np.int64),
+        shares=floats(team, routed, spread),
+        places=np.empty((team, routed, chosen), dtype=np.int64),
+        starts=np.empty((team, experts + 1), dtype=np.int64),
+        gathered=floats(team, routed, a.hidden if a.experts else 1),
+        mixed=floats(routed * chosen, a.hidden if a.experts else 1),
+    )
+
+
+def _shape(a: Architecture) -> Whole:
+    shape = np.zeros(p.SHAPE_SIZE, dtype=np.int64)
+    shape[p.HIDDEN], shape[p.VOCAB], shape[p.INNER] = a.hidden, a.vocab, a.intermediate
+    shape[p.HEADS], shape[p.KV_HEADS], shape[p.HEAD] = a.heads, a.kv_heads, a.head_dim
+    if a.experts:
+        shape[p.EXPERTS], shape[p.CHOSEN] = a.experts.count, a.experts.chosen
+    shape[p.LAYER_NORM], shape[p.GATED] = a.norm == "layer", a.gated
+    shape[p.ACTIVATION] = _ACTIVATIONS[a.activation]
+    shape[p.QK_NORM], shape[p.POST_NORMS] = a.qk_norm, a.post_norms
+    return shape
+
+
+def _scale(a: Architecture) -> Floats:
+    scale = np.zeros(p.SCALE_SIZE, dtype=np.float32)
+    scale[p.EPS], scale[p.ATTENTION], scale[p.RESIDUAL] = (
+        a.norm_eps,
+        a.attention_scale,
+        a.residual_scale,
+    )
+    scale[p.EMBEDDING], scale[p.DIVISOR] = a.embedding_scale, a.logits_divisor
+    scale[p.SOFTCAP] = a.logits_softcap
+    return scale
+
+
+def _enter(row: Whole, places: Mapping[str, int], slots: Slots) -> None:
+    for slot, held in slots.items():
+        place = places[slot]
+        if isinstance(held, Matrix):
+            row[place : place + 4] = held.numbers()
+        else:
+            row[place] = held.data_ptr()

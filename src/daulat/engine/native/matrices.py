@@ -1,0 +1,219 @@
+"""Weights as they lie in memory for the machine code, and the functions that multiply by them.
+
+A matrix keeps the bytes of its file where `vector` knows their format; so what is multiplied by are exactly
+the numbers that the file stands for, at the file's size. Other formats become float32 or bfloat16 first.
+"""
+
+# pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numba import cfunc, njit, types
+from torch import Tensor
+
+from daulat.engine.native import vector
+from daulat.engine.native.vector import BF16, BLOCK, F16, F32, FORMATS, Q4_0, Q4_1, Q8_0
+
+KNOWN = {"F32": F32, "F16": F16, "BF16": BF16, "Q4_0": Q4_0, "Q4_1": Q4_1, "Q8_0": Q8_0}
+"""The file formats' words."""
+
+
+def kept_formats(dtype: torch.dtype) -> frozenset[str]:
+    """Which formats stay as they are when the others become `dtype`."""
+    return frozenset(KNOWN) - ({"F32"} if dtype == torch.bfloat16 else frozenset())
+
+
+_NINE = types.void(*(types.int64,) * 9)
+_MANY = 12
+"""From so many inputs on, unpacking a row once for all of them is quicker than again for every four."""
+_TILE, _TILE_ROWS = 6, 4
+_CACHE = 512 << 10
+"""Bytes of inputs that stay in the second-level cache while all rows pass by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Attributes:
+    data: uint8, one row of blocks behind the other; kept here so that the addresses stay good.
+    form: place in `vector.FORMATS`.
+    rows: of the whole matrix; experts are laid one under the other.
+    columns: a multiple of `vector.BLOCK`.
+    """
+
+    data: Tensor
+    form: int
+    rows: int
+    columns: int
+
+    @property
+    def row_bytes(self) -> int:
+        return self.columns // BLOCK * FORMATS[self.form].size
+
+    def numbers(self) -> tuple[int, int, int, int]:
+        """What the program needs: address, bytes of a row, the functions' addresses."""
+        multiply, unpack = functions(self.form)
+        return self.data.data_ptr(), self.row_bytes, multiply, unpack
+
+
+def matrix(tensor: Tensor, stored: str | None, dtype: torch.dtype) -> Matrix:
+    """A matrix from a tensor: of stored bytes [..., rows, bytes], or of numbers [..., rows, columns].
+
+    Args:
+        stored: the format of the bytes; None: numbers, to be kept as `dtype`.
+    """
+    if stored is None:
+        form = {torch.float32: F32, torch.bfloat16: BF16, torch.float16: F16}[dtype]
+        tensor = tensor.to(dtype).contiguous().view(torch.uint8)
+    else:
+        form = KNOWN[stored]
+    # A copy: the file's pages can be taken from memory, or change under us, at any time.
+    data = tensor.reshape(-1, tensor.shape[-1]).clone(memory_format=torch.contiguous_format)
+    columns = data.shape[1] // FORMATS[form].size * BLOCK
+    return Matrix(data, form, data.shape[0], columns)
+
+
+# --- one pair of functions for each format; Numba's cache wants each by its own name ----------------
+
+
+@njit(inline="always")
+def _multiply(form, weights, row_bytes, blocks, x, x_bytes, y, y_bytes, inputs, rows):
+    """y[m, r] for all m and r. Few inputs: unpacked in registers; many: unpacked once, then tiles."""
+    if inputs >= _MANY:
+        scratch = np.empty(_TILE_ROWS * blocks * 32, dtype=np.float32)
+        room = scratch.ctypes.data
+        step = max(_CACHE // (blocks * 128), _TILE) // _TILE * _TILE
+        for first in range(0, inputs, step):
+            count = min(step, inputs - first)
+            for row in range(0, rows, _TILE_ROWS):
+                high = min(_TILE_ROWS, rows - row)
+                for r in range(high):
+                    vector.unpack(
+                        form, weights + (row + r) * row_bytes, blocks, room + r * blocks * 128
+                    )
+                at, to = x + first * x_bytes, y + first * y_bytes + row * 4
+                _tiles(room, blocks, at, x_bytes, to, y_bytes, count, high)
+        return
+    row = 0
+    while row + 2 <= rows:
+        w, at, to = weights + row * row_bytes, x, y + row * 4
+        left = inputs
+        while left >= 4:
+            vector.products(form, 4, 2, w, row_bytes, blocks, at, x_bytes, to, y_bytes)
+            at, to, left = at + 4 * x_bytes, to + 4 * y_bytes, left - 4
+        if left >= 2:
+            vector.products(form, 2, 2, w, row_bytes, blocks, at, x_bytes, to, y_bytes)
+            at, to, left = at + 2 * x_bytes, to + 2 * y_bytes, left - 2
+        if left:
+            vector.products(form, 1, 2, w, row_bytes, blocks, at, x_bytes, to, y_bytes)
+        row += 2
+    if row < rows:
+        w, at, to = weights + row * row_bytes, x, y + row * 4
+        for m in range(inputs):
+            vector.products(
+                form,
+                1,
+                1,
+                w,
+                row_bytes,
+                blocks,
+                at + m * x_bytes,
+                x_bytes,
+                to + m * y_bytes,
+                y_bytes,
+            )
+
+
+@njit(cache=True)
+def _tiles(w, blocks, x, x_bytes, y, y_bytes, inputs, rows):
+    """Up to four rows of float32 with many inputs, six at a time: what fills the registers."""
+    row_bytes = blocks * 128
+    if rows < _TILE_ROWS:
+        for m in range(inputs):
+            for r in range(rows):
+                at, to = x + m * x_bytes, y + m * y_bytes + r * 4
+                vector.products(
+                    F32, 1, 1, w + r * row_bytes, row_bytes, blocks, at, x_bytes, to, y_bytes
+                )
+        return
+    left = inputs
+    while left >= _TILE:
+        vector.products(F32, 6, 4, w, row_bytes, blocks, x, x_bytes, y, y_bytes)
+        x, y, left = x + _TILE * x_bytes, y + _TILE * y_bytes, left - _TILE
+    while left >= 2:
+        vector.products(F32, 2, 4, w, row_bytes, blocks, x, x_bytes, y, y_bytes)
+        x, y, left = x + 2 * x_bytes, y + 2 * y_bytes, left - 2
+    if left:
+        vector.products(F32, 1, 4, w, row_bytes, blocks, x, x_bytes, y, y_bytes)
+
+
+def _multiply_f32(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(F32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_f32(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(F32, w, n, y)
+
+
+def _multiply_f16(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(F16, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_f16(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(F16, w, n, y)
+
+
+def _multiply_bf16(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(BF16, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_bf16(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(BF16, w, n, y)
+
+
+def _multiply_q4_0(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(Q4_0, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_q4_0(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(Q4_0, w, n, y)
+
+
+def _multiply_q4_1(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(Q4_1, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_q4_1(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(Q4_1, w, n, y)
+
+
+def _multiply_q8_0(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(Q8_0, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_q8_0(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(Q8_0, w, n, y)
+
+
+_PAIRS = (
+    (_multiply_f32, _unpack_f32),
+    (_multiply_f16, _unpack_f16),
+    (_multiply_bf16, _unpack_bf16),
+    (_multiply_q4_0, _unpack_q4_0),
+    (_multiply_q4_1, _unpack_q4_1),
+    (_multiply_q8_0, _unpack_q8_0),
+)
+
+
+@cache
+def functions(form: int) -> tuple[int, int]:
+    """Addresses of a format's two C functions, each of nine whole numbers, for `vector.call`.
+
+    The first is `_multiply`'s; the second takes (row, blocks, y) and six more that mean nothing.
+    """
+    multiply, unpack = (cfunc(_NINE, cache=True)(one).address or 0 for one in _PAIRS[form])
+    return multiply, unpack

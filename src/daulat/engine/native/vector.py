@@ -1,0 +1,402 @@
+"""Sixteen numbers at once: the inner loops in LLVM's own terms, so that they compile the same everywhere.
+
+Each function here becomes a few machine instructions in the code that calls it (Numba's intrinsics); what
+the processor lacks, LLVM makes of what it has. Nothing here knows of models.
+
+Sums are made in one fixed order, whatever is computed beside them: sixteen partial sums over the blocks of
+a row, then halves onto halves. So the result for one input does not depend on how many others there are.
+
+Addresses are whole numbers and are not checked: `matrices` and `decoder` answer for them.
+"""
+
+# pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+BLOCK = 32
+"""Weights in a block: what one scale stands for in the quantised formats."""
+
+_F32 = ir.FloatType()
+_F16 = ir.HalfType()
+_I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_VF32 = ir.VectorType(_F32, LANES)
+_VF16 = ir.VectorType(_F16, LANES)
+_VI8 = ir.VectorType(_I8, LANES)
+_VI16 = ir.VectorType(_I16, LANES)
+_VI32 = ir.VectorType(_I32, LANES)
+_ADDRESS = types.int64
+
+Builder = Any
+Value = Any
+Pair = tuple[Value, Value]
+Halves = tuple[Callable[[], Value], Callable[[], Value]]
+
+
+def _i64(value: int) -> Value:
+    return ir.Constant(_I64, value)
+
+
+def _all(kind: ir.VectorType, value: float) -> Value:
+    return ir.Constant(kind, [value] * LANES)
+
+
+def _load(b: Builder, address: Value, offset: int, kind: Any) -> Value:
+    pointer = b.inttoptr(b.add(address, _i64(offset)), kind.as_pointer())
+    value = b.load(pointer)
+    value.align = 1
+    return value
+
+
+def _store(b: Builder, value: Value, address: Value) -> None:
+    b.store(value, b.inttoptr(address, value.type.as_pointer())).align = 4
+
+
+def _splat(b: Builder, scalar: Value) -> Value:
+    one = b.insert_element(ir.Constant(_VF32, ir.Undefined), scalar, ir.Constant(_I32, 0))
+    return b.shuffle_vector(one, ir.Constant(_VF32, ir.Undefined), _all(_VI32, 0))
+
+
+def _fma(b: Builder, x: Value, y: Value, z: Value) -> Value:
+    kind = ir.FunctionType(_VF32, [_VF32] * 3)
+    return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.fma.v16f32"), [x, y, z])
+
+
+def _sum(b: Builder, vector: Value) -> Value:
+    """Halves onto halves: the order is part of what we promise."""
+    width = LANES
+    while width > 1:
+        width //= 2
+        indices = [
+            ir.Constant(ir.VectorType(_I32, width), list(range(k, k + width))) for k in (0, width)
+        ]
+        undefined = ir.Constant(vector.type, ir.Undefined)
+        low, high = (b.shuffle_vector(vector, undefined, index) for index in indices)
+        vector = b.fadd(low, high)
+    return b.extract_element(vector, ir.Constant(_I32, 0))
+
+
+# --- what is in a block of 32 weights -------------------------------------------------------------
+
+
+def _half(b: Builder, address: Value, offset: int) -> Value:
+    return _splat(b, b.fpext(_load(b, address, offset, _F16), _F32))
+
+
+def _nibbles(b: Builder, address: Value, offset: int) -> Pair:
+    packed = _load(b, address, offset, _VI8)
+    low, high = b.and_(packed, _all(_VI8, 15)), b.lshr(packed, _all(_VI8, 4))
+    return tuple(b.uitofp(b.zext(part, _VI32), _VF32) for part in (low, high))  # type: ignore[return-value]
+
+
+def _block_f32(b: Builder, at: Value) -> Halves:
+    return _lazily(lambda k: _load(b, at, 64 * k, _VF32))
+
+
+def _block_f16(b: Builder, at: Value) -> Halves:
+    return _lazily(lambda k: b.fpext(_load(b, at, 32 * k, _VF16), _VF32))
+
+
+def _block_bf16(b: Builder, at: Value) -> Halves:
+    def half(k: int) -> Value:
+        bits = b.zext(_load(b, at, 32 * k, _VI16), _VI32)
+        return b.bitcast(b.shl(bits, _all(_VI32, 16)), _VF32)
+
+    return _lazily(half)
+
+
+def _lazily(half: Callable[[int], Value]) -> Halves:
+    """Loaded where they are needed, so that they do not fill the registers before."""
+    return (lambda: half(0)), (lambda: half(1))
+
+
+def _ready(low: Value, high: Value) -> Halves:
+    return (lambda: low), (lambda: high)
+
+
+def _block_q4_0(b: Builder, at: Value) -> Halves:
+    scale = _half(b, at, 0)
+    shift = b.fmul(scale, _all(_VF32, -8.0))
+    low, high = _nibbles(b, at, 2)
+    return _ready(_fma(b, low, scale, shift), _fma(b, high, scale, shift))
+
+
+def _block_q4_1(b: Builder, at: Value) -> Halves:
+    scale, least = _half(b, at, 0), _half(b, at, 2)
+    low, high = _nibbles(b, at, 4)
+    return _ready(_fma(b, low, scale, least), _fma(b, high, scale, least))
+
+
+def _block_q8_0(b: Builder, at: Value) -> Halves:
+    scale = _half(b, at, 0)
+
+    def scaled(offset: int) -> Value:
+        return b.fmul(b.sitofp(b.sext(_load(b, at, offset, _VI8), _VI32), _VF32), scale)
+
+    return _lazily(lambda k: scaled(2 + 16 * k))
+
+
+class Format(NamedTuple):
+    """How 32 weights are stored: in how many bytes, and how they become two vectors of float32."""
+
+    size: int
+    unpack: Callable[[Builder, Value], Halves]
+
+
+F32, F16, BF16, Q4_0, Q4_1, Q8_0 = range(6)
+FORMATS = (
+    Format(128, _block_f32),
+    Format(64, _block_f16),
+    Format(64, _block_bf16),
+    Format(18, _block_q4_0),
+    Format(20, _block_q4_1),
+    Format(34, _block_q8_0),
+)
+"""Each gives exactly the numbers that the `gguf` package gives for it: where a product has few enough bits
+to be exact, one rounding follows in both."""
+
+
+# --- products -------------------------------------------------------------------------------------
+
+
+@intrinsic
+def products(typing, form, inputs, rows, weights, row_bytes, blocks, x, x_bytes, y, y_bytes):
+    """y[m, r] = the product of row r of a matrix with vector m, for literal numbers of both.
+
+    Args:
+        form: literal, the place in `FORMATS`.
+        inputs, rows: literals.
+        weights, x, y: addresses of the first row, vector and result.
+        row_bytes, x_bytes, y_bytes: from one to the next.
+        blocks: in a row.
+    """
+    if not all(isinstance(one, types.IntegerLiteral) for one in (form, inputs, rows)):
+        return None
+    size, unpack = FORMATS[form.literal_value]
+    several, high = range(inputs.literal_value), range(rows.literal_value)
+
+    def generate(context, b, signature, arguments):
+        w0, row_step, count, x0, x_step, y0, y_step = arguments[3:]
+        sums = [[_variable(b) for _ in several] for _ in high]
+        with cgutils.for_range(b, count) as loop:
+            at = b.add(w0, b.mul(loop.index, _i64(size)))
+            vector = b.add(x0, b.mul(loop.index, _i64(4 * BLOCK)))
+            pairs = [unpack(b, b.add(at, b.mul(row_step, _i64(r)))) for r in high]
+            for k in (0, 1):
+                numbers = [pair[k]() for pair in pairs]
+                for m in several:
+                    number = _load(b, b.add(vector, b.mul(x_step, _i64(m))), 64 * k, _VF32)
+                    for r in high:
+                        total = _fma(b, numbers[r], number, b.load(sums[r][m]))
+                        b.store(total, sums[r][m])
+        for m in several:
+            for r in high:
+                place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(4 * r)))
+                _store(b, _sum(b, b.load(sums[r][m])), place)
+        return context.get_dummy_value()
+
+    return types.void(form, inputs, rows, *(_ADDRESS,) * 7), generate
+
+
+@intrinsic
+def unpack(typing, form, weights, blocks, y):
+    """One row of weights as float32; `form` is literal."""
+    if not isinstance(form, types.IntegerLiteral):
+        return None
+    size, widen = FORMATS[form.literal_value]
+
+    def generate(context, b, signature, arguments):
+        w0, count, y0 = arguments[1:]
+        with cgutils.for_range(b, count) as loop:
+            pair = widen(b, b.add(w0, b.mul(loop.index, _i64(size))))
+            place = b.add(y0, b.mul(loop.index, _i64(4 * BLOCK)))
+            for k, half in enumerate(pair):
+                _store(b, half(), b.add(place, _i64(64 * k)))
+        return context.get_dummy_value()
+
+    return types.void(form, *(_ADDRESS,) * 3), generate
+
+
+def _variable(b: Builder) -> Value:
+    place = cgutils.alloca_once_value(b, _all(_VF32, 0.0))
+    b.store(_all(_VF32, 0.0), place)  # anew each time, where the code runs in a loop
+    return place
+
+
+@intrinsic
+def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, count, y, y_bytes):
+    """y[m] = the sum over j of shares[m, j] * values[j], for 16 * `vectors` neighbouring columns.
+
+    Args:
+        inputs, vectors: literals.
+        shares, values, y: addresses of the first row.
+        share_bytes, value_bytes, y_bytes: from one row to the next.
+        count: how many values; summed in their order.
+    """
+    if not all(isinstance(one, types.IntegerLiteral) for one in (inputs, vectors)):
+        return None
+    several, wide = range(inputs.literal_value), range(vectors.literal_value)
+
+    def generate(context, b, signature, arguments):
+        p0, p_step, v0, v_step, count, y0, y_step = arguments[2:]
+        sums = [[_variable(b) for _ in wide] for _ in several]
+        with cgutils.for_range(b, count) as loop:
+            row = b.add(v0, b.mul(v_step, loop.index))
+            numbers = [_load(b, row, 64 * k, _VF32) for k in wide]
+            share = b.add(p0, b.mul(loop.index, _i64(4)))
+            for m in several:
+                factor = _splat(b, _load(b, b.add(share, b.mul(p_step, _i64(m))), 0, _F32))
+                for k in wide:
+                    b.store(_fma(b, factor, numbers[k], b.load(sums[m][k])), sums[m][k])
+        for m in several:
+            for k in wide:
+                place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k)))
+                _store(b, b.load(sums[m][k]), place)
+        return context.get_dummy_value()
+
+    return types.void(inputs, vectors, *(_ADDRESS,) * 7), generate
+
+
+# --- functions of sixteen numbers ------------------------------------------------------------------
+
+_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
+_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+
+
+def _exp(b: Builder, x: Value) -> Value:
+    """e to the x, within 2 units in the last place (Cephes' polynomial); 0 far below, no infinity above."""
+    x = _between(b, x, -87.0, 88.0)
+    kind = ir.FunctionType(_VF32, [_VF32])
+    rint = cgutils.get_or_insert_function(b.module, kind, "llvm.rint.v16f32")
+    n = b.call(rint, [b.fmul(x, _all(_VF32, 1.44269504088896341))])
+    r = _fma(b, n, _all(_VF32, -_LN2_HIGH), x)
+    r = _fma(b, n, _all(_VF32, -_LN2_LOW), r)
+    y = _all(_VF32, _EXP[0])
+    for factor in _EXP[1:]:
+        y = _fma(b, y, r, _all(_VF32, factor))
+    y = b.fadd(_fma(b, b.fmul(r, r), y, r), _all(_VF32, 1.0))
+    power = b.shl(b.add(b.fptosi(n, _VI32), _all(_VI32, 127)), _all(_VI32, 23))
+    return b.fmul(y, b.bitcast(power, _VF32))
+
+
+def _between(b: Builder, x: Value, low: float, high: float) -> Value:
+    x = b.select(b.fcmp_ordered("<", x, _all(_VF32, low)), _all(_VF32, low), x)
+    return b.select(b.fcmp_ordered(">", x, _all(_VF32, high)), _all(_VF32, high), x)
+
+
+@intrinsic
+def exponentials(typing, address, count, shift):
+    """a[i] = exp(a[i] - shift) for the float32 at an address; `count` is taken up to whole sixteens."""
+
+    def generate(context, b, signature, arguments):
+        base, count, shift = arguments
+        less = _splat(b, shift)
+        with _sixteens(b, count) as offset:
+            place = b.add(base, offset)
+            _store(b, _exp(b, b.fsub(_load(b, place, 0, _VF32), less)), place)
+        return context.get_dummy_value()
+
+    return types.void(_ADDRESS, types.int64, types.float32), generate
+
+
+@intrinsic
+def silu_times(typing, gate, up, count):
+    """gate[i] = silu(gate[i]) * up[i]; `count` is a multiple of sixteen."""
+
+    def generate(context, b, signature, arguments):
+        base, other, count = arguments
+        one = _all(_VF32, 1.0)
+        with _sixteens(b, count) as offset:
+            place = b.add(base, offset)
+            z = _load(b, place, 0, _VF32)
+            small = _exp(b, b.fsub(_all(_VF32, 0.0), z))
+            number = _load(b, b.add(other, offset), 0, _VF32)
+            _store(b, b.fmul(b.fdiv(z, b.fadd(one, small)), number), place)
+        return context.get_dummy_value()
+
+    return types.void(_ADDRESS, _ADDRESS, types.int64), generate
+
+
+@contextmanager
+def _sixteens(b: Builder, count: Value) -> Iterator[Value]:
+    """The byte offset of each sixteen numbers."""
+    rounds = b.udiv(b.add(count, _i64(LANES - 1)), _i64(LANES))
+    with cgutils.for_range(b, rounds) as loop:
+        yield b.mul(loop.index, _i64(4 * LANES))
+
+
+# --- threads --------------------------------------------------------------------------------------
+
+
+@intrinsic
+def arrive(typing, counter):
+    """Add one to the int64 at an address, atomically; what it was before."""
+
+    def generate(context, b, signature, arguments):
+        pointer = b.inttoptr(arguments[0], _I64.as_pointer())
+        return b.atomic_rmw("add", pointer, _i64(1), "seq_cst")
+
+    return types.int64(_ADDRESS), generate
+
+
+@intrinsic
+def look(typing, counter):
+    """The int64 at an address, as other threads have left it."""
+
+    def generate(context, b, signature, arguments):
+        pointer = b.inttoptr(arguments[0], _I64.as_pointer())
+        return b.load_atomic(pointer, "seq_cst", 8)
+
+    return types.int64(_ADDRESS), generate
+
+
+@intrinsic
+def give_way(typing):
+    """Let the system run somebody else on this core (POSIX sched_yield)."""
+
+    def generate(context, b, signature, arguments):
+        kind = ir.FunctionType(_I32, [])
+        b.call(cgutils.get_or_insert_function(b.module, kind, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def floats(typing, address):
+    """An address as a pointer to float32, for `numba.carray`."""
+    return types.CPointer(types.float32)(_ADDRESS), _as_pointer(_F32)
+
+
+@intrinsic
+def integers(typing, address):
+    """An address as a pointer to int64, for `numba.carray`."""
+    return types.CPointer(types.int64)(_ADDRESS), _as_pointer(_I64)
+
+
+def _as_pointer(kind: Any) -> Any:
+    def generate(context, b, signature, arguments):
+        return b.inttoptr(arguments[0], kind.as_pointer())
+
+    return generate
+
+
+@intrinsic
+def call(typing, function, a0, a1, a2, a3, a4, a5, a6, a7, a8):
+    """Call the C function at an address with nine whole numbers."""
+
+    def generate(context, b, signature, arguments):
+        kind = ir.FunctionType(ir.VoidType(), [_I64] * 9)
+        b.call(b.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+        return context.get_dummy_value()
+
+    return types.void(*(_ADDRESS,) * 10), generate

@@ -1,0 +1,203 @@
+"""The machine code: the numbers of every format, and that nobody's answer depends on the company."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gguf import GGMLQuantizationType as Kind
+from gguf import quants
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
+
+from daulat.engine.decoder import Chunk
+from daulat.engine.loading import load_native
+from daulat.engine.native import home, matrices, program
+from daulat.engine.native.attention import attend
+from daulat.engine.native.decoder import NativeDecoder, fits
+from daulat.engine.native.matrices import KNOWN, matrix
+from daulat.engine.native.vector import LANES, call, exponentials, silu_times
+from daulat.models.checkpoint import open_checkpoint
+from tests.engine.checkpoints import CASES, make, write
+from tests.engine.tiny import tiny_decoder
+
+COLUMNS = 96
+
+
+@njit
+def _multiply(address, w, row_bytes, blocks, x, y, inputs, rows):
+    call(
+        address,
+        w,
+        row_bytes,
+        blocks,
+        x.ctypes.data,
+        x.shape[1] * 4,
+        y.ctypes.data,
+        y.shape[1] * 4,
+        inputs,
+        rows,
+    )
+
+
+@njit
+def _unpack(address, w, blocks, y):
+    call(address, w, blocks, y.ctypes.data, 0, 0, 0, 0, 0, 0)
+
+
+def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
+    """A matrix, and the numbers that the `gguf` package says it holds."""
+    random = np.random.default_rng(rows)
+    numbers = random.standard_normal((rows, COLUMNS), dtype=np.float32)
+    raw = quants.quantize(numbers, Kind[form])
+    stored = torch.from_numpy(np.ascontiguousarray(raw).view(np.uint8))
+    exact = quants.dequantize(raw, Kind[form]).astype(np.float32).reshape(rows, COLUMNS)
+    return matrix(stored, form, torch.float32), exact
+
+
+@pytest.mark.parametrize("form", list(KNOWN))
+def test_every_format_is_unpacked_exactly(form: str) -> None:
+    held, exact = _random(form, 7)
+    address, row_bytes, _, unpack = held.numbers()
+    out = np.empty(COLUMNS, dtype=np.float32)
+    for row in range(7):
+        _unpack(unpack, address + row * row_bytes, COLUMNS // 32, out)
+        assert (out == exact[row]).all()
+
+
+@pytest.mark.parametrize("form", list(KNOWN))
+@pytest.mark.parametrize(
+    ("inputs", "rows"), [(1, 1), (1, 6), (2, 5), (3, 4), (7, 9), (12, 3), (13, 8), (31, 11)]
+)
+def test_products(form: str, inputs: int, rows: int) -> None:
+    held, exact = _random(form, rows)
+    x = np.random.default_rng(inputs).standard_normal((inputs, COLUMNS), dtype=np.float32)
+    y = np.full((inputs + 1, rows + 1), 7, dtype=np.float32)
+    address, row_bytes, multiply, _ = held.numbers()
+    _multiply(multiply, address, row_bytes, COLUMNS // 32, x, y, inputs, rows)
+    expected = x.astype(np.float64) @ exact.astype(np.float64).T
+    assert np.abs(y[:inputs, :rows] - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert (y[inputs] == 7).all()
+    assert (y[:, rows] == 7).all()
+    for m in range(inputs):  # alone, each gives the same bits
+        alone = np.empty((1, rows), dtype=np.float32)
+        _multiply(multiply, address, row_bytes, COLUMNS // 32, x[m : m + 1], alone, 1, rows)
+        assert (alone[0] == y[m, :rows]).all()
+
+
+@njit
+def _exponentials(values, shift):
+    exponentials(values.ctypes.data, values.shape[0], np.float32(shift))
+
+
+@njit
+def _silu(gate, up):
+    silu_times(gate.ctypes.data, up.ctypes.data, gate.shape[0])
+
+
+def test_exponentials_and_silu() -> None:
+    x = np.linspace(-120, 80, 16 * 2000, dtype=np.float32)
+    got = x.copy()
+    _exponentials(got, 0.5)
+    exact = np.exp((x - np.float32(0.5)).astype(np.float64))
+    inside = x > -86
+    assert (np.abs(got - exact) / exact)[inside].max() <= 3e-7
+    assert got[~inside].max() <= 2e-37
+    gate, up = x.copy(), np.full_like(x, 2.0)
+    _silu(gate, up)
+    expected = 2 * x.astype(np.float64) / (1 + np.exp(-x.astype(np.float64)))
+    assert np.abs(gate - expected).max() <= 2e-5
+    assert np.isfinite(gate).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.sampled_from([8, 16, 32, 48, 64, 80, 128]),
+    spans=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 60)), min_size=1, max_size=6),
+    seed=st.integers(0, 99),
+)
+def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
+    random = np.random.default_rng(seed)
+    keys, values = random.standard_normal((2, 120, size), dtype=np.float32)
+    queries = random.standard_normal((len(spans), size), dtype=np.float32)
+    firsts = np.array([first for first, _ in spans])
+    lasts = np.array([first + count for first, count in spans])
+    scores = np.empty((6, 120 + LANES), dtype=np.float32)
+
+    def run(rows: slice) -> np.ndarray:
+        out = np.empty_like(queries[rows])
+        where = keys.ctypes.data, values.ctypes.data
+        attend(queries[rows], *where, firsts[rows], lasts[rows], np.float32(0.3), scores, out)
+        return out
+
+    together = run(slice(None))
+    for m, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
+        logits = 0.3 * (keys[first:last].astype(np.float64) @ queries[m])
+        weights = np.exp(logits - logits.max())
+        expected = weights / weights.sum() @ values[first:last]
+        assert np.abs(together[m] - expected).max() <= 1e-5
+        assert (run(slice(m, m + 1))[0] == together[m]).all()
+
+
+@pytest.fixture(
+    scope="module", params=["llama", "mistral window", "granite moe", "gemma 3", "gpt-neo"]
+)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(make(request.param), tmp_path_factory.mktemp("native"))
+
+
+PROMPTS = [[(5 * i * i + 7 * i + k) % 300 for i in range(n)] for k, n in enumerate((70, 3, 41, 18))]
+
+
+def _answer(decoder: NativeDecoder, prompt: list[int], piece: int, company: int) -> list[bytes]:
+    """The logits' bits at the prompt's end and behind twelve tokens, with others in the same steps."""
+    cache = decoder.new_cache(120)
+    others = [decoder.new_cache(300) for _ in range(company)]
+    bits: list[bytes] = []
+    pending = prompt
+    while len(bits) < 12:
+        chunks = [Chunk(PROMPTS[k % 4][: 1 + k % 3], cache_) for k, cache_ in enumerate(others)]
+        place = len(chunks) // 2
+        chunks.insert(place, Chunk(pending[:piece], cache))
+        logits = decoder.forward(chunks)[place]
+        pending = pending[piece:]
+        if not pending:
+            bits.append(logits.numpy().tobytes())
+            pending = [int(logits.argmax())]
+    return bits
+
+
+def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(folder: Path) -> None:
+    expected: list[bytes] | None = None
+    for threads, piece, company in itertools.product((1, 2, 3), (1, 7, 70), (0, 1, 9)):
+        decoder = load_native(open_checkpoint(folder), threads=threads)
+        bits = _answer(decoder, PROMPTS[0], piece, company)
+        expected = expected or bits
+        assert bits == expected, (threads, piece, company)
+
+
+def test_a_token_that_the_model_lacks_is_refused_before_it_is_an_address(folder: Path) -> None:
+    decoder = load_native(open_checkpoint(folder))
+    for token in (-1, 300, 1 << 40):
+        with pytest.raises(IndexError, match="vocabulary"):
+            decoder.forward([Chunk([token], decoder.new_cache(4))])
+
+
+def test_more_than_the_cache_holds_is_refused(folder: Path) -> None:
+    decoder = load_native(open_checkpoint(folder))
+    with pytest.raises(IndexError, match="cache"):
+        decoder.forward([Chunk([1, 2, 3], decoder.new_cache(2))])
+
+
+def test_what_does_not_come_in_whole_blocks_is_left_to_the_plain_way() -> None:
+    assert fits(tiny_decoder().architecture) is False
+    assert len(CASES) > 10
+
+
+def test_the_cache_of_compiled_code_knows_its_sources() -> None:
+    assert not home.is_empty()
+    assert program.LAYER_SIZE > program.POST_MLP_NORM
