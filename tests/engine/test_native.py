@@ -19,13 +19,14 @@ from daulat.engine.loading import load_native
 from daulat.engine.native import home, matrices, program
 from daulat.engine.native.attention import attend
 from daulat.engine.native.decoder import NativeDecoder, fits
-from daulat.engine.native.matrices import KNOWN, matrix
+from daulat.engine.native.matrices import KNOWN, held_bytes, matrix
+from daulat.engine.native.repack import KINDS
 from daulat.engine.native.vector import LANES, call, exponentials, silu_times
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import CASES, make, write
 from tests.engine.tiny import tiny_decoder
 
-COLUMNS = 96
+COLUMNS = 512
 
 
 @njit
@@ -52,8 +53,17 @@ def _unpack(address, w, blocks, y):
 def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
     """A matrix, and the numbers that the `gguf` package says it holds."""
     random = np.random.default_rng(rows)
-    numbers = random.standard_normal((rows, COLUMNS), dtype=np.float32)
-    raw = quants.quantize(numbers, Kind[form])
+    if form in KINDS:
+        # The package cannot write these: any bytes are a block, with scales of an ordinary size.
+        size, _, place, _ = KINDS[form]
+        raw = random.integers(0, 256, (rows, COLUMNS // 256, size), dtype=np.uint8)
+        count = (place.stop - place.start) // 2
+        scales = random.uniform(-0.01, 0.01, (rows, COLUMNS // 256, count)).astype(np.float16)
+        raw[:, :, place] = scales.view(np.uint8)
+        raw = raw.reshape(rows, -1)
+    else:
+        numbers = random.standard_normal((rows, COLUMNS), dtype=np.float32)
+        raw = quants.quantize(numbers, Kind[form])
     stored = torch.from_numpy(np.ascontiguousarray(raw).view(np.uint8))
     exact = quants.dequantize(raw, Kind[form]).astype(np.float32).reshape(rows, COLUMNS)
     return matrix(stored, form, torch.float32), exact
@@ -62,6 +72,7 @@ def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
 @pytest.mark.parametrize("form", list(KNOWN))
 def test_every_format_is_unpacked_exactly(form: str) -> None:
     held, exact = _random(form, 7)
+    assert held.data.numel() == held_bytes(form, 7 * COLUMNS)
     address, row_bytes, _, unpack = held.numbers()
     out = np.empty(COLUMNS, dtype=np.float32)
     for row in range(7):

@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from daulat.engine.native.decoder import fits
-from daulat.engine.native.matrices import kept_formats
+from daulat.engine.native.matrices import held_bytes, kept_formats
 from daulat.settings import Engine as EngineSettings
 from daulat.values.architecture import Architecture, EncoderArchitecture
 
@@ -81,7 +81,9 @@ def demand(
     if settings.kernels == "auto" and fits(architecture):
         kept = kept_formats(dtype)
         weights = sum(
-            info.size if info.type in kept else dtype.itemsize * prod(info.shape)
+            held_bytes(info.type, prod(info.shape))
+            if info.type in kept
+            else dtype.itemsize * prod(info.shape)
             for info in tensors.values()
         )
         return Demand(weights, 4 * architecture.cache_elements, dtype, native=True)

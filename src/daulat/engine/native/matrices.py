@@ -1,7 +1,8 @@
 """Weights as they lie in memory for the machine code, and the functions that multiply by them.
 
-A matrix keeps the bytes of its file where `vector` knows their format; so what is multiplied by are exactly
-the numbers that the file stands for, at the file's size. Other formats become float32 or bfloat16 first.
+A matrix keeps the bytes of its file where `vector` knows their format, or takes them in blocks that it knows
+(`repack`); so what is multiplied by are exactly the numbers that the file stands for, at about the file's
+size. Other formats become float32 or bfloat16 first.
 """
 
 # pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false
@@ -17,10 +18,31 @@ from numba import cfunc, njit, types
 from torch import Tensor
 
 from daulat.engine.native import vector
-from daulat.engine.native.vector import BF16, BLOCK, F16, F32, FORMATS, Q4_0, Q4_1, Q8_0
+from daulat.engine.native.repack import KINDS, repack
+from daulat.engine.native.vector import (
+    BF16,
+    BLOCK,
+    BYTES,
+    F16,
+    F32,
+    FORMATS,
+    NIBBLES,
+    Q4_0,
+    Q4_1,
+    Q8_0,
+    TWO_SCALES,
+)
 
-KNOWN = {"F32": F32, "F16": F16, "BF16": BF16, "Q4_0": Q4_0, "Q4_1": Q4_1, "Q8_0": Q8_0}
-"""The file formats' words."""
+KNOWN = {
+    "F32": F32,
+    "F16": F16,
+    "BF16": BF16,
+    "Q4_0": Q4_0,
+    "Q4_1": Q4_1,
+    "Q8_0": Q8_0,
+    **{name: form for name, (_, form, _, _) in KINDS.items()},
+}
+"""The file formats' words, and how each is held."""
 
 
 def kept_formats(dtype: torch.dtype) -> frozenset[str]:
@@ -34,6 +56,11 @@ _MANY = 12
 _TILE, _TILE_ROWS = 6, 4
 _CACHE = 512 << 10
 """Bytes of inputs that stay in the second-level cache while all rows pass by."""
+
+
+def held_bytes(stored: str, weights: int) -> int:
+    """How many bytes so many weights of a known format take in memory."""
+    return weights // BLOCK * FORMATS[KNOWN[stored]].size
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +98,9 @@ def matrix(tensor: Tensor, stored: str | None, dtype: torch.dtype) -> Matrix:
         tensor = tensor.to(dtype).contiguous().view(torch.uint8)
     else:
         form = KNOWN[stored]
-    # A copy: the file's pages can be taken from memory, or change under us, at any time.
-    data = tensor.reshape(-1, tensor.shape[-1]).clone(memory_format=torch.contiguous_format)
+    data = tensor.reshape(-1, tensor.shape[-1])
+    # A copy in any case: the file's pages can be taken from memory, or change under us, at any time.
+    data = repack(stored, data) if stored in KINDS else data.clone().contiguous()
     columns = data.shape[1] // FORMATS[form].size * BLOCK
     return Matrix(data, form, data.shape[0], columns)
 
@@ -199,6 +227,30 @@ def _unpack_q8_0(w, n, y, _3, _4, _5, _6, _7, _8):
     vector.unpack(Q8_0, w, n, y)
 
 
+def _multiply_nibbles(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(NIBBLES, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_nibbles(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(NIBBLES, w, n, y)
+
+
+def _multiply_bytes(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(BYTES, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_bytes(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(BYTES, w, n, y)
+
+
+def _multiply_two_scales(w, wb, n, x, xb, y, yb, inputs, rows):
+    _multiply(TWO_SCALES, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _unpack_two_scales(w, n, y, _3, _4, _5, _6, _7, _8):
+    vector.unpack(TWO_SCALES, w, n, y)
+
+
 _PAIRS = (
     (_multiply_f32, _unpack_f32),
     (_multiply_f16, _unpack_f16),
@@ -206,6 +258,9 @@ _PAIRS = (
     (_multiply_q4_0, _unpack_q4_0),
     (_multiply_q4_1, _unpack_q4_1),
     (_multiply_q8_0, _unpack_q8_0),
+    (_multiply_nibbles, _unpack_nibbles),
+    (_multiply_bytes, _unpack_bytes),
+    (_multiply_two_scales, _unpack_two_scales),
 )
 
 

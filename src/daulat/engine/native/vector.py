@@ -165,6 +165,30 @@ def _block_q8_0(b: Builder, at: Value) -> Halves:
     return _lazily(lambda k: scaled(2 + 16 * k))
 
 
+def _block_nibbles(b: Builder, at: Value) -> Halves:
+    scale, least = (_splat(b, _load(b, at, offset, _F32)) for offset in (0, 4))
+    low, high = _nibbles(b, at, 8)
+    return _ready(_fma(b, low, scale, least), _fma(b, high, scale, least))
+
+
+def _block_bytes(b: Builder, at: Value) -> Halves:
+    scale, least = (_splat(b, _load(b, at, offset, _F32)) for offset in (0, 4))
+
+    def half(k: int) -> Value:
+        number = b.uitofp(b.zext(_load(b, at, 8 + 16 * k, _VI8), _VI32), _VF32)
+        return _fma(b, number, scale, least)
+
+    return _lazily(half)
+
+
+def _block_two_scales(b: Builder, at: Value) -> Halves:
+    def half(k: int) -> Value:
+        number = b.sitofp(b.sext(_load(b, at, 8 + 16 * k, _VI8), _VI32), _VF32)
+        return b.fmul(number, _splat(b, _load(b, at, 4 * k, _F32)))
+
+    return _lazily(half)
+
+
 class Format(NamedTuple):
     """How 32 weights are stored: in how many bytes, and how they become two vectors of float32."""
 
@@ -172,7 +196,7 @@ class Format(NamedTuple):
     unpack: Callable[[Builder, Value], Halves]
 
 
-F32, F16, BF16, Q4_0, Q4_1, Q8_0 = range(6)
+F32, F16, BF16, Q4_0, Q4_1, Q8_0, NIBBLES, BYTES, TWO_SCALES = range(9)
 FORMATS = (
     Format(128, _block_f32),
     Format(64, _block_f16),
@@ -180,9 +204,14 @@ FORMATS = (
     Format(18, _block_q4_0),
     Format(20, _block_q4_1),
     Format(34, _block_q8_0),
+    Format(24, _block_nibbles),
+    Format(40, _block_bytes),
+    Format(40, _block_two_scales),
 )
-"""Each gives exactly the numbers that the `gguf` package gives for it: where a product has few enough bits
-to be exact, one rounding follows in both."""
+"""The first six are the files' own, the last three are what `repack` makes of others: a float32 scale and least
+number and 4-bit or 8-bit steps; and a scale for each sixteen signed 8-bit numbers. Each gives exactly the
+numbers that the `gguf` package gives for it: where a product has few enough bits to be exact, one rounding
+follows in both."""
 
 
 # --- products -------------------------------------------------------------------------------------

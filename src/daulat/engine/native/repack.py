@@ -1,0 +1,97 @@
+"""llama.cpp's K-quants, whose 256 weights share packed scales, as blocks of 32 that stand by themselves.
+
+Nothing is rounded: a block's scale is a float16 times a whole number of 6 or 8 bits, which float32 holds.
+The layouts are those of ggml (`ggml-common.h`: block_q4_K, block_q5_K, block_q6_K).
+"""
+
+# pyright: basic, reportCallIssue=false
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from daulat.engine.native.vector import BYTES, FORMATS, NIBBLES, TWO_SCALES
+
+SUPER = 256
+"""Weights in a block of a K-quant."""
+
+
+def repack(stored: str, data: Tensor) -> Tensor:
+    """Bytes [rows, bytes of a row] in one of `KINDS`, in that kind's own blocks."""
+    size, form, place, fill = KINDS[stored]
+    blocks = np.ascontiguousarray(data.numpy()).reshape(-1, size)
+    halves = np.ascontiguousarray(blocks[:, place]).view(np.float16).astype(np.float32)
+    out = np.empty((len(blocks), 8, FORMATS[form].size), dtype=np.uint8)
+    scales = np.empty((len(blocks), 8, 2), dtype=np.float32)
+    fill(blocks, halves, scales, out)
+    out[:, :, :8] = scales.view(np.uint8)
+    return torch.from_numpy(out.reshape(data.shape[0], -1))
+
+
+_compiled = njit(boundscheck=False, nogil=True, cache=True)
+
+
+@_compiled
+def _scale_and_least(packed, k):
+    """The two 6-bit numbers of part k, out of twelve bytes."""
+    if k < 4:
+        return packed[k] & 63, packed[k + 4] & 63
+    high, low = packed[k - 4] >> 6, packed[k] >> 6
+    return (packed[k + 4] & 15) | (high << 4), (packed[k + 4] >> 4) | (low << 4)
+
+
+@_compiled
+def _q4_k(blocks, halves, scales, out):
+    for n in range(blocks.shape[0]):
+        for k in range(8):
+            scale, least = _scale_and_least(blocks[n, 4:16], k)
+            scales[n, k, 0] = halves[n, 0] * np.float32(scale)
+            scales[n, k, 1] = -(halves[n, 1] * np.float32(least))
+            steps = blocks[n, 16 + k // 2 * 32 : 48 + k // 2 * 32]
+            shift = 4 * (k % 2)
+            for j in range(16):
+                low, high = (steps[j] >> shift) & 15, (steps[j + 16] >> shift) & 15
+                out[n, k, 8 + j] = low | (high << 4)
+
+
+@_compiled
+def _q5_k(blocks, halves, scales, out):
+    for n in range(blocks.shape[0]):
+        for k in range(8):
+            scale, least = _scale_and_least(blocks[n, 4:16], k)
+            scales[n, k, 0] = halves[n, 0] * np.float32(scale)
+            scales[n, k, 1] = -(halves[n, 1] * np.float32(least))
+            steps = blocks[n, 48 + k // 2 * 32 : 80 + k // 2 * 32]
+            for j in range(32):
+                fifth = (blocks[n, 16 + j] >> k) & 1
+                out[n, k, 8 + j] = ((steps[j] >> (4 * (k % 2))) & 15) | (fifth << 4)
+
+
+@_compiled
+def _q6_k(blocks, halves, scales, out):
+    for n in range(blocks.shape[0]):
+        for k in range(8):
+            half, quarter = k // 4, k % 4
+            for part in range(2):
+                number = np.int32(blocks[n, 192 + 2 * k + part])
+                number = number - 256 if number > 127 else number
+                scales[n, k, part] = halves[n, 0] * np.float32(number)
+            for j in range(32):
+                four = blocks[n, 64 * half + 32 * (quarter % 2) + j] >> (4 * (quarter // 2))
+                two = blocks[n, 128 + 32 * half + j] >> (2 * quarter)
+                step = np.int32((four & 15) | ((two & 3) << 4)) - 32
+                out[n, k, 8 + j] = np.uint8(step & 255)
+
+
+Fill = Callable[..., None]
+KINDS: dict[str, tuple[int, int, slice, Fill]] = {
+    "Q4_K": (144, NIBBLES, slice(0, 4), _q4_k),
+    "Q5_K": (176, BYTES, slice(0, 4), _q5_k),
+    "Q6_K": (210, TWO_SCALES, slice(208, 210), _q6_k),
+}
+"""Format to its bytes, what it becomes, where its float16 numbers are, and what fills the new blocks."""
