@@ -79,7 +79,9 @@ def test_an_answer_that_was_cut_by_a_kill_is_told_at_the_next_start(furnished: P
         headers = {"Authorization": f"Bearer {PRESET}"}
         address = f"{server.url}/v1/chat/completions"
         with httpx2.stream("POST", address, json=body, headers=headers, timeout=60) as answer:
-            next(answer.iter_lines())
+            # Kept: without it the connection is closed, and the answer cancelled before the kill.
+            lines = answer.iter_lines()
+            next(lines)
             server.process.send_signal(signal.SIGKILL)
             server.process.wait(timeout=30)
     with up(furnished) as again:

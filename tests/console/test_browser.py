@@ -12,6 +12,8 @@ RECORD = re.compile(r"^rec-[0-9a-f]{32}$")
 
 def ask(page: Page, text: str) -> None:
     page.locator("#draft").fill(text)
+    # Enter does nothing while the page still looks for its models.
+    expect(page.locator("#send")).to_be_enabled()
     page.locator("#draft").press("Enter")
 
 
