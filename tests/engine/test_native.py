@@ -133,7 +133,12 @@ def test_exponentials_and_silu() -> None:
 )
 def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
     random = np.random.default_rng(seed)
-    keys, values = random.standard_normal((2, 120, size), dtype=np.float32)
+    keys, values = random.standard_normal((2, 128, size), dtype=np.float32)
+    # In blocks of 32, keys and values of one block together, and the blocks in no order.
+    pieces = np.stack([keys.reshape(4, 32, size), values.reshape(4, 32, size)], axis=1)
+    order = random.permutation(4)
+    memory = np.ascontiguousarray(pieces[order])
+    blocks = memory.ctypes.data + np.argsort(order) * memory.strides[0]
     queries = random.standard_normal((len(spans), size), dtype=np.float32)
     firsts = np.array([first for first, _ in spans])
     lasts = np.array([first + count for first, count in spans])
@@ -141,7 +146,7 @@ def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
 
     def run(rows: slice) -> np.ndarray:
         out = np.empty_like(queries[rows])
-        where = keys.ctypes.data, values.ctypes.data
+        where = blocks.ctypes.data, 0, memory.strides[1]
         attend(queries[rows], *where, firsts[rows], lasts[rows], np.float32(0.3), scores, out)
         return out
 
@@ -201,7 +206,7 @@ def test_a_token_that_the_model_lacks_is_refused_before_it_is_an_address(folder:
 def test_more_than_the_cache_holds_is_refused(folder: Path) -> None:
     decoder = load_native(open_checkpoint(folder))
     with pytest.raises(IndexError, match="cache"):
-        decoder.forward([Chunk([1, 2, 3], decoder.new_cache(2))])
+        decoder.forward([Chunk([1] * 33, decoder.new_cache(2))])
 
 
 def test_what_does_not_come_in_whole_blocks_is_left_to_the_plain_way() -> None:

@@ -188,7 +188,8 @@ def _build_engine(
     # Half of what is left, so that a second model finds room; never more than can be of use.
     most = decoder.architecture.context * settings.max_sequences
     cache_tokens = max(256, min(most, free // 2 // need.token))
-    limits = Limits(settings.max_sequences, settings.queue, cache_tokens, settings.chunk)
+    kept = min(cache_tokens, settings.prefix_cache * memory.MIB // need.token)
+    limits = Limits(settings.max_sequences, settings.queue, cache_tokens, settings.chunk, kept)
     return Loaded(
         entry.name,
         entry.digest,

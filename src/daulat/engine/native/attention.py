@@ -11,7 +11,16 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from daulat.engine.native.vector import F32, LANES, exponentials, floats, mixtures, products
+from daulat.engine.cache import BLOCK_TOKENS
+from daulat.engine.native.vector import (
+    F32,
+    LANES,
+    exponentials,
+    floats,
+    integers,
+    mixtures,
+    products,
+)
 
 TOGETHER = 6
 """Queries at once: what fills the registers."""
@@ -21,20 +30,26 @@ compiled = njit(fastmath=FAST, boundscheck=False, nogil=True, error_model="numpy
 
 
 @compiled
-def attend(queries, keys, values, firsts, lasts, scale, scores, out):
+def attend(queries, blocks, keys, values, firsts, lasts, scale, scores, out):
     """out[m] = softmax(scale q_m k) v over the cached places firsts[m] to lasts[m] (exclusive).
 
     Args:
         queries, out: [up to TOGETHER, D].
-        keys, values: addresses of [places, D].
+        blocks: address of the addresses of the cache's blocks.
+        keys, values: where in a block they begin, in bytes: [BLOCK_TOKENS, D].
         scores: [TOGETHER, room for all places and LANES more] to work in.
     """
     inputs, size = queries.shape
     begin, end = firsts[0], lasts[0]
     for m in range(1, inputs):
         begin, end = min(begin, firsts[m]), max(end, lasts[m])
-    skip = begin * size * 4
-    _scores(queries, keys + skip, end - begin, scores)
+    addresses = carray(integers(blocks), ((end - 1) // BLOCK_TOKENS + 1,))
+    low = begin
+    while low < end:
+        number, skip = low // BLOCK_TOKENS, low % BLOCK_TOKENS * size * 4
+        high = min((number + 1) * BLOCK_TOKENS, end)
+        _scores(queries, addresses[number] + keys + skip, high - low, scores[:, low - begin :])
+        low = high
     for m in range(inputs):
         row = scores[m]
         first, last = firsts[m] - begin, lasts[m] - begin
@@ -45,7 +60,13 @@ def attend(queries, keys, values, firsts, lasts, scale, scores, out):
             row[first + j] /= total
         for j in range(last, end - begin):
             row[j] = 0
-    _mix(scores, inputs, values + skip, end - begin, out)
+    out[:] = 0
+    low = begin
+    while low < end:
+        number, skip = low // BLOCK_TOKENS, low % BLOCK_TOKENS * size * 4
+        high = min((number + 1) * BLOCK_TOKENS, end)
+        _mix(scores[:, low - begin :], inputs, addresses[number] + values + skip, high - low, out)
+        low = high
 
 
 @compiled
@@ -69,7 +90,7 @@ def _scores(queries, keys, count, scores):
     if size % 32:
         _scores_one_by_one(queries, keys, count, scores)
         return
-    row, x, xb, yb = size * 4, queries.ctypes.data, size * 4, scores.shape[1] * 4
+    row, x, xb, yb = size * 4, queries.ctypes.data, size * 4, scores.strides[0]
     y, blocks = scores.ctypes.data, size // 32
     j = 0
     while j + 4 <= count:
@@ -113,9 +134,9 @@ def _scores_one_by_one(queries, keys, count, scores):
 
 @compiled
 def _mix(scores, inputs, values, count, out):
-    """out[m] = the sum over j of scores[m, j] v_j."""
+    """out[m] += the sum over j of scores[m, j] v_j."""
     size = out.shape[1]
-    p, pb, vb, y, yb = scores.ctypes.data, scores.shape[1] * 4, size * 4, out.ctypes.data, size * 4
+    p, pb, vb, y, yb = scores.ctypes.data, scores.strides[0], size * 4, out.ctypes.data, size * 4
     column = 0
     while column + 64 <= size:
         _mix_64(inputs, p, pb, values + column * 4, vb, count, y + column * 4, yb)
@@ -128,8 +149,6 @@ def _mix(scores, inputs, values, count, out):
     if column < size:
         rows = carray(floats(values), (count, size))
         for m in range(inputs):
-            for d in range(column, size):
-                out[m, d] = 0
             for j in range(count):
                 for d in range(column, size):
                     out[m, d] += scores[m, j] * rows[j, d]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from daulat.engine import rotary
-from daulat.engine.cache import SequenceCache
+from daulat.engine.cache import Arena, SequenceCache, standalone
 from daulat.engine.decoder import Chunk
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER
@@ -93,8 +93,12 @@ class NativeDecoder:
         self._room = _room(architecture, threads, 0, 0)
 
     def new_cache(self, capacity: int) -> SequenceCache:
-        """An empty cache for one sequence of up to `capacity` tokens."""
-        return SequenceCache(self.architecture, capacity, torch.float32)
+        """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
+        return standalone(self.architecture, capacity, torch.float32)
+
+    def new_arena(self) -> Arena:
+        """Memory for the keys and values of many sequences."""
+        return Arena(self.architecture, torch.float32)
 
     def warm(self) -> None:
         """Compile what is not yet compiled for this processor: seconds, once."""
@@ -106,7 +110,7 @@ class NativeDecoder:
         starts = np.cumsum([0, *counts])
         table = np.array(
             [
-                (start, count, c.cache.address, c.cache.capacity, c.cache.length)
+                (start, count, c.cache.table.ctypes.data, c.cache.length)
                 for start, count, c in zip(starts, counts, chunks, strict=False)
             ],
             dtype=np.int64,

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
+from daulat.engine.cache import BLOCK_TOKENS
 from daulat.engine.native.attention import TOGETHER, attend
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.vector import (
@@ -28,6 +29,7 @@ from daulat.engine.native.vector import (
     call,
     floats,
     give_way,
+    integers,
     look,
     silu_times,
 )
@@ -62,8 +64,8 @@ EMBED, HEAD_MATRIX, POSITIONS = 0, 4, 8
 NORM, NORM_BIAS = 12, 13
 TOP_SIZE = 14
 
-START, COUNT, CACHE, CAPACITY, LENGTH = range(5)
-CHUNK_SIZE = 5
+START, COUNT, CACHE, LENGTH = range(4)
+CHUNK_SIZE = 4
 
 
 class Model(NamedTuple):
@@ -80,7 +82,8 @@ class Model(NamedTuple):
 
 class Step(NamedTuple):
     """Attributes:
-    chunks: int64 [C, CHUNK_SIZE]; a cache has the layout of `engine.cache.SequenceCache`.
+    chunks: int64 [C, CHUNK_SIZE]; a cache is the address of the addresses of its blocks, which have the layout
+        of `engine.cache.Arena`.
     tokens, positions: int64 [T].
     wanted: the rows whose logits are asked for, int64 [W].
     cos, sin: float32 [rope tables, T, dimensions / 2].
@@ -268,7 +271,9 @@ def _turn_and_store(me, team, shape, eps, layer, table, chunks, cos, sin, qkv):
     """Norm and turn queries and keys; keys and values go into the caches."""
     heads, kv_heads, size = shape[HEADS], shape[KV_HEADS], shape[HEAD]
     for c in range(chunks.shape[0]):
-        start, capacity = chunks[c, START], chunks[c, CAPACITY]
+        start, length = chunks[c, START], chunks[c, LENGTH]
+        last = length + chunks[c, COUNT] - 1
+        blocks = carray(integers(chunks[c, CACHE]), (last // BLOCK_TOKENS + 1,))
         for unit in range(me, chunks[c, COUNT] * (heads + kv_heads), team):
             i, head = unit // (heads + kv_heads), unit % (heads + kv_heads)
             row = qkv[start + i, head * size : (head + 1) * size]
@@ -279,12 +284,13 @@ def _turn_and_store(me, team, shape, eps, layer, table, chunks, cos, sin, qkv):
                 _turn(row, cos[table[ROPE], start + i], sin[table[ROPE], start + i])
             if head >= heads:
                 k = head - heads
-                place = (layer * 2 * kv_heads + k) * capacity + chunks[c, LENGTH] + i
-                _copy(row, chunks[c, CACHE] + place * size * 4)
+                place = (layer * 2 * kv_heads + k) * BLOCK_TOKENS + (length + i) % BLOCK_TOKENS
+                address = blocks[(length + i) // BLOCK_TOKENS] + place * size * 4
+                _copy(row, address)
                 value = qkv[
                     start + i, (heads + kv_heads + k) * size : (heads + kv_heads + k + 1) * size
                 ]
-                _copy(value, chunks[c, CACHE] + (place + kv_heads * capacity) * size * 4)
+                _copy(value, address + kv_heads * BLOCK_TOKENS * size * 4)
 
 
 @_fast
@@ -307,12 +313,11 @@ def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
     firsts, lasts = np.empty((2, together), dtype=np.int64)
     unit = 0
     for c in range(chunks.shape[0]):
-        start, capacity, length = chunks[c, START], chunks[c, CAPACITY], chunks[c, LENGTH]
+        start, length, blocks = chunks[c, START], chunks[c, LENGTH], chunks[c, CACHE]
         pairs = chunks[c, COUNT] * group
         for k in range(kv_heads):
-            place = (layer * 2 * kv_heads + k) * capacity
-            keys = chunks[c, CACHE] + place * size * 4
-            values = keys + kv_heads * capacity * size * 4
+            keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
+            values = keys + kv_heads * BLOCK_TOKENS * size * 4
             for pair in range(0, pairs, together):
                 unit += 1
                 if unit % team != me:
@@ -324,7 +329,17 @@ def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
                     firsts[m] = max(0, lasts[m] - table[WINDOW]) if table[WINDOW] > 0 else 0
                     for d in range(size):
                         queries[m, d] = qkv[start + i, head * size + d]
-                attend(queries[:inputs], keys, values, firsts, lasts, factor, scores, out[:inputs])
+                attend(
+                    queries[:inputs],
+                    blocks,
+                    keys,
+                    values,
+                    firsts,
+                    lasts,
+                    factor,
+                    scores,
+                    out[:inputs],
+                )
                 for m in range(inputs):
                     i, head = (pair + m) // group, k * group + (pair + m) % group
                     for d in range(size):

@@ -288,7 +288,7 @@ def _variable(b: Builder) -> Value:
 
 @intrinsic
 def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, count, y, y_bytes):
-    """y[m] = the sum over j of shares[m, j] * values[j], for 16 * `vectors` neighbouring columns.
+    """y[m] += the sum over j of shares[m, j] * values[j], for 16 * `vectors` neighbouring columns.
 
     Args:
         inputs, vectors: literals.
@@ -302,7 +302,13 @@ def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, 
 
     def generate(context, b, signature, arguments):
         p0, p_step, v0, v_step, count, y0, y_step = arguments[2:]
+        places = [
+            [b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k))) for k in wide] for m in several
+        ]
         sums = [[_variable(b) for _ in wide] for _ in several]
+        for m in several:
+            for k in wide:
+                b.store(_load(b, places[m][k], 0, _VF32), sums[m][k])
         with cgutils.for_range(b, count) as loop:
             row = b.add(v0, b.mul(v_step, loop.index))
             numbers = [_load(b, row, 64 * k, _VF32) for k in wide]
@@ -313,8 +319,7 @@ def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, 
                     b.store(_fma(b, factor, numbers[k], b.load(sums[m][k])), sums[m][k])
         for m in several:
             for k in wide:
-                place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k)))
-                _store(b, b.load(sums[m][k]), place)
+                _store(b, b.load(sums[m][k]), places[m][k])
         return context.get_dummy_value()
 
     return types.void(inputs, vectors, *(_ADDRESS,) * 7), generate
