@@ -64,7 +64,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         super().__init__()
         self.scheduler = scheduler_of()
         self.alive: list[tuple[GenerationSequence, list[Outcome]]] = []
-        self.memory: dict[int, dict[int, tuple[str, tuple[int, ...]]]] = {}
+        self.memory: dict[int, dict[int, tuple[str, bool, tuple[int, ...]]]] = {}
         self.pushed_out = self.taken_over = 0
 
     @rule(
@@ -107,11 +107,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         """Write what is new into the blocks, and see that what is there is this sequence's own past."""
         cache, tokens = part.cache, part.sequence.tokens
         assert cache.length + len(part.tokens) <= cache.capacity
+        assert part.written == (cache.length >= len(part.sequence.prompt))
         assert part.tokens == tokens[cache.length : cache.length + len(part.tokens)]
         place = self.memory
         for i in range(cache.length + len(part.tokens)):
             block = place.setdefault(cache.numbers[i // BLOCK_TOKENS], {})
-            past = (part.sequence.tenant, tuple(tokens[: i + 1]))
+            past = (part.sequence.tenant, i < len(part.sequence.prompt), tuple(tokens[: i + 1]))
             if i < cache.length:
                 assert block[i % BLOCK_TOKENS] == past
             block[i % BLOCK_TOKENS] = past
@@ -232,7 +233,7 @@ def test_what_an_ended_answer_computed_serves_the_next_of_its_tenant_only() -> N
     run(scheduler)
     scheduler.submit([again])
     run(scheduler)
-    assert (again.cached, other.cached) == (64, 0)
+    assert (again.cached, other.cached) == (32, 0)  # what was written is read anew
 
 
 def test_one_who_is_pushed_out_writes_the_same() -> None:
@@ -254,11 +255,13 @@ def test_one_who_is_pushed_out_writes_the_same() -> None:
 
 def test_a_key_that_is_found_is_not_believed() -> None:
     blocks = Blocks(4, 4)
-    (real,) = contents(root("a"), [1] * BLOCK_TOKENS)
+    (real,) = contents(root("a"), [1] * BLOCK_TOKENS, BLOCK_TOKENS)
     number = blocks.take()
     blocks.keep(number, real)
     assert blocks.find([real]) == [number]
-    forged = Content(real.key, real.before, contents(root("a"), [2] * BLOCK_TOKENS)[0].tokens)
+    forged = Content(
+        real.key, real.before, contents(root("a"), [2] * BLOCK_TOKENS, BLOCK_TOKENS)[0].tokens
+    )
     assert blocks.find([forged]) == []
 
 

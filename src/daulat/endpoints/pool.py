@@ -20,6 +20,7 @@ import torch
 from daulat.endpoints import memory
 from daulat.engine.encoder import Encoder
 from daulat.engine.loading import load_decoder, load_encoder, load_native
+from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.errors import UnavailableError
@@ -182,7 +183,8 @@ def _build_engine(
 ) -> Loaded:
     tokenizer = load_tokenizer(checkpoint)
     if need.native:
-        decoder = load_native(checkpoint, need.dtype, _threads(settings))
+        prefill = _prefill(settings)
+        decoder = load_native(checkpoint, need.dtype, _threads(settings), prefill=prefill)
     else:
         decoder = load_decoder(checkpoint, need.dtype)
     # Half of what is left, so that a second model finds room; never more than can be of use.
@@ -214,6 +216,20 @@ def _build_encoder(
     return Loaded(
         entry.name, entry.digest, load_encoder(checkpoint), tokenizer, limit, need.weights
     )
+
+
+def _prefill(settings: EngineSettings) -> int:
+    """What prompts are read with.
+
+    Raises:
+        UnavailableError: the setting asks for what the processor cannot do.
+    """
+    if settings.prefill == "bfloat16" and not has_bfloat16():
+        raise UnavailableError(
+            'engine.prefill is "bfloat16", and this processor has no instruction for it '
+            '(AVX512-BF16). Set it to "auto" or "float32".'
+        )
+    return BFLOAT16 if settings.prefill != "float32" and has_bfloat16() else FLOAT32
 
 
 def _threads(settings: EngineSettings) -> int:

@@ -34,10 +34,17 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next tokens of one sequence."""
+    """The next tokens of one sequence.
+
+    Attributes:
+        written: the model wrote them itself; else they are read. The two may go through different
+            arithmetic (`engine.native.panels`), so which it is must hang on the token alone, however it
+            comes to be computed.
+    """
 
     tokens: Sequence[int]
     cache: SequenceCache
+    written: bool = False
 
 
 class Decoder:

@@ -11,6 +11,7 @@ from daulat.engine.decoder import Decoder
 from daulat.engine.encoder import Encoder
 from daulat.engine.native.decoder import NativeDecoder, Slots
 from daulat.engine.native.matrices import kept_formats, matrix
+from daulat.engine.native.panels import FLOAT32
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.weights import Weights
@@ -50,11 +51,13 @@ def load_native(
     dtype: torch.dtype = torch.float32,
     threads: int = 1,
     progress: Progress | None = None,
+    prefill: int = FLOAT32,
 ) -> NativeDecoder:
     """As `load_decoder`, for the decoder in machine code: matrices stay in their file's format.
 
     Args:
         dtype: what becomes of matrices whose format it does not know.
+        prefill: what prompts are read with (`engine.native.panels`).
 
     Raises:
         ModelFileError: the files do not hold what their description says.
@@ -68,7 +71,7 @@ def load_native(
         if progress is not None:
             progress(i + 1, len(architecture.layers))
     weights.finish()
-    decoder = NativeDecoder(architecture, top, blocks, threads)
+    decoder = NativeDecoder(architecture, top, blocks, threads, prefill)
     decoder.warm()
     return decoder
 

@@ -42,11 +42,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One sequence's part of a step."""
+    """One sequence's part of a step; see `engine.decoder.Chunk`."""
 
     sequence: GenerationSequence
     tokens: Sequence[int]
     cache: SequenceCache
+    written: bool
 
 
 class Scheduler:
@@ -103,7 +104,9 @@ class Scheduler:
             )
         for sequence in sequences:
             self._waiting.add(sequence)
-            self._contents[sequence] = contents(sequence.root, sequence.tokens)
+            self._contents[sequence] = contents(
+                sequence.root, sequence.tokens, len(sequence.prompt)
+            )
 
     def admit(self) -> None:
         """Give free places to those who wait; whose turn it is is not overtaken for want of memory."""
@@ -157,7 +160,7 @@ class Scheduler:
                 continue
             if not sequence.decoding:
                 budget -= len(tokens)
-            work.append(Work(sequence, tokens, sequence.cache))
+            work.append(Work(sequence, tokens, sequence.cache, sequence.writing))
         return work
 
     def _make_room(self, sequence: GenerationSequence, tokens: int) -> bool:
@@ -197,8 +200,9 @@ class Scheduler:
             known, at = self._contents[sequence], sequence.noted
             if at == len(known):
                 before = known[-1].key if known else sequence.root
-                tokens = sequence.tokens[at * BLOCK_TOKENS : (at + 1) * BLOCK_TOKENS]
-                known.extend(contents(before, tokens))
+                first = at * BLOCK_TOKENS
+                tokens = sequence.tokens[first : first + BLOCK_TOKENS]
+                known.extend(contents(before, tokens, max(len(sequence.prompt) - first, 0)))
             if sequence.may_share:
                 self.blocks.keep(cache.numbers[at], known[at])
             if self._coming.get(known[at].key) is sequence:
