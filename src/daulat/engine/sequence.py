@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from daulat.engine.adapter import Adapter
 from daulat.engine.cache import SequenceCache
 from daulat.engine.sampler import Choice, Sampler
 from daulat.engine.stopping import StopStrings
@@ -77,6 +78,7 @@ class GenerationSequence:
         limit: how many tokens the answer may have; prompt and limit fit the model's context.
         seed, index: the answer's randomness is fixed by both.
         text: new, and this sequence's alone.
+        adapter: changes the model for this answer.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class GenerationSequence:
         vocabulary: Vocabulary,
         text: TextStream,
         listener: Listener,
+        adapter: Adapter | None = None,
     ) -> None:
         self.prompt = prompt
+        self.adapter = adapter
         self.limit = limit
         self.cache: SequenceCache | None = None
         self.cancelled = False

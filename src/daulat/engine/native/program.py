@@ -4,7 +4,7 @@
 
 `|` is where all wait for all. Nothing here knows a family: `SHAPE`, `SCALE` and the tables say what there is.
 The arithmetic is that of `engine.decoder`, in float32; the sums of one number are made in one order, whatever
-else is in the step.
+else is in the step. Rows whose sequence has an adapter get its part behind each matrix (`lora`).
 
 The tables, in whole numbers (0: there is none):
 - a matrix takes four: address, bytes of a row, the functions that multiply by it and that unpack a row;
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
+from daulat.engine.native import lora
 from daulat.engine.native.attention import TOGETHER, attend
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.vector import (
@@ -85,6 +86,7 @@ class Step(NamedTuple):
     wanted: the rows whose logits are asked for, int64 [W].
     cos, sin: float32 [rope tables, T, dimensions / 2].
     logits: float32 [W, V], to be filled.
+    adapters: int64 [adapters, layers, ...] of `lora.table`; stretches: of `lora.stretches`.
     """
 
     chunks: Any
@@ -94,6 +96,8 @@ class Step(NamedTuple):
     cos: Any
     sin: Any
     logits: Any
+    adapters: Any
+    stretches: Any
 
 
 class Room(NamedTuple):
@@ -106,6 +110,7 @@ class Room(NamedTuple):
         scores: [team, TOGETHER, longest sequence + LANES].
         choices, places: int64 [team, T + 1, experts chosen]; shares: [team, T + 1, experts].
         starts: int64 [team, experts + 1]; gathered: [team, T, H]; mixed: [T * experts chosen, H].
+        low: [T, ranks]; own_low: [team, FEW, ranks]: between an adapter's two matrices.
     """
 
     x: Any
@@ -122,6 +127,8 @@ class Room(NamedTuple):
     starts: Any
     gathered: Any
     mixed: Any
+    low: Any
+    own_low: Any
 
 
 FEW = 16
@@ -352,14 +359,20 @@ def _best(scores, chosen, shares):
 
 
 @_fast
-def _inner(shape, table, h, up, inputs, first, last, base):
-    """Columns first to last of act(gate) * up, or of act(up), into `up`."""
+def _up(shape, table, h, up, inputs, first, last, base):
+    """Columns first to last of up, and of gate where there is one."""
     inner = shape[INNER]
     _times(table, UP, shape[HIDDEN], h, up, inputs, first, last, base)
     _add_bias(up, table[UP_BIAS], inputs, first, last)
     if shape[GATED]:
         _times(table, UP, shape[HIDDEN], h, up, inputs, inner + first, inner + last, base)
         _add_bias(up, table[UP_BIAS], inputs, inner + first, inner + last)
+
+
+@_fast
+def _inner(shape, up, inputs, first, last):
+    """Columns first to last of act(gate) * up, or of act(up), in place of `up`."""
+    inner = shape[INNER]
     plain = shape[ACTIVATION] != SILU or not shape[GATED]
     for m in range(inputs):
         if plain:
@@ -393,6 +406,26 @@ def _normed(me, team, sync, turn, model, slot, bias, room, count):
 
 
 @_fast
+def _lowered(me, team, sync, turn, step, layer, slot, x, room):
+    """A x of the rows that have an adapter, where this thread reads it: shared out as in `_normed`."""
+    if step.stretches.shape[0] == 0:
+        return turn, room.own_low[me]
+    if step.tokens.shape[0] <= FEW:
+        low = room.own_low[me]
+        lora.lower(step.adapters, step.stretches, layer, slot, x, low, 0, 1)
+        return turn, low
+    lora.lower(step.adapters, step.stretches, layer, slot, x, room.low, me, team)
+    return _meet(sync, team, turn), room.low
+
+
+@_fast
+def _adapt(step, layer, slot, low, y, first, last):
+    """Add the adapters' part to y[:, first:last]."""
+    if step.stretches.shape[0]:
+        lora.change(step.adapters, step.stretches, layer, slot, low, y, first, last)
+
+
+@_fast
 def _add(me, team, sync, turn, model, slot, room, count):
     """x += residual * tmp, normed before where the model has such a norm."""
     hidden, residual = model.shape[HIDDEN], model.scale[RESIDUAL]
@@ -416,10 +449,12 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
     turn, normed = _normed(
         me, team, sync, turn, model, table[ATTN_NORM], table[ATTN_NORM_BIAS], room, count
     )
+    turn, low = _lowered(me, team, sync, turn, step, layer, lora.QKV, normed, room)
     width = (shape[HEADS] + 2 * shape[KV_HEADS]) * shape[HEAD]
     first, last = _share(width, me, team)
     _times(table, QKV, shape[HIDDEN], normed, room.qkv, count, first, last, 0)
     _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
+    _adapt(step, layer, lora.QKV, low, room.qkv, first, last)
     turn = _meet(sync, team, turn)
     _turn_and_store(
         me, team, shape, model.scale[EPS], layer, table, step.chunks, step.cos, step.sin, room.qkv
@@ -430,9 +465,11 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
         me, team, shape, factor, layer, table, step.chunks, room.qkv, room.scores[me], room.att
     )
     turn = _meet(sync, team, turn)
+    turn, low = _lowered(me, team, sync, turn, step, layer, lora.OUT, room.att, room)
     first, last = _share(shape[HIDDEN], me, team)
     _times(table, OUT, shape[HEADS] * shape[HEAD], room.att, room.tmp, count, first, last, 0)
     _add_bias(room.tmp, table[OUT_BIAS], count, first, last)
+    _adapt(step, layer, lora.OUT, low, room.tmp, first, last)
     return _add(me, team, sync, turn, model, table[POST_ATTN_NORM], room, count)
 
 
@@ -445,12 +482,20 @@ def _feed_forward_half(me, team, sync, turn, model, layer, step, room):
     if shape[EXPERTS]:
         turn = _experts(me, team, sync, turn, shape, table, normed, room, count)
     else:
+        turn, low = _lowered(me, team, sync, turn, step, layer, lora.UP, normed, room)
         first, last = _share(shape[INNER], me, team)
-        _inner(shape, table, normed, room.up, count, first, last, 0)
+        _up(shape, table, normed, room.up, count, first, last, 0)
+        _adapt(step, layer, lora.UP, low, room.up, first, last)
+        if shape[GATED]:
+            inner = shape[INNER]
+            _adapt(step, layer, lora.UP, low, room.up, inner + first, inner + last)
+        _inner(shape, room.up, count, first, last)
         turn = _meet(sync, team, turn)
+        turn, low = _lowered(me, team, sync, turn, step, layer, lora.DOWN, room.up, room)
         first, last = _share(shape[HIDDEN], me, team)
         _times(table, DOWN, shape[INNER], room.up, room.tmp, count, first, last, 0)
         _add_bias(room.tmp, table[DOWN_BIAS], count, first, last)
+        _adapt(step, layer, lora.DOWN, low, room.tmp, first, last)
     return _add(me, team, sync, turn, model, table[POST_MLP_NORM], room, count)
 
 
@@ -480,7 +525,8 @@ def _experts(me, team, sync, turn, shape, table, normed, room, count):
             for rank in range(chosen):
                 if picks[t, rank] == e:
                     gathered[places[t, rank] - begin] = normed[t]
-        _inner(shape, table, gathered, room.up[begin:end], end - begin, first, last, e * rows)
+        _up(shape, table, gathered, room.up[begin:end], end - begin, first, last, e * rows)
+        _inner(shape, room.up[begin:end], end - begin, first, last)
     turn = _meet(sync, team, turn)
     first, last = _share(hidden, me, team)
     for e in range(shape[EXPERTS]):
