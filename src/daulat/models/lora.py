@@ -63,7 +63,7 @@ _REFUSED: Mapping[str, str] = {
     "use_qalora": "QALoRA",
     "megatron_config": "Megatron's parallel layers (megatron_config)",
 }
-_BEGINNINGS = frozenset({"gaussian", "eva", "orthogonal"})
+_BEGINNINGS = ("gaussian", "eva", "orthogonal")
 """Ways to begin that leave the base as it is; the others (PiSSA, OLoRA, CorDA, LoftQ, ...) change it."""
 
 # The regular expressions that people write in rank_pattern and alpha_pattern, and none that runs for long.
