@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from daulat.endpoints.pool import Loaded, Pool
+from daulat.engine.adapter import Adapter
 from daulat.engine.encoder import Encoder
 from daulat.engine.runner import Engine
 from daulat.engine.sampler import fresh_seed
@@ -54,10 +55,11 @@ class NativeEndpoint:
                     param="model",
                 )
             prompts = await asyncio.to_thread(self._prompts, request, model)
-            answer = _Answer(request, prompts, model, model.engine)
-            async with contextlib.aclosing(answer.events()) as events:
-                async for event in events:
-                    yield event
+            async with self.pool.adapter(model, step) as adapter:
+                answer = _Answer(request, prompts, model, model.engine, adapter)
+                async with contextlib.aclosing(answer.events()) as events:
+                    async for event in events:
+                        yield event
 
     async def embed(self, request: EmbeddingRequest, step: Step) -> Embeddings:
         """See `Endpoint`."""
@@ -123,6 +125,7 @@ class _Answer:
         prompts: Sequence[Sequence[int]],
         model: Loaded,
         engine: Engine,
+        adapter: Adapter | None,
     ) -> None:
         self._engine = engine
         self._prompt_tokens = sum(len(prompt) for prompt in prompts)
@@ -147,6 +150,7 @@ class _Answer:
                         # What continues a text keeps its first space; an answer has none.
                         model.tokenizer.stream(keep_space=isinstance(request, CompletionRequest)),
                         lambda outcome, choice=choice: self._hear(_Told(choice, outcome)),
+                        adapter,
                     )
                 )
 
