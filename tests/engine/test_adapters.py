@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as hf
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +19,7 @@ from daulat.engine.loading import load_adapter, load_native
 from daulat.models.checkpoint import Checkpoint, open_checkpoint
 from daulat.models.lora import CONFIG, TENSORS, LoraFile
 from daulat.models.lora_sites import base_of
+from daulat.models.tokenizer import load_tokenizer
 from tests.engine.adapters import ALL, TARGETS, adapted, saved
 from tests.engine.checkpoints import make, write
 
@@ -215,3 +217,29 @@ def test_both_ways_agree_on_any_mixture(several: Several, tmp_path: Path) -> Non
             ]
             sides.append(decoder.forward(chunks, every=True))
         assert (sides[0] - sides[1]).abs().max() <= TOLERANCE
+
+
+def test_the_starter_as_peft_computes_it(starter_gguf: Path, tmp_path: Path, load: Load) -> None:
+    """A GGUF's q and k rows lie in another order in the file: PEFT's adapters fit all the same."""
+    source: Any = {
+        "pretrained_model_name_or_path": starter_gguf.parent,
+        "gguf_file": starter_gguf.name,
+    }
+    model = hf.AutoModelForCausalLM.from_pretrained(
+        **source, dtype=torch.float32, attn_implementation="eager"
+    )
+    oracle = adapted(model, ALL, seed=7, size=0.2, r=16)
+    checkpoint = open_checkpoint(starter_gguf)
+    adapter = read(saved(oracle, tmp_path / "lora"), checkpoint)
+    tokens = load_tokenizer(checkpoint).encode("The capital of Indonesia is", special=True)
+    decoder = load(checkpoint)
+    expected = expected_of(oracle, tokens)
+    with oracle.disable_adapter():
+        bare = expected_of(oracle, tokens)
+    assert (bare - expected).abs().max() > 0.5
+    assert (logits_of(decoder, tokens, adapter) - expected).abs().max() <= TOLERANCE
+    with torch.inference_mode():
+        whole = oracle.generate(
+            input_ids=torch.tensor([tokens]), max_new_tokens=32, do_sample=False, eos_token_id=None
+        )
+    assert greedy(decoder, tokens, adapter, 32) == whole[0, len(tokens) :].tolist()

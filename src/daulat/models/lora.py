@@ -97,7 +97,6 @@ class LoraFile:
         rank: the largest of its ranks.
         targets: the last parts of the changed matrices' names, sorted.
         parameters: numbers in all its matrices.
-        claimed_base: what it says it was trained on; a name elsewhere, so never relied on.
         pairs: in the order of layers and rows.
 
     Raises:
@@ -128,8 +127,6 @@ class LoraFile:
         self.parameters = sum(
             pair.rank * (pair.site.rows + pair.site.columns) for pair in self.pairs
         )
-        claimed = config.get("base_model_name_or_path")
-        self.claimed_base = claimed[:256] if isinstance(claimed, str) else ""
 
     def read(self, pair: Pair) -> tuple[Tensor, Tensor]:
         """A [rank, columns] and B [rows, rank] with the scale in it, both float32 and copies.
