@@ -18,7 +18,14 @@ from typing import Any
 
 from daulat import policy, route
 from daulat.endpoints import Endpoint
-from daulat.errors import AuthenticationError, DaulatError, InternalError, ModelNotFoundError
+from daulat.errors import (
+    AuthenticationError,
+    DaulatError,
+    InternalError,
+    ModelFileError,
+    ModelNotFoundError,
+)
+from daulat.models.adapters import AdapterEntry, split
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.pull import pull
 from daulat.models.sources.package import PACKAGES
@@ -75,6 +82,11 @@ class Hall:
         """What the caller may ask for."""
         return tuple(e for e in self._catalogue.entries() if policy.may_use(caller, e.name))
 
+    def adapters(self, caller: Caller) -> tuple[AdapterEntry, ...]:
+        """The adapters that the caller may ask for."""
+        every = self._catalogue.adapters.entries()
+        return tuple(e for e in every if policy.may_use(caller, e.id))
+
     async def open(self, caller: Caller, request: Request) -> Exchange:
         """Judge, plan and record a request; what comes back will answer it.
 
@@ -82,17 +94,37 @@ class Hall:
             ModelNotFoundError, PermissionDeniedError: as they say.
             RecordError: the record cannot be written, so nothing may be answered.
         """
-        entry = await self._entry(request.model)
+        entry, adapter = await self._asked(request.model)
         cards = tuple(endpoint.card for endpoint in self._endpoints.values())
+        asked = adapter.id if adapter else entry.name
         plan = route.plan(
             entry.name,
             entry.digest,
-            policy.permitted(self._rules, caller, entry.name, cards),
+            policy.permitted(self._rules, caller, asked, cards),
+            adapter.name if adapter else "",
+            adapter.digest if adapter else "",
         )
         exchange_id = new_id()
         body, contents = opened(request, caller, plan, self._instance)
         await self.record.add("exchange.opened", exchange_id, body, contents)
         return Exchange(exchange_id, caller, plan, request, self._endpoints, self.record)
+
+    async def _asked(self, model: str) -> tuple[ModelEntry, AdapterEntry | None]:
+        """The model that a request names, and the adapter where it names one."""
+        base, name = split(model)
+        if name is None:
+            return await self._entry(base), None
+        entry = await asyncio.to_thread(self._catalogue.get, base)
+        if entry is None:
+            raise ModelNotFoundError(self._catalogue.unknown(base), param="model")
+        adapter = await asyncio.to_thread(self._catalogue.adapters.find, entry.name, name)
+        if adapter.base_digest != entry.digest:
+            raise ModelFileError(
+                f"The adapter {adapter.id} was made for other bytes than {entry.name} has now. "
+                "Remove it and add one that was made for this model.",
+                param="model",
+            )
+        return entry, adapter
 
     async def _entry(self, name: str) -> ModelEntry:
         """The model of that name; those that come as packages are fetched on first use."""

@@ -55,3 +55,24 @@ def test_a_key_for_some_models_covers_no_other() -> None:
     with pytest.raises(PermissionDeniedError, match="key-1 may not use the model other"):
         policy.permitted(Rules(), Caller("key-1", "a key", ("m",)), "other", here)
     assert policy.may_use(Caller("key-1", "a key", ()), "anything")
+
+
+def test_a_key_for_a_model_covers_no_adapter_unless_it_says_so() -> None:
+    def may(*models: str) -> list[bool]:
+        caller = Caller("key-1", "a key", models)
+        return [policy.may_use(caller, name) for name in ("m", "m:a", "m:b", "n:a")]
+
+    assert may("m") == [True, False, False, False]
+    assert may("m:a") == [False, True, False, False]
+    assert may("m:*") == [False, True, True, False]
+    assert may("m", "m:*") == [True, True, True, False]
+    assert may("*", "m*", ":*") == [False] * 4
+    assert may() == [True] * 4
+
+
+def test_a_plan_names_the_adapter() -> None:
+    here = (EndpointCard("native", THIS_MACHINE, "open"),)
+    (step,) = route.plan("m", "sha256:0", here, "a", "sha256:1").steps
+    assert (step.model_id, step.adapter_digest) == ("m:a", "sha256:1")
+    (step,) = route.plan("m", "sha256:0", here).steps
+    assert (step.model_id, step.adapter, step.adapter_digest) == ("m", "", "")

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "up": "daulat.cli.up:up",
     "chat": "daulat.cli.chat:chat",
     "models": "daulat.cli.models:models",
+    "adapters": "daulat.cli.adapters:adapters",
     "record": "daulat.cli.record:record",
     "keys": "daulat.cli.keys:keys",
     "config": "daulat.cli.config:config",

@@ -1,16 +1,19 @@
-"""A passport and an exchange as a person reads them: named facts in order. `--json` has everything.
+"""A passport, an adapter and an exchange as a person reads them: named facts in order. `--json` has everything.
 
-Not here: what they are (`trust.passport`, `record`), how pairs are set (`say`).
+Not here: what they are (`trust.passport`, `models.adapters`, `record`), how pairs are set (`say`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daulat.cli import say
 from daulat.cli.words import _
+
+if TYPE_CHECKING:
+    from daulat.models.adapters import AdapterEntry
 
 Pairs = list[tuple[str, str]]
 Json = Mapping[str, Any]
@@ -56,6 +59,7 @@ def exchange_pairs(one: Json) -> Pairs:
         (_("Time"), opened["time"]),
         (_("Key"), body["key"]),
         (_("Model"), f"{body['model']}\n{body['model_digest']}"),
+        *_adapter(body),
         (_("Plan"), _plan(body["plan"])),
         (_("Settings"), _inline(body.get("sampling", {}))),
         (_("Status"), status(opened, closed)),
@@ -77,6 +81,28 @@ def status(opened: Json, closed: Json | None) -> str:
     reasons = [reason for reason in body.get("finish_reasons", ()) if reason]
     detail = body.get("error") or ", ".join(reasons)
     return f"{body['status']} ({detail})" if detail else str(body["status"])
+
+
+def adapter_pairs(entry: AdapterEntry) -> Pairs:
+    """What is known of an adapter, readable."""
+    files = [f"{name}  {say.size(size)}\n  {blob}" for name, (blob, size) in entry.files.items()]
+    return [
+        (_("Name"), entry.id),
+        (_("Base"), f"{entry.base}\n{entry.base_digest}"),
+        (_("Rank"), str(entry.rank)),
+        (_("Matrices"), ", ".join(entry.targets)),
+        (_("Parameters"), f"{entry.parameters:,}"),
+        (_("Licence"), entry.licence or _("not stated")),
+        (_("Source"), entry.source),
+        (_("Digest"), entry.digest),
+        (_("Files"), "\n".join(files)),
+    ]
+
+
+def _adapter(body: Json) -> Pairs:
+    if "adapter" not in body:
+        return []
+    return [(_("Adapter"), f"{body['adapter']}\n{body['adapter_digest']}")]
 
 
 def _architecture(paper: Json) -> str:

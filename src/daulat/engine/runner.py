@@ -114,7 +114,9 @@ class Engine:
                 self._change.wait()
 
     def _step(self, work: Sequence[Work]) -> None:
-        chunks = [Chunk(part.tokens, part.cache, part.written) for part in work]
+        chunks = [
+            Chunk(part.tokens, part.cache, part.written, part.sequence.adapter) for part in work
+        ]
         logits = self._decoder.forward(chunks).numpy()
         for part, row in zip(work, logits, strict=True):
             if part.sequence.cancelled:

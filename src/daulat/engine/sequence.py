@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.engine import blocks
+from daulat.engine.adapter import Adapter
 from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
 from daulat.engine.sampler import Choice, Sampler
 from daulat.engine.stopping import StopStrings
@@ -84,6 +85,7 @@ class GenerationSequence:
         seed, index: the answer's randomness is fixed by both.
         text: new, and this sequence's alone.
         tenant: whose it is: what is computed for one tenant serves no other.
+        adapter: changes the model for this answer.
 
     Attributes:
         tokens: prompt and answer, as far as it is written.
@@ -103,12 +105,14 @@ class GenerationSequence:
         text: TextStream,
         listener: Listener,
         tenant: str = "",
+        adapter: Adapter | None = None,
     ) -> None:
         self.prompt = prompt
         self.tokens = list(prompt)
+        self.adapter = adapter
         self.limit = limit
         self.tenant = tenant
-        self.root = blocks.root(tenant)
+        self.root = blocks.root(tenant, adapter.digest if adapter else "")
         self.may_share = True
         self.cache: SequenceCache | None = None
         self.cancelled = False

@@ -1,6 +1,7 @@
 """The models we have, by readable name: what each is made of and where it came from.
 
-Not here: how models come in (`pull`), what they are (`families`, `trust.passport`).
+Not here: how models come in (`pull`), what they are (`families`, `trust.passport`), adapters' manifests
+(`adapters`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from daulat.canon import canonical, digest
 from daulat.errors import ModelFileError, ModelNotFoundError, PullError
+from daulat.models.adapters import Adapters
 from daulat.models.store import Store, hash_file
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class Catalogue:
 
     def __init__(self, home: Path) -> None:
         self.store = Store(home / "models")
+        self.adapters = Adapters(self.store)
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted."""
@@ -173,24 +176,44 @@ class Catalogue:
 
         Raises:
             ModelNotFoundError: there is none of that name.
+            PullError: it has adapters, which would be of no use without it.
             ModelFileError: another manifest is damaged, so what is shared with it is not known.
         """
         name = ALIASES.get(name, name)
         with self.store.lock():
             if name not in self.names():
                 raise ModelNotFoundError(self.unknown(name))
+            if adapters := self.adapters.entries(name):
+                raise PullError(
+                    f"{name} has adapters: {', '.join(one.name for one in adapters[:20])}. Remove them "
+                    f"first, with `daulat adapters remove {name} {adapters[0].name}`."
+                )
             used = self.used(without=name)
             self._path(name).unlink()
             return self.store.sweep(used)
 
+    def remove_adapter(self, base: str, name: str) -> int:
+        """Forget an adapter and delete the files that nobody else shares; bytes freed.
+
+        Raises:
+            ModelNotFoundError: there is none of that name.
+            ModelFileError: another manifest is damaged, so what is shared with it is not known.
+        """
+        with self.store.lock():
+            self.adapters.find(ALIASES.get(base, base), name)
+            self.used()  # before anything is lost
+            self.adapters.forget(ALIASES.get(base, base), name)
+            return self.store.sweep(self.used())
+
     def used(self, *, without: str = "") -> set[str]:
-        """Digests that some model names, leaving one model out.
+        """Digests that some model (leaving one out) or adapter names.
 
         Raises:
             ModelFileError: a manifest is damaged, so what it uses is not known.
         """
         others = (name for name in self.names() if name != without)
-        return {blob for name in others for blob, _ in self._read(name).files.values()}
+        models = {blob for name in others for blob, _ in self._read(name).files.values()}
+        return models | self.adapters.used()
 
     def verify(self, name: str, progress: Progress | None = None) -> list[str]:
         """Hash every file anew; one sentence for each that is not what it was.

@@ -2,6 +2,7 @@
 
     models/blobs/sha256/ab/<64 hex digits>     read-only
     models/manifests/<name>.json               which files make a model
+    models/adapters/<base>/<name>.json         which files make an adapter
     models/partial/…                           downloads that go on after an interruption
 
 A blob comes into being by renaming a complete, flushed file, and a manifest likewise, so a process that
@@ -34,6 +35,7 @@ class Store:
         self._blobs = folder / "blobs" / "sha256"
         self._folder = folder
         self.manifests = folder / "manifests"
+        self.adapters = folder / "adapters"
         self.partial = folder / "partial"
 
     def prepare(self) -> None:
@@ -43,7 +45,7 @@ class Store:
             PullError: they cannot be created.
         """
         try:
-            for folder in (self._blobs, self.manifests, self.partial):
+            for folder in (self._blobs, self.manifests, self.adapters, self.partial):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise PullError(
@@ -97,7 +99,7 @@ class Store:
             temporary.unlink(missing_ok=True)
 
     def sweep(self, used: Collection[str]) -> int:
-        """Remove blobs that no model names, and what killed processes left; bytes freed."""
+        """Remove blobs that nobody names, and what killed processes left; bytes freed."""
         freed = 0
         for blob in self._blobs.glob("??/*"):
             if f"sha256:{blob.name}" not in used:

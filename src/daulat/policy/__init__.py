@@ -44,5 +44,10 @@ def permitted(
 
 
 def may_use(caller: Caller, model: str) -> bool:
-    """Whether a key covers a model."""
-    return not caller.models or model in caller.models
+    """Whether a key covers a model, or an adapter (`base:adapter`).
+
+    A key for a model covers none of its adapters, and a key for an adapter does not cover the model.
+    """
+    base, colon, _ = model.partition(":")
+    whole = bool(colon) and f"{base}:*" in caller.models
+    return not caller.models or model in caller.models or whole

@@ -13,7 +13,7 @@ from typing import Any
 from daulat.errors import InternalError
 from daulat.guard.keys import mask
 from daulat.values.answer import Done, Embeddings, Event, Finish, FinishReason, Piece
-from daulat.values.plan import Caller, Plan
+from daulat.values.plan import Caller, Plan, Step
 from daulat.values.request import (
     ChatRequest,
     CompletionRequest,
@@ -39,9 +39,12 @@ def opened(request: Request, caller: Caller, plan: Plan, instance: str) -> tuple
         "key": caller.id,
         "model": plan.steps[0].model,
         "model_digest": plan.steps[0].model_digest,
-        "plan": {"steps": [asdict(step) for step in plan.steps], "reason": plan.reason},
+        "plan": {"steps": [_step(step) for step in plan.steps], "reason": plan.reason},
         "instance": instance,
     }
+    if plan.steps[0].adapter:
+        body["adapter"] = plan.steps[0].adapter
+        body["adapter_digest"] = plan.steps[0].adapter_digest
     if not isinstance(request, EmbeddingRequest):
         body["sampling"] = _sampling(request.sampling)
     if request.user is not None:
@@ -97,6 +100,11 @@ def embedded(answer: Embeddings) -> tuple[Json, Json]:
         "vectors": len(answer.vectors),
     }
     return body, {}
+
+
+def _step(step: Step) -> Json:
+    """What has no adapter says nothing of one."""
+    return {key: value for key, value in asdict(step).items() if value}
 
 
 def _request(request: Request) -> Json:

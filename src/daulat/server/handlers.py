@@ -9,6 +9,7 @@ from starlette.responses import Response
 from daulat import __version__
 from daulat.errors import ModelNotFoundError
 from daulat.flow import Exchange
+from daulat.models.adapters import AdapterEntry
 from daulat.models.catalogue import ModelEntry
 from daulat.server.answering import answer_stream, answer_whole, json_response
 from daulat.server.calls import Call, until_gone
@@ -45,15 +46,14 @@ async def metrics(call: Call) -> Response:
 
 
 async def models(call: Call) -> Response:
-    entries = call.hall.models(call.known)
-    return json_response(call, ModelList(data=[_model(entry) for entry in entries]))
+    return json_response(call, ModelList(data=await _offered(call)))
 
 
 async def model(call: Call) -> Response:
     name: str = call.scope["path_params"]["model"]
-    for entry in call.hall.models(call.known):
-        if entry.name == name:
-            return json_response(call, _model(entry))
+    for one in await _offered(call):
+        if one.id == name:
+            return json_response(call, one)
     raise ModelNotFoundError(
         f"There is no model `{name[:256]}`: GET /v1/models lists those there are.", param="model"
     )
@@ -98,7 +98,7 @@ async def embeddings(call: Call) -> Response:
 async def _open(call: Call, request: Request) -> Exchange:
     exchange = await call.hall.open(call.known, request)
     trace = call.trace
-    trace.exchange, trace.step, trace.model = exchange.id, exchange.step, exchange.step.model
+    trace.exchange, trace.step, trace.model = exchange.id, exchange.step, exchange.step.model_id
     return exchange
 
 
@@ -117,11 +117,40 @@ def _embeddings(exchange: Exchange, found: Embeddings, encoding: str | None) -> 
             EmbeddingItem(index=index, embedding=encode_vector(vector, encoding))
             for index, vector in enumerate(found.vectors)
         ],
-        model=exchange.step.model,
+        model=exchange.step.model_id,
         usage=EmbeddingUsage(
             prompt_tokens=found.usage.prompt_tokens, total_tokens=found.usage.total_tokens
         ),
         daulat=origin(exchange.id, exchange.step, found.usage, found.timings),
+    )
+
+
+async def _offered(call: Call) -> list[Model]:
+    """The models that the key may use, then their adapters. Manifests are read: not on the event loop."""
+
+    def read() -> list[Model]:
+        models = [_model(entry) for entry in call.hall.models(call.known)]
+        return models + [_adapter(entry) for entry in call.hall.adapters(call.known)]
+
+    return await asyncio.to_thread(read)
+
+
+def _adapter(entry: AdapterEntry) -> Model:
+    return Model(
+        id=entry.id,
+        created=int(entry.created),
+        owned_by="daulat",
+        daulat=ModelPassport(
+            kind="adapter",
+            digest=entry.digest,
+            format="peft",
+            licence=entry.licence,
+            source=entry.source,
+            revision="",
+            base=entry.base,
+            base_digest=entry.base_digest,
+            rank=entry.rank,
+        ),
     )
 
 

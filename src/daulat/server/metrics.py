@@ -31,6 +31,7 @@ GAUGES: Mapping[str, str] = {
     "running": "Sequences that are computed now.",
     "waiting": "Requests that wait for a place.",
     "loaded_models": "Models in memory.",
+    "loaded_adapters": "Adapters in memory.",
     "record_head": "Sequence number of the record's last entry.",
 }
 """Names (behind `daulat_`) and help of the numbers that are read when they are asked for."""

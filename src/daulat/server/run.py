@@ -132,6 +132,7 @@ def gauges(house: House) -> Mapping[str, float]:
         "running": sum(engine.running for engine in engines),
         "waiting": sum(engine.waiting for engine in engines),
         "loaded_models": len(loaded),
+        "loaded_adapters": len(house.pool.adapters),
         "record_head": sequence,
     }
 

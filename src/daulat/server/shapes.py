@@ -13,6 +13,7 @@ from daulat.flow import Exchange
 from daulat.server.wire import chat, completions
 from daulat.server.wire.common import Origin, Outgoing, UsageBody, origin, usage_body
 from daulat.values.answer import Done, Finish, FinishReason, Piece, TokenLogprob
+from daulat.values.plan import Step
 from daulat.values.request import ChatRequest, CompletionRequest
 
 
@@ -48,6 +49,12 @@ class Shape(Protocol):
     def whole(self, choices: Sequence[Choice], done: Done) -> Outgoing: ...
 
 
+def _fingerprint(step: Step) -> str:
+    """Of the weights: the model's, and the adapter's where there is one."""
+    digests = (step.model_digest, step.adapter_digest)
+    return "_".join(["fp", *(d.removeprefix("sha256:")[:12] for d in digests if d)])
+
+
 class _Common:
     """What both shapes say about an exchange. `counting`: the stream ends with a chunk of usage."""
 
@@ -56,8 +63,8 @@ class _Common:
         self._exchange = exchange
         self._id = exchange.id
         self._created = exchange.created
-        self._model = exchange.step.model
-        self._fingerprint = "fp_" + exchange.step.model_digest.removeprefix("sha256:")[:12]
+        self._model = exchange.step.model_id
+        self._fingerprint = _fingerprint(exchange.step)
         self._no_usage: msgspec.UnsetType | None = None if counting else msgspec.UNSET
 
     def _origin(self, done: Done) -> Origin:

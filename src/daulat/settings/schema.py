@@ -82,6 +82,7 @@ class Engine:
         0,
         1 << 24,
     )
+    max_adapters: int = _key(32, "Adapters in memory at once, of all models together.", 1, 4096)
     max_sequences: int = _key(16, "Answers computed together, for each model.", 1, 512)
     queue: int = _key(64, "Answers that may wait; beyond that a request gets 429.", 0, 100000)
     chunk: int = _key(512, "Tokens in one step; long prompts are read in pieces of this.", 16, 8192)

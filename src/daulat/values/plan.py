@@ -17,7 +17,7 @@ class Caller:
     id: str
     name: str
     models: tuple[str, ...] = ()
-    """Models that the key may use; empty: all."""
+    """Models that the key may use; empty: all. `base:adapter` is an adapter, `base:*` all of a base's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,24 @@ class EndpointCard:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One endpoint to try, with the model to ask it for and that model's digest."""
+    """One endpoint to try, with the model to ask it for and that model's digest.
+
+    Attributes:
+        adapter, adapter_digest: what changes the model for this answer; empty: nothing.
+    """
 
     endpoint: str
     place: str
     owner: Owner
     model: str
     model_digest: str
+    adapter: str = ""
+    adapter_digest: str = ""
+
+    @property
+    def model_id(self) -> str:
+        """What the answer is of, as a request names it."""
+        return f"{self.model}:{self.adapter}" if self.adapter else self.model
 
 
 @dataclass(frozen=True, slots=True)

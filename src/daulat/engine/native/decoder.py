@@ -8,6 +8,7 @@ prompt was cut.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from daulat.engine import rotary
+from daulat.engine.adapter import Adapter
 from daulat.engine.cache import BLOCK_TOKENS, Arena, SequenceCache, standalone
 from daulat.engine.decoder import Chunk
+from daulat.engine.native import lora
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER
 from daulat.engine.native.matrices import Matrix
@@ -56,6 +59,9 @@ _BLOCK = {
     "down.bias": p.DOWN_BIAS,
     "post_mlp_norm": p.POST_MLP_NORM,
 }
+
+_NO_ADAPTERS = np.zeros((0, 0, 0, 0, 0), dtype=np.int64)
+_NO_STRETCHES = lora.stretches(())
 
 
 def fits(a: Architecture) -> bool:
@@ -99,8 +105,9 @@ class NativeDecoder:
         self._model = p.Model(_shape(architecture), _scale(architecture), outer, layers)
         nothing = np.zeros((1, 0, 1), dtype=np.float32)
         self._turns = nothing, nothing
-        self._tokens = self._longest = 0
-        self._room = _room(architecture, threads, 0, 0)
+        self._tables: WeakKeyDictionary[Adapter, tuple[Whole, int]] = WeakKeyDictionary()
+        self._tokens = self._longest = self._ranks = 0
+        self._room = _room(architecture, threads, 0, 0, 1)
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
@@ -142,22 +149,44 @@ class NativeDecoder:
             [rows[place[i]] if every else rows[place[i]][-1:] for i in range(len(chunks))]
         )
         longest = max(c.cache.length + len(c.tokens) for c in laid)
-        room = self._room_for(len(tokens), longest)
+        adapters, stretches, ranks = self._adapted(laid)
+        room = self._room_for(len(tokens), longest, ranks)
         cos, sin = self._angles(positions, longest)
         logits = np.empty((len(wanted), self.architecture.vocab), dtype=np.float32)
         reads = sum(len(c.tokens) for c in laid if not c.written)
-        step = p.Step(table, tokens, positions, reads, wanted, cos, sin, logits)
+        step = p.Step(
+            table, tokens, positions, reads, wanted, cos, sin, logits, adapters, stretches
+        )
         self._team.run((self._model, step, room))
         for chunk in laid:
             chunk.cache.advance(len(chunk.tokens))
         return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
 
-    def _room_for(self, tokens: int, longest: int) -> p.Room:
-        if tokens > self._tokens or longest > self._longest:
+    def _adapted(self, chunks: Sequence[Chunk]) -> tuple[Whole, Whole, int]:
+        """The step's adapters, whose rows are whose, and how many numbers stand between their matrices."""
+        found = list(dict.fromkeys(c.adapter for c in chunks if c.adapter is not None))
+        if not found:
+            return _NO_ADAPTERS, _NO_STRETCHES, 1
+        for adapter in found:
+            if adapter not in self._tables:
+                self._tables[adapter] = lora.table(adapter)
+        tables = [self._tables[adapter] for adapter in found]
+        parts = [(len(c.tokens), found.index(c.adapter) if c.adapter else -1) for c in chunks]
+        return (
+            np.stack([table for table, _ in tables]),
+            lora.stretches(parts),
+            max(ranks for _, ranks in tables),
+        )
+
+    def _room_for(self, tokens: int, longest: int, ranks: int) -> p.Room:
+        if tokens > self._tokens or longest > self._longest or ranks > self._ranks:
+            self._ranks = max(ranks, self._ranks)
             self._tokens = max(tokens, self._tokens)
             # Sequences grow a token at a time, so their room grows by doubling.
             self._longest = self._longest if longest <= self._longest else 2 * longest
-            self._room = _room(self.architecture, self._team.size, self._tokens, self._longest)
+            self._room = _room(
+                self.architecture, self._team.size, self._tokens, self._longest, self._ranks
+            )
         return self._room
 
     def _angles(self, positions: Whole, longest: int) -> tuple[Floats, Floats]:
@@ -176,8 +205,8 @@ class NativeDecoder:
         return cos[:, positions], sin[:, positions]
 
 
-def _room(a: Architecture, team: int, tokens: int, longest: int) -> p.Room:
-    """Memory to work in, for steps of up to so many tokens, and sequences of up to so many."""
+def _room(a: Architecture, team: int, tokens: int, longest: int, ranks: int) -> p.Room:
+    """Memory to work in, for steps of up to so many tokens, sequences of up to so many, such adapters."""
 
     def floats(*shape: int) -> Floats:
         return np.empty(shape, dtype=np.float32)
@@ -202,6 +231,8 @@ def _room(a: Architecture, team: int, tokens: int, longest: int) -> p.Room:
         read_by=np.empty((team, experts + 1), dtype=np.int64),
         gathered=floats(team, routed, a.hidden if a.experts else 1),
         mixed=floats(routed * chosen, a.hidden if a.experts else 1),
+        low=floats(tokens, ranks),
+        own_low=floats(team, p.FEW, ranks),
     )
 
 

@@ -4,7 +4,7 @@
 
 `|` is where all wait for all. Nothing here knows a family: `SHAPE`, `SCALE` and the tables say what there is.
 The arithmetic is that of `engine.decoder`, in float32; the sums of one number are made in one order, whatever
-else is in the step.
+else is in the step. Rows whose sequence has an adapter get its part behind each matrix (`lora`).
 
 The tables, in whole numbers (0: there is none):
 - a matrix takes five: address, bytes of a row, and the functions that multiply few inputs by it, that multiply
@@ -23,6 +23,7 @@ import numpy as np
 from numba import carray
 
 from daulat.engine.cache import BLOCK_TOKENS
+from daulat.engine.native import lora
 from daulat.engine.native.attention import TOGETHER, attend
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.vector import (
@@ -92,6 +93,7 @@ class Step(NamedTuple):
     wanted: the rows whose logits are asked for, int64 [W].
     cos, sin: float32 [rope tables, T, dimensions / 2].
     logits: float32 [W, V], to be filled.
+    adapters: int64 [adapters, layers, ...] of `lora.table`; stretches: of `lora.stretches`.
     """
 
     chunks: Any
@@ -102,6 +104,8 @@ class Step(NamedTuple):
     cos: Any
     sin: Any
     logits: Any
+    adapters: Any
+    stretches: Any
 
 
 class Room(NamedTuple):
@@ -114,6 +118,7 @@ class Room(NamedTuple):
         scores: [team, TOGETHER, longest sequence and two blocks more].
         choices, places: int64 [team, T + 1, experts chosen]; shares: [team, T + 1, experts].
         starts, read_by: int64 [team, experts + 1]; gathered: [team, T, H]; mixed: [T * experts chosen, H].
+        low: [T, ranks]; own_low: [team, FEW, ranks]: between an adapter's two matrices.
     """
 
     x: Any
@@ -131,6 +136,8 @@ class Room(NamedTuple):
     read_by: Any
     gathered: Any
     mixed: Any
+    low: Any
+    own_low: Any
 
 
 FEW = 16
@@ -377,14 +384,20 @@ def _best(scores, chosen, shares):
 
 
 @_fast
-def _inner(shape, table, h, up, reads, inputs, first, last, base):
-    """Columns first to last of act(gate) * up, or of act(up), into `up`."""
+def _up(shape, table, h, up, reads, inputs, first, last, base):
+    """Columns first to last of up, and of gate where there is one."""
     inner = shape[INNER]
     _times(table, UP, shape[HIDDEN], h, up, reads, inputs, first, last, base)
     _add_bias(up, table[UP_BIAS], inputs, first, last)
     if shape[GATED]:
         _times(table, UP, shape[HIDDEN], h, up, reads, inputs, inner + first, inner + last, base)
         _add_bias(up, table[UP_BIAS], inputs, inner + first, inner + last)
+
+
+@_fast
+def _inner(shape, up, inputs, first, last):
+    """Columns first to last of act(gate) * up, or of act(up), in place of `up`."""
+    inner = shape[INNER]
     plain = shape[ACTIVATION] != SILU or not shape[GATED]
     for m in range(inputs):
         if plain:
@@ -418,6 +431,26 @@ def _normed(me, team, sync, turn, model, slot, bias, room, count):
 
 
 @_fast
+def _lowered(me, team, sync, turn, step, layer, slot, x, room):
+    """A x of the rows that have an adapter, where this thread reads it: shared out as in `_normed`."""
+    if step.stretches.shape[0] == 0:
+        return turn, room.own_low[me]
+    if step.tokens.shape[0] <= FEW:
+        low = room.own_low[me]
+        lora.lower(step.adapters, step.stretches, layer, slot, x, low, 0, 1)
+        return turn, low
+    lora.lower(step.adapters, step.stretches, layer, slot, x, room.low, me, team)
+    return _meet(sync, team, turn), room.low
+
+
+@_fast
+def _adapt(step, layer, slot, low, y, first, last):
+    """Add the adapters' part to y[:, first:last]."""
+    if step.stretches.shape[0]:
+        lora.change(step.adapters, step.stretches, layer, slot, low, y, first, last)
+
+
+@_fast
 def _add(me, team, sync, turn, model, slot, room, count):
     """x += residual * tmp, normed before where the model has such a norm."""
     hidden, residual = model.shape[HIDDEN], model.scale[RESIDUAL]
@@ -441,11 +474,13 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
     turn, normed = _normed(
         me, team, sync, turn, model, table[ATTN_NORM], table[ATTN_NORM_BIAS], room, count
     )
+    turn, low = _lowered(me, team, sync, turn, step, layer, lora.QKV, normed, room)
     width = (shape[HEADS] + 2 * shape[KV_HEADS]) * shape[HEAD]
     first, last = _share(width, me, team)
     reads = step.reads
     _times(table, QKV, shape[HIDDEN], normed, room.qkv, reads, count, first, last, 0)
     _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
+    _adapt(step, layer, lora.QKV, low, room.qkv, first, last)
     turn = _meet(sync, team, turn)
     _turn_and_store(
         me, team, shape, model.scale[EPS], layer, table, step.chunks, step.cos, step.sin, room.qkv
@@ -456,9 +491,11 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
         me, team, shape, factor, layer, table, step.chunks, room.qkv, room.scores[me], room.att
     )
     turn = _meet(sync, team, turn)
+    turn, low = _lowered(me, team, sync, turn, step, layer, lora.OUT, room.att, room)
     first, last = _share(shape[HIDDEN], me, team)
     _times(table, OUT, shape[HEADS] * shape[HEAD], room.att, room.tmp, reads, count, first, last, 0)
     _add_bias(room.tmp, table[OUT_BIAS], count, first, last)
+    _adapt(step, layer, lora.OUT, low, room.tmp, first, last)
     return _add(me, team, sync, turn, model, table[POST_ATTN_NORM], room, count)
 
 
@@ -472,12 +509,20 @@ def _feed_forward_half(me, team, sync, turn, model, layer, step, room):
     if shape[EXPERTS]:
         turn = _experts(me, team, sync, turn, shape, table, normed, room, reads, count)
     else:
+        turn, low = _lowered(me, team, sync, turn, step, layer, lora.UP, normed, room)
         first, last = _share(shape[INNER], me, team)
-        _inner(shape, table, normed, room.up, reads, count, first, last, 0)
+        _up(shape, table, normed, room.up, reads, count, first, last, 0)
+        _adapt(step, layer, lora.UP, low, room.up, first, last)
+        if shape[GATED]:
+            inner = shape[INNER]
+            _adapt(step, layer, lora.UP, low, room.up, inner + first, inner + last)
+        _inner(shape, room.up, count, first, last)
         turn = _meet(sync, team, turn)
+        turn, low = _lowered(me, team, sync, turn, step, layer, lora.DOWN, room.up, room)
         first, last = _share(shape[HIDDEN], me, team)
         _times(table, DOWN, shape[INNER], room.up, room.tmp, reads, count, first, last, 0)
         _add_bias(room.tmp, table[DOWN_BIAS], count, first, last)
+        _adapt(step, layer, lora.DOWN, low, room.tmp, first, last)
     return _add(me, team, sync, turn, model, table[POST_MLP_NORM], room, count)
 
 
@@ -511,7 +556,8 @@ def _experts(me, team, sync, turn, shape, table, normed, room, reads, count):
                     read += t < reads
         read_by[e] = read
         up = room.up[begin:end]
-        _inner(shape, table, gathered, up, read, end - begin, first, last, e * rows)
+        _up(shape, table, gathered, up, read, end - begin, first, last, e * rows)
+        _inner(shape, up, end - begin, first, last)
     turn = _meet(sync, team, turn)
     first, last = _share(hidden, me, team)
     for e in range(shape[EXPERTS]):

@@ -53,7 +53,7 @@ def fetch(path: Path) -> Fetched:
             f"{path} has neither *.safetensors with config.json nor a .gguf file. Pickle files "
             "(.bin, .pt) are never read: convert the model to safetensors."
         )
-    return Fetched(files, source, "", _licence(path))
+    return Fetched(files, source, "", licence_of(path))
 
 
 def _gguf_parts(path: Path) -> dict[str, Path]:
@@ -76,8 +76,8 @@ def _one_split(names: list[str]) -> bool:
     return len(stems) == 1
 
 
-def _licence(folder: Path) -> str:
-    """From the front matter of the README, where there is one."""
+def licence_of(folder: Path) -> str:
+    """From the front matter of a folder's README; empty where there is none."""
     try:
         with (folder / "README.md").open(encoding="utf-8", errors="replace") as file:
             text = file.read(65536)

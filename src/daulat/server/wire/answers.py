@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from msgspec import UNSET, UnsetType
+
 from daulat.server.wire.common import Outgoing
 
 
@@ -19,7 +21,10 @@ class ErrorBody(Outgoing, frozen=True, kw_only=True):
 
 
 class ModelPassport(Outgoing, frozen=True, kw_only=True):
-    """The extension object `daulat` of a model; `daulat models show` prints the whole passport."""
+    """The extension object `daulat` of a model; `daulat models show` prints the whole passport.
+
+    The last three are an adapter's.
+    """
 
     kind: str
     digest: str
@@ -27,6 +32,9 @@ class ModelPassport(Outgoing, frozen=True, kw_only=True):
     licence: str
     source: str
     revision: str
+    base: str | UnsetType = UNSET
+    base_digest: str | UnsetType = UNSET
+    rank: int | UnsetType = UNSET
 
 
 class Model(Outgoing, frozen=True, kw_only=True):
