@@ -45,3 +45,14 @@ class SequenceCache:
     def advance(self, tokens: int) -> None:
         """Count `tokens` new tokens as in."""
         self.length += tokens
+
+    def branch(self, capacity: int) -> SequenceCache:
+        """A cache for `capacity` tokens that goes on from what is in this one, which stays as it is."""
+        if capacity < self.length:
+            raise ValueError("a branch has no room for what it begins with")
+        twin = SequenceCache.__new__(SequenceCache)
+        layers, two, heads, _, size = self._data.shape
+        twin._data = self._data.new_empty((layers, two, heads, capacity, size))
+        twin._data[:, :, :, : self.length] = self._data[:, :, :, : self.length]
+        twin.capacity, twin.length = capacity, self.length
+        return twin

@@ -6,6 +6,7 @@ and `runner` gives it the logits. What it has to say goes to its listener, on th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.engine.cache import SequenceCache
+from daulat.engine.logprobs import Top, require_finite, score_rows
 from daulat.engine.sampler import Choice, Sampler
 from daulat.engine.stopping import StopStrings
 from daulat.errors import DaulatError
@@ -27,6 +29,13 @@ class TextPart:
     """New text (whole characters, no part of a stop string) with the tokens that made it."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPart:
+    """Log-probabilities of the prompt's next tokens, in order; all come before the first `TextPart`."""
+
     logprobs: tuple[TokenLogprob, ...]
 
 
@@ -49,7 +58,7 @@ class Failed:
     error: DaulatError
 
 
-Outcome = TextPart | Ended | Failed
+Outcome = PromptPart | TextPart | Ended | Failed
 Listener = Callable[[Outcome], None]
 
 
@@ -65,6 +74,8 @@ class Vocabulary(Protocol):
 
     @property
     def eos_ids(self) -> frozenset[int]: ...
+    @property
+    def special_ids(self) -> frozenset[int]: ...
     def token_text(self, token: int) -> str: ...
     def token_bytes(self, token: int) -> bytes: ...
 
@@ -74,9 +85,13 @@ class GenerationSequence:
 
     Args:
         prompt: at least one token.
-        limit: how many tokens the answer may have; prompt and limit fit the model's context.
+        limit: how many tokens the answer may have, 0: the prompt is only read; prompt and limit fit
+            the model's context.
         seed, index: the answer's randomness is fixed by both.
         text: new, and this sequence's alone.
+        echo: log-probabilities of the prompt's tokens are asked for too (as many alternatives as of the
+            answer's), and of the token that ends the answer; for each token of the prompt, the bytes that
+            it adds to the prompt's text.
     """
 
     def __init__(
@@ -89,6 +104,7 @@ class GenerationSequence:
         vocabulary: Vocabulary,
         text: TextStream,
         listener: Listener,
+        echo: Sequence[bytes] | None = None,
     ) -> None:
         self.prompt = prompt
         self.limit = limit
@@ -101,7 +117,8 @@ class GenerationSequence:
         self._listener = listener
         self._text = text
         self._stops = StopStrings(sampling.stop)
-        self._computed = 0
+        self._echo = echo
+        self._computed = self._scored = 0
         self._last: int | None = None
         self._count = 0
         self._made = self._told = 0
@@ -112,7 +129,7 @@ class GenerationSequence:
     @property
     def tokens_reserved(self) -> int:
         """Cache places that the sequence may come to need; its last token is never fed back."""
-        return len(self.prompt) + self.limit - 1
+        return len(self.prompt) + max(self.limit, 1) - 1
 
     def admit(self, cache: SequenceCache) -> None:
         """Take a place among the running."""
@@ -130,17 +147,48 @@ class GenerationSequence:
         """The prompt is done: one token a step."""
         return self._last is not None
 
+    def wanted(self, count: int) -> Sequence[int] | None:
+        """Which of the step's next `count` tokens the logits are asked for behind (`decoder.Chunk`)."""
+        if self._echo is None or self._scored >= min(len(self.prompt), self._computed + count):
+            return None
+        return range(self._scored - self._computed, count)
+
+    def read(self, logits: NDArray[np.float32]) -> None:
+        """The next rows of what `wanted` named, logits [rows, V], before `accept` counts the step."""
+        echo, first = self._echo or [], self._scored
+        self._scored += len(logits)
+        following = np.array(self.prompt[first + 1 : self._scored + 1], dtype=np.intp)
+        logits = logits[
+            : len(following)
+        ]  # behind the prompt's last token stands the answer's first
+        require_finite(logits)
+        found = score_rows(logits, following[:, None], self._sampling.logprobs or 0)
+        parts = [
+            self._named(token, float(row[0]), top, shown)
+            for token, row, top, shown in zip(
+                following.tolist(), found.logprobs, found.tops, echo[first + 1 :], strict=False
+            )
+        ]
+        if first == 0:
+            parts.insert(0, self._named(self.prompt[0], math.nan, (), echo[0]))
+        self._listener(PromptPart(tuple(parts)))
+
     def accept(self, tokens: int, logits: NDArray[np.float32]) -> None:
         """The step is done: `tokens` more are in the cache, `logits` [V] stand behind the last."""
         self._computed += tokens
         if self._computed < len(self.prompt):
             return
-        choice = self._sampler.choose(logits)
         self._latest = time.monotonic()
         self._first = self._first or self._latest
+        if self.limit == 0:
+            self._flush("length", "")
+            return
+        choice = self._sampler.choose(logits)
         self._last = choice.token
         self._count += 1
         if choice.token in self._vocabulary.eos_ids and not self._sampling.ignore_eos:
+            if self._echo is not None:
+                self._pending.append((self._made, self._logprob(choice)))
             self._flush("stop", "")
         else:
             self._say(choice)
@@ -188,11 +236,10 @@ class GenerationSequence:
             self._listener(TextPart(text, tuple(logprob for _, logprob in told)))
 
     def _logprob(self, choice: Choice) -> TokenLogprob:
-        top = tuple(self._named(token, logprob) for token, logprob in choice.top)
-        return self._named(choice.token, choice.logprob, top)
+        shown = b"" if choice.token in self._vocabulary.special_ids else None
+        return self._named(choice.token, choice.logprob, choice.top, shown)
 
-    def _named(
-        self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()
-    ) -> TokenLogprob:
+    def _named(self, token: int, logprob: float, top: Top, shown: bytes | None) -> TokenLogprob:
         v = self._vocabulary
-        return TokenLogprob(v.token_text(token), v.token_bytes(token), logprob, top)
+        best = tuple(TokenLogprob(v.token_text(t), v.token_bytes(t), p) for t, p in top)
+        return TokenLogprob(v.token_text(token), v.token_bytes(token), logprob, best, shown)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from daulat.engine import rotary
 from daulat.engine.cache import SequenceCache
-from daulat.engine.decoder import Chunk
+from daulat.engine.decoder import Chunk, wanted_rows
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER
 from daulat.engine.native.matrices import Matrix
@@ -102,6 +102,33 @@ class NativeDecoder:
 
     def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Tensor:
         """See `Decoder.forward`."""
+        if every:
+            chunks = [Chunk(c.tokens, c.cache, range(len(c.tokens))) for c in chunks]
+        return self._step(chunks, with_logits=True)[1]
+
+    def states(self, chunks: Sequence[Chunk]) -> Tensor:
+        """See `Decoder.states`."""
+        return self._step(chunks, with_logits=False)[0]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """See `Decoder.logits`."""
+        # A step of no tokens through no blocks: what is left is the output matrix.
+        logits = np.empty((len(states), self.architecture.vocab), dtype=np.float32)
+        none = np.zeros(0, dtype=np.int64)
+        step = p.Step(
+            np.zeros((0, p.CHUNK_SIZE), dtype=np.int64),
+            none,
+            none,
+            none,
+            *self._angles(none),
+            np.ascontiguousarray(states.numpy(), dtype=np.float32),
+            logits,
+        )
+        self._team.run((self._model._replace(layers=self._model.layers[:0]), step, self._room))
+        return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
+
+    def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Tensor, Tensor]:
+        """The wanted tokens' states [W, H], and their logits, [W, V] or [0, V]."""
         counts = [len(chunk.tokens) for chunk in chunks]
         starts = np.cumsum([0, *counts])
         table = np.array(
@@ -119,16 +146,18 @@ class NativeDecoder:
         positions = np.concatenate(
             [np.arange(c.cache.length, c.cache.length + len(c.tokens)) for c in chunks]
         )
-        wanted = np.arange(len(tokens)) if every else starts[1:] - 1
+        wanted = np.array(wanted_rows(chunks), dtype=np.int64)
         longest = max(c.cache.length + len(c.tokens) for c in chunks)
         room = self._room_for(len(tokens), longest)
         cos, sin = self._angles(positions)
-        logits = np.empty((len(wanted), self.architecture.vocab), dtype=np.float32)
-        step = p.Step(table, tokens, positions, wanted, cos, sin, logits)
+        a = self.architecture
+        states = np.empty((len(wanted), a.hidden), dtype=np.float32)
+        logits = np.empty((len(wanted) if with_logits else 0, a.vocab), dtype=np.float32)
+        step = p.Step(table, tokens, positions, wanted, cos, sin, states, logits)
         self._team.run((self._model, step, room))
         for chunk in chunks:
             chunk.cache.advance(len(chunk.tokens))
-        return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
+        return torch.from_numpy(states), torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
 
     def _room_for(self, tokens: int, longest: int) -> p.Room:
         if tokens > self._tokens or longest > self._longest:
