@@ -255,6 +255,35 @@ class Counting:
         return self.logits(self.states(chunks))
 
 
+@pytest.mark.parametrize("kernels", ["plain", "native"])
+def test_a_cache_branches_and_rewinds(kernels: str, native: Any) -> None:
+    decoder = tiny_decoder() if kernels == "plain" else native
+    text = [1 + i for i in range(30)]
+
+    def last(cache: Any, tokens: list[int]) -> torch.Tensor:
+        return decoder.forward([Chunk(tokens, cache)])[0].clone()
+
+    def alone(tokens: list[int]) -> torch.Tensor:
+        cache = decoder.new_cache(len(tokens))
+        last(cache, tokens[:20])
+        return last(cache, tokens[20:])
+
+    cache = decoder.new_cache(30)
+    last(cache, text[:20])
+    twin = cache.branch(40)
+    other = [9] * 10
+    assert torch.equal(last(twin, other), alone(text[:20] + other))
+    assert torch.equal(last(cache, text[20:]), alone(text))
+    cache.rewind(20)
+    assert torch.equal(last(cache, other), alone(text[:20] + other))
+    assert (cache.length, twin.length, twin.capacity) == (30, 30, 40)
+    for length in (-1, 31):
+        with pytest.raises(ValueError, match="rewound"):
+            cache.rewind(length)
+    with pytest.raises(ValueError, match="room"):
+        cache.branch(29)
+
+
 @pytest.mark.parametrize(
     ("question", "error"),
     [

@@ -46,6 +46,12 @@ class SequenceCache:
         """Count `tokens` new tokens as in."""
         self.length += tokens
 
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        if not 0 <= length <= self.length:
+            raise ValueError("a cache cannot be rewound to what it does not hold")
+        self.length = length
+
     def branch(self, capacity: int) -> SequenceCache:
         """A cache for `capacity` tokens that goes on from what is in this one, which stays as it is."""
         if capacity < self.length:

@@ -1,9 +1,10 @@
 """How likely texts are, and what the model makes of them: many continuations of many prefixes in few steps.
 
 What prefixes begin with in common is computed once, each prefix once, and its continuations branch off:
-a continuation of one token costs nothing but a column of its prefix's logits. Numbers do not depend on
-the company. All of this works in steps of a bounded size and is made for `Engine.do`; `finish` runs it
-where no engine's thread is at work on the same model.
+a continuation of one token costs nothing but a column of its prefix's logits. Texts go through a few caches,
+which are rewound for the next one: copying a cache costs as much as computing a few tokens. Numbers do not
+depend on the company. All of this works in steps of a bounded size and is made for `Engine.do`; `finish`
+runs it where no engine's thread is at work on the same model.
 
 Not here: sampling (`sampler`), text (these are tokens), templates. Shapes: H hidden.
 """
@@ -33,7 +34,9 @@ Pooling = Literal["last", "mean", "all"]
 STEP = 512
 """Tokens in one step."""
 HELD = 16_384
-"""Tokens in caches at once, beyond which texts are taken in turns."""
+"""Tokens that all caches hold together; texts beyond that are taken in turns."""
+LANES = 32
+"""Caches at most: so many short texts fill a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,11 @@ def score(
         longest = max((len(c) for c in question.continuations), default=0)
         _check_length(computer, len(question.prefix) + longest)
     trunk = yield from _trunk(computer, [q.prefix for q in questions], step)
+    lanes = _lanes(computer, trunk, [_need(q) for q in questions], held)
     found: list[list[Score]] = []
-    for turn in _turns(questions, held, len(trunk.tokens)):
-        found += yield from _score_turn(computer, trunk, turn, step)
+    for first in range(0, len(questions), max(1, len(lanes))):
+        turn = questions[first : first + len(lanes)]
+        found += yield from _score_turn(computer, lanes, len(trunk.tokens), turn, step)
     return found
 
 
@@ -109,10 +114,12 @@ def hidden(
     for tokens in texts:
         _check(computer, tokens)
         _check_length(computer, len(tokens))
+    lanes = _lanes(computer, _Trunk((), None), [len(tokens) for tokens in texts], held)
     found: list[Tensor] = []
-    for turn in _turns([Question(tokens, ()) for tokens in texts], held, 0):
-        feeds = [_Feed(q.prefix, computer.new_cache(len(q.prefix))) for q in turn]
-        pools = [_Pool(pooling, len(q.prefix)) for q in turn]
+    for first in range(0, len(texts), max(1, len(lanes))):
+        turn = texts[first : first + len(lanes)]
+        feeds = [_feed(tokens, cache, 0) for tokens, cache in zip(turn, lanes, strict=False)]
+        pools = [_Pool(pooling, len(tokens)) for tokens in turn]
         for chunks, whose in _steps(feeds, step, every=pooling != "last"):
             states, end = computer.states(chunks), 0
             for place, chunk in zip(whose, chunks, strict=True):
@@ -151,17 +158,18 @@ class _Feed:
     given: int = 0
 
 
+def _feed(tokens: Tokens, cache: SequenceCache, behind: int) -> _Feed:
+    """Tokens to come into a cache behind its first ones, and in place of all others."""
+    cache.rewind(behind)
+    return _Feed(tokens, cache)
+
+
 @dataclass(frozen=True, slots=True)
 class _Trunk:
     """What all prefixes begin with; no cache where that is nothing."""
 
     tokens: Tokens
     cache: SequenceCache | None
-
-    def branch(self, computer: Computer, capacity: int) -> SequenceCache:
-        if self.cache is None:
-            return computer.new_cache(capacity)
-        return self.cache.branch(capacity)
 
 
 @dataclass(slots=True)
@@ -202,33 +210,41 @@ def _in_common(texts: Sequence[Tokens]) -> Tokens:
     return first[:count]
 
 
-def _turns(questions: Sequence[Question], held: int, shared: int) -> Iterator[list[Question]]:
-    """Questions whose caches fit into `held` tokens together; one that alone does not is alone."""
-    turn: list[Question] = []
-    taken = shared
-    for question in questions:
-        tails = [len(question.prefix) + len(c) - 1 for c in question.continuations if len(c) > 1]
-        need = len(question.prefix) + sum(tails)
-        if turn and taken + need > held:
-            yield turn
-            turn, taken = [], shared
-        turn.append(question)
-        taken += need
-    if turn:
-        yield turn
+def _need(question: Question) -> int:
+    """Places in a cache: a continuation's last token is never fed."""
+    return len(question.prefix) + max((len(c) - 1 for c in question.continuations), default=0)
+
+
+def _lanes(
+    computer: Computer, trunk: _Trunk, needs: Sequence[int], held: int
+) -> list[SequenceCache]:
+    """Caches, each with the trunk in it and room for any of the texts."""
+    capacity = max(needs, default=0)
+    count = min(len(needs), LANES, max(1, held // max(1, capacity)))
+    if trunk.cache is None:
+        return [computer.new_cache(capacity) for _ in range(count)]
+    return [trunk.cache.branch(capacity) for _ in range(count)]
 
 
 def _score_turn(
-    computer: Computer, trunk: _Trunk, turn: Sequence[Question], step: int
+    computer: Computer,
+    lanes: Sequence[SequenceCache],
+    start: int,
+    turn: Sequence[Question],
+    step: int,
 ) -> Steps[list[list[Score]]]:
+    """Questions, each in a lane that holds its first `start` tokens."""
     answers = [[_Open(tokens) for tokens in question.continuations] for question in turn]
-    start = len(trunk.tokens)
-    feeds = [_Feed(q.prefix[start:], trunk.branch(computer, len(q.prefix))) for q in turn]
+    feeds = [_feed(q.prefix[start:], lane, start) for q, lane in zip(turn, lanes, strict=False)]
     for chunks, whose in _steps(feeds, step, every=False):
         for rows in rows_of(computer, chunks):
             _first_tokens(rows.logits[0], answers[whose[rows.chunk]])
         yield
-    yield from _tails(computer, feeds, answers, step)
+    groups = [
+        _Group(question, lane, [one for one in row if len(one.tokens) > 1])
+        for question, lane, row in zip(turn, lanes, answers, strict=False)
+    ]
+    yield from _tails(computer, groups, len(lanes) // len(turn), step)
     return [[Score(tuple(one.logprobs), one.greedy) for one in row] for row in answers]
 
 
@@ -242,26 +258,35 @@ def _first_tokens(logits: NDArray[np.float32], answers: Sequence[_Open]) -> None
         one.greedy = one.tokens[0] == best
 
 
-def _tails(
-    computer: Computer, prefixes: Sequence[_Feed], answers: Sequence[Sequence[_Open]], step: int
-) -> Steps[None]:
-    """What follows the continuations' first tokens, on branches of their prefixes' caches."""
-    long = [
-        (feed.cache, one)
-        for feed, row in zip(prefixes, answers, strict=True)
-        for one in row
-        if len(one.tokens) > 1
-    ]
-    feeds = [
-        _Feed(one.tokens[:-1], cache.branch(cache.length + len(one.tokens) - 1))
-        for cache, one in long
-    ]
-    for chunks, whose in _steps(feeds, step, every=True):
-        for rows in rows_of(computer, chunks):
-            one = long[whose[rows.chunk]][1]
-            at = len(one.logprobs)
-            one.add(rows.logits, one.tokens[at : at + len(rows.logits)])
-        yield
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A question whose prefix is in `lane`, and its continuations of several tokens."""
+
+    question: Question
+    lane: SequenceCache
+    left: list[_Open]
+
+    def lanes(self, most: int) -> list[SequenceCache]:
+        """Caches for up to `most` continuations at once, its own among them."""
+        copies = min(most, len(self.left)) - 1
+        return [self.lane, *(self.lane.branch(self.lane.capacity) for _ in range(copies))]
+
+
+def _tails(computer: Computer, groups: Sequence[_Group], copies: int, step: int) -> Steps[None]:
+    """What follows the continuations' first tokens, `copies` of each question's at once."""
+    caches = [group.lanes(max(1, copies)) for group in groups]
+    while any(group.left for group in groups):
+        taken = [
+            (one, _feed(one.tokens[:-1], cache, len(group.question.prefix)))
+            for group, own in zip(groups, caches, strict=True)
+            for cache, one in zip(own, [group.left.pop() for _ in own if group.left], strict=False)
+        ]
+        for chunks, whose in _steps([feed for _, feed in taken], step, every=True):
+            for rows in rows_of(computer, chunks):
+                one = taken[whose[rows.chunk]][0]
+                at = len(one.logprobs)
+                one.add(rows.logits, one.tokens[at : at + len(rows.logits)])
+            yield
 
 
 def _steps(
