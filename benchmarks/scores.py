@@ -98,6 +98,9 @@ def llama_cpp(path: Path) -> dict[str, float]:
             "prompt": prompt,
             "n_predict": 1,
             "temperature": 1.0,
+            "top_k": 0,
+            "top_p": 1.0,
+            "min_p": 0.0,
             "cache_prompt": True,
             # Only the labels are left to choose from: their shares are their scores.
             "logit_bias": [[label[0], 100.0] for label in labels],
@@ -106,7 +109,8 @@ def llama_cpp(path: Path) -> dict[str, float]:
         }
         answer = server.handle_completions(body)
         found = answer if isinstance(answer, dict) else json.loads(answer)
-        assert len(found["completion_probabilities"]) == 1
+        (first,) = found["choices"][0]["logprobs"]["content"]
+        assert len(first["top_probs"]) == LABELS
         return found
 
     def score(prompts: list[list[int]], labels: list[list[int]]) -> list[Any]:
