@@ -2,8 +2,9 @@
 
 Every engine runs in a process of its own, one after the other, round after round, on the same tokens of the
 starter model; medians over the rounds are compared. Peers that are not installed are left out:
-llama.cpp as the wheel `xllamacpp`, transformers in bfloat16. Writes benchmarks/results/engine.json and the
-table in docs/benchmarks.md.
+llama.cpp as the wheel `xllamacpp`, transformers in bfloat16. The part `speed` writes
+benchmarks/results/engine.json, the part `scores` benchmarks/results/scores.json, and both their tables in
+docs/benchmarks.md; `--part` names one of them.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import scores
 from start import MODEL, ROOT, environment_facts, write_table
 
 from daulat.models.catalogue import Catalogue
 from daulat.models.pull import pull
 
-RESULTS = ROOT / "benchmarks" / "results" / "engine.json"
+RESULTS = ROOT / "benchmarks" / "results"
 SHORT, LONG, NEW, COMPANY = 64, 1000, 64, 16
 READ = 1024
 TASKS = {
@@ -48,16 +50,18 @@ def tokens(count: int, seed: int) -> list[int]:
 # --- the engines, each in its own process -----------------------------------------------------------
 
 
-def _ours(kernels: str) -> dict[str, float]:
-    from daulat.engine.decoder import Chunk
+def _decoder(kernels: str) -> Any:
     from daulat.engine.loading import load_decoder, load_native
 
-    cores = os.cpu_count() or 1
-    checkpoint = _checkpoint()
     if kernels == "native":
-        decoder: Any = load_native(checkpoint, threads=cores)
-    else:
-        decoder = load_decoder(checkpoint)
+        return load_native(_checkpoint(), threads=os.cpu_count() or 1)
+    return load_decoder(_checkpoint())
+
+
+def _ours(kernels: str) -> dict[str, float]:
+    from daulat.engine.decoder import Chunk
+
+    decoder = _decoder(kernels)
 
     def read(prompt: Sequence[int]) -> Any:
         cache = decoder.new_cache(len(prompt) + NEW)
@@ -87,7 +91,7 @@ def _ours(kernels: str) -> dict[str, float]:
     }
 
 
-def _transformers() -> dict[str, float]:
+def _model() -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -96,9 +100,15 @@ def _transformers() -> dict[str, float]:
     link = folder / "starter.gguf"
     if not link.exists():
         link.symlink_to(path)
-    model = AutoModelForCausalLM.from_pretrained(
+    return AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=link.name, dtype=torch.bfloat16
     ).eval()
+
+
+def _transformers() -> dict[str, float]:
+    import torch
+
+    model = _model()
 
     @torch.inference_mode()
     def decode(length: int, company: int) -> tuple[float, float]:
@@ -162,6 +172,22 @@ ENGINES: dict[str, tuple[str, Callable[[], dict[str, float]]]] = {
     "transformers, bfloat16": ("transformers", _transformers),
 }
 
+Measure = Callable[[], dict[str, float]]
+SCORERS: dict[str, tuple[str, Measure]] = {
+    "daulat": ("daulat", lambda: scores.ours(_decoder("native"))),
+    "daulat, plain kernels": ("daulat", lambda: scores.ours(_decoder("plain"))),
+    "llama.cpp (xllamacpp), Q4_1": (
+        "xllamacpp",
+        lambda: scores.llama_cpp(next(iter(_checkpoint().files.values()))),
+    ),
+    "transformers, bfloat16": ("transformers", lambda: scores.transformers(_model())),
+}
+PARTS: dict[str, tuple[str, str, dict[str, str], dict[str, tuple[str, Measure]]]] = {
+    "speed": ("engine", "tokens/s", TASKS, ENGINES),
+    "scores": ("scores", "texts/s", scores.SCORES, SCORERS),
+}
+"""What each part is called in the documentation, its unit, its tasks, its engines."""
+
 
 # --- the rounds -------------------------------------------------------------------------------------
 
@@ -186,7 +212,9 @@ def limits() -> dict[str, float]:
     return {name: round(value, 1) for name, value in found.items()}
 
 
-def rounds(names: Sequence[str], count: int, folder: Path) -> dict[str, list[dict[str, float]]]:
+def rounds(
+    part: str, names: Sequence[str], count: int, folder: Path
+) -> dict[str, list[dict[str, float]]]:
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     environment = {
         **os.environ,
@@ -196,7 +224,7 @@ def rounds(names: Sequence[str], count: int, folder: Path) -> dict[str, list[dic
     for number in range(count):
         for name in names:
             done = subprocess.run(
-                [sys.executable, __file__, "--worker", name],
+                [sys.executable, __file__, "--part", part, "--worker", name],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -208,15 +236,18 @@ def rounds(names: Sequence[str], count: int, folder: Path) -> dict[str, list[dic
     return found
 
 
-def table(result: dict[str, Any]) -> str:
+def table(part: str, result: dict[str, Any]) -> str:
     names = list(result["median"])
-    lines = ["| tokens/s | " + " | ".join(names) + " | ours / best peer |"]
+    _, unit, tasks, _ = PARTS[part]
+    lines = [f"| {unit} | " + " | ".join(names) + " | ours / best peer |"]
     lines.append("|---" * (len(names) + 2) + "|")
-    for task, words in TASKS.items():
-        values = [result["median"][name][task] for name in names]
-        peers = [v for name, v in zip(names, values, strict=True) if not name.startswith("daulat")]
-        ratio = f"{values[0] / max(peers):.2f}" if peers else "-"
-        lines.append(f"| {words} | " + " | ".join(f"{v:.0f}" for v in values) + f" | {ratio} |")
+    for task, words in tasks.items():
+        values = [result["median"][name].get(task) for name in names]
+        pairs = zip(names, values, strict=True)
+        peers = [v for name, v in pairs if v is not None and not name.startswith("daulat")]
+        ratio = f"{values[0] / max(peers):.2f}" if peers and values[0] else "-"
+        cells = ["-" if v is None else f"{v:.0f}" for v in values]
+        lines.append(f"| {words} | " + " | ".join(cells) + f" | {ratio} |")
     machine = result["limits"]
     lines += [
         "",
@@ -242,32 +273,42 @@ def _cache() -> Path:
     return Path(os.environ.get("DAULAT_TEST_CACHE", default))
 
 
-def _installed() -> Iterator[str]:
-    for name, (module, _) in ENGINES.items():
+def _installed(part: str) -> Iterator[str]:
+    for name, (module, _) in PARTS[part][3].items():
         if importlib.util.find_spec(module):
             yield name
+
+
+def measure(part: str, count: int) -> None:
+    """All rounds of one part, into its file of results and its table."""
+    title, _, tasks, _ = PARTS[part]
+    with tempfile.TemporaryDirectory() as folder:
+        found = rounds(part, list(_installed(part)), count, Path(folder))
+    median = {
+        name: {
+            task: statistics.median(run[task] for run in runs) for task in tasks if task in runs[0]
+        }
+        for name, runs in found.items()
+    }
+    result = {"limits": limits(), "facts": environment_facts(), "rounds": found, "median": median}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{title}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_table(title, table(part, result))
+    print(table(part, result))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the engine beside its peers.")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--part", choices=list(PARTS), help="only this part")
     parser.add_argument("--worker", choices=list(ENGINES), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(ENGINES[options.worker][1]()))
+        print(json.dumps(PARTS[options.part or "speed"][3][options.worker][1]()))
         return
     pull(Catalogue(_cache()), "starter")
-    with tempfile.TemporaryDirectory() as folder:
-        found = rounds(list(_installed()), max(1, options.rounds), Path(folder))
-    median = {
-        name: {task: statistics.median(run[task] for run in runs) for task in TASKS}
-        for name, runs in found.items()
-    }
-    result = {"limits": limits(), "facts": environment_facts(), "rounds": found, "median": median}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    write_table("engine", table(result))
-    print(table(result))
+    for part in [options.part] if options.part else PARTS:
+        measure(part, max(1, options.rounds))
 
 
 if __name__ == "__main__":

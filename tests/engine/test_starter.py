@@ -11,6 +11,7 @@ import torch
 import transformers as hf
 
 from daulat.engine.decoder import Chunk, Decoder
+from daulat.engine.scoring import Question, finish, hidden, score
 from daulat.models.checkpoint import open_checkpoint
 from daulat.models.templates import ChatTemplates
 from daulat.models.tokenizer import Tokenizer, load_tokenizer
@@ -108,3 +109,23 @@ def test_the_same_prompt_and_the_same_answer(starter: Starter, question: str) ->
 
 def test_it_answers_sensibly(starter: Starter) -> None:
     assert "Paris" in starter.tokenizer.decode(starter.ours(starter.prompt(PROMPTS[0])))
+
+
+LABELS = (" yes", " no", " I do not know that", " It is a question of taste, and of time.")
+
+
+def test_scores_and_hidden_states_are_those_of_transformers(starter: Starter) -> None:
+    prefixes = [starter.prompt(question) for question in PROMPTS[::4]]
+    labels = [starter.tokenizer.encode(label, special=False) for label in LABELS]
+    found = finish(score(starter.decoder, [Question(prefix, labels) for prefix in prefixes]))
+    states = finish(hidden(starter.decoder, prefixes, "all"))
+    for prefix, row, state in zip(prefixes, found, states, strict=True):
+        for label, one in zip(labels, row, strict=True):
+            with torch.inference_mode():
+                out = starter.oracle(torch.tensor([prefix + label]), output_hidden_states=True)
+            rows = out.logits[0, len(prefix) - 1 : -1].double().log_softmax(-1)
+            expected = rows.gather(1, torch.tensor(label)[:, None])[:, 0]
+            assert (torch.tensor(one.logprobs) - expected).abs().max() <= 1e-4
+            assert one.greedy == bool((rows.argmax(-1) == torch.tensor(label)).all())
+        theirs = out.hidden_states[-1][0, : len(prefix)]
+        assert (state - theirs).abs().max() <= 1e-4 * theirs.abs().max()

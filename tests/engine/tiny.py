@@ -46,6 +46,7 @@ class Bytes:
     """Token i is byte i (as Latin-1, so that every token is a character); byte 0 ends an answer."""
 
     eos_ids = frozenset({0})
+    special_ids: frozenset[int] = frozenset()
 
     def token_text(self, token: int) -> str:
         return chr(token)

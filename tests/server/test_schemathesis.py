@@ -16,6 +16,7 @@ from servers import EMBEDDER, KEY, STARTER, Server
 
 from daulat.server.openapi import describe
 from daulat.server.routes import ROUTES
+from daulat.server.wire.completions import CompletionBody
 
 POSTS = [route for route in ROUTES if route.method == "POST"]
 GETS = [route for route in ROUTES if route.method == "GET"]
@@ -23,6 +24,8 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 # Rules between two fields, which a schema of fields does not say (tests/server/test_wire.py does).
 TOGETHER = ("top_logprobs", "max_completion_tokens", "best_of", "echo")
+
+_COUNT = {"minimum": 1, "maximum": 10_000_000}
 
 SMALL: dict[str, dict[str, Any]] = {
     "max_tokens": {"type": "integer", "minimum": 1, "maximum": 2},
@@ -60,6 +63,8 @@ def description(model: str, *, small: bool) -> dict[str, Any]:
         for name in TOGETHER:
             fields.pop(name, None)
         fields["model"] = {"enum": [model]}
+        if route.request is CompletionBody:  # 0 is for `echo` only
+            fields["max_tokens"] = {**_COUNT, "type": ["integer", "null"]}
         for name in SMALL if small else ():
             if name in fields:
                 fields[name] = SMALL[name]

@@ -187,6 +187,100 @@ def test_completions_logprobs(client: OpenAI) -> None:
     assert complete(client, "x", logprobs=0).choices[0].logprobs.top_logprobs is None
 
 
+def test_completions_echo_with_logprobs(client: OpenAI) -> None:
+    prompt = "Colours: red, grün, 🎉 and <|im_end|>"
+    plain = complete(client, prompt, echo=True).choices[0]
+    answer = complete(client, prompt, echo=True, logprobs=2)
+    choice, found = answer.choices[0], answer.choices[0].logprobs
+    assert choice.text == plain.text
+    assert len(found.tokens) == answer.usage.total_tokens
+    assert len(found.token_logprobs) == len(found.top_logprobs) == len(found.tokens)
+    assert found.token_logprobs[0] is None
+    assert found.top_logprobs[0] is None
+    assert all(p < 0 for p in found.token_logprobs[1:])
+    assert all(1 <= len(top) <= 2 for top in found.top_logprobs[1:])
+    # A special token that an answer makes adds nothing to its text; one that is told is a part of it.
+    told = found.tokens.index("<|im_end|>")
+    for at, token in zip(found.text_offset[: told + 1], found.tokens, strict=False):
+        assert token.startswith("bytes:") or choice.text[at:].startswith(token)
+    assert found.text_offset == sorted(found.text_offset)
+    # Without an answer, and in a stream: the same numbers.
+    count = answer.usage.prompt_tokens
+    only = complete(client, prompt, echo=True, logprobs=2, max_tokens=0)
+    assert only.choices[0].text == prompt
+    assert only.choices[0].finish_reason == "length"
+    assert only.usage.completion_tokens == 0
+    assert only.choices[0].logprobs.token_logprobs == found.token_logprobs[:count]
+    for most in (0, 1, 16):
+        options = {"echo": True, "logprobs": 2, "max_tokens": most}
+        whole = complete(client, prompt, **options).choices[0]
+        chunks = [c.choices[0] for c in complete(client, prompt, stream=True, **options)]
+        assert "".join(chunk.text for chunk in chunks) == whole.text
+        for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+            parts = [getattr(chunk.logprobs, name) for chunk in chunks if chunk.logprobs]
+            assert [one for part in parts for one in part] == getattr(whole.logprobs, name)
+    assert complete(client, prompt, echo=True, max_tokens=0).choices[0].text == prompt
+
+
+def test_completions_score_what_they_answer_and_what_they_are_told_alike(client: OpenAI) -> None:
+    first = complete(client, "Colours: red,", logprobs=1, max_tokens=4).choices[0]
+    again = complete(client, "Colours: red," + first.text, logprobs=1, max_tokens=0, echo=True)
+    found, count = again.choices[0].logprobs, len(first.logprobs.tokens)
+    assert count == 4
+    assert found.tokens[-count:] == first.logprobs.tokens
+    assert found.token_logprobs[-count:] == first.logprobs.token_logprobs
+    for logprob, top in zip(
+        found.token_logprobs[-count:], found.top_logprobs[-count:], strict=True
+    ):
+        assert logprob == max(top.values())  # greedy: to the bit
+
+
+def test_completions_score_many_prompts_of_tokens(client: OpenAI) -> None:
+    prompts = [[504, 3575, 282 + i % 7, 4649][: 1 + i % 4] for i in range(256)]
+    answer = complete(client, prompts, echo=True, logprobs=1, max_tokens=1, seed=1234)
+    assert [choice.index for choice in answer.choices] == list(range(256))
+    for choice, prompt in zip(answer.choices, prompts, strict=True):
+        assert len(choice.logprobs.token_logprobs) == len(prompt) + 1
+    assert answer.choices[3].logprobs == answer.choices[31].logprobs
+    both = complete(client, prompts[:4], echo=True, logprobs=1, max_tokens=0, n=2)
+    assert len(both.choices) == 8
+    assert both.choices[6].logprobs == both.choices[7].logprobs
+    assert (
+        both.choices[6].logprobs.token_logprobs == (answer.choices[3].logprobs.token_logprobs[:-1])
+    )
+
+
+def test_a_scored_prompt_as_long_as_the_context(client: OpenAI) -> None:
+    prompt = [1000 + i % 500 for i in range(8192)]
+    asked = {"model": STARTER, "prompt": prompt, "echo": True, "logprobs": 1}
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(**asked, max_tokens=1)
+    assert refused.value.code == "context_length_exceeded"
+    part = client.completions.create(**{**asked, "prompt": prompt[:1500]}, max_tokens=0)
+    assert part.choices[0].logprobs
+    assert len(part.choices[0].logprobs.token_logprobs or ()) == 1500
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 0, "logprobs": 1}, "max_tokens"),
+        ({"max_tokens": -1, "echo": True}, "max_tokens"),
+        ({"logprobs": 21, "echo": True}, "logprobs"),
+        ({"prompt": [], "echo": True, "logprobs": 1}, "prompt"),
+        ({"prompt": [[]], "echo": True, "logprobs": 1}, "prompt[0]"),
+        ({"prompt": "", "echo": True, "logprobs": 1}, "prompt"),
+        ({"prompt": [49_152], "echo": True, "logprobs": 1, "max_tokens": 0}, "prompt"),
+        ({"prompt": [[1]] * 257, "echo": True, "logprobs": 1}, "prompt"),
+    ],
+)
+def test_scores_that_cannot_be_given(client: OpenAI, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(**{"model": STARTER, "prompt": "a", **fields})
+    assert refused.value.param == param
+
+
 def test_completions_stream_with_usage(client: OpenAI) -> None:
     whole = complete(client, "Colours: red,")
     options = {"stream": True, "stream_options": {"include_usage": True}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import re
 import struct
 from pathlib import Path
@@ -185,7 +186,6 @@ def test_neutral_values_are_taken() -> None:
 def test_completions_and_embeddings_refuse_by_name_too() -> None:
     assert fault(completion, suffix="x").param == "suffix"
     assert fault(completion, best_of=3).param == "best_of"
-    assert fault(completion, echo=True, logprobs=1).param == "logprobs"
     error = fault(embedding, input="x", dimensions=64)
     assert type(error) is UnsupportedFieldError
     assert error.param == "dimensions"
@@ -306,6 +306,35 @@ def test_text_offsets_count_characters_across_split_ones() -> None:
     assert found.text_offset == [0, 1, 1, 2]
     assert found.tokens == ["a", "bytes:\\xc3", "bytes:\\xa9", "b"]
     assert found.top_logprobs is None
+
+
+def test_what_a_token_shows_counts_for_the_offsets_and_the_first_of_a_prompt_has_no_probability() -> (
+    None
+):
+    best = (TokenLogprob("b", b"b", -0.5), TokenLogprob("b", b"b", -0.7))
+    tokens = (
+        TokenLogprob("<s>", b"<s>", math.nan, (), b""),
+        TokenLogprob(" a", b" a", -1.0, best, b"a"),
+        TokenLogprob("b", b"b", -2.0, best),
+        TokenLogprob("</s>", b"</s>", -3.0, best, b""),
+    )
+    found = Offsets().logprobs(tokens, 2)
+    assert found.text_offset == [0, 0, 1, 2]
+    assert found.tokens == ["<s>", " a", "b", "</s>"]
+    assert found.token_logprobs == [None, -1.0, -2.0, -3.0]
+    assert found.top_logprobs == [None, *[{"b": -0.5}] * 3]
+
+
+def test_an_answer_of_no_tokens_is_for_echo_only() -> None:
+    assert completion(max_tokens=0, echo=True).sampling.max_tokens == 0
+    assert completion(max_tokens=0, echo=True, logprobs=1).sampling.logprobs == 1
+    for fields in ({}, {"echo": False}, {"logprobs": 1}):
+        assert fault(completion, max_tokens=0, **fields).param == "max_tokens"
+    assert fault(completion, max_tokens=-1, echo=True).param == "max_tokens"
+    assert fault(completion, logprobs=21, echo=True).param == "logprobs"
+    assert fault(completion, logprobs=-1, echo=True).param == "logprobs"
+    assert fault(chat, max_tokens=0).param == "max_tokens"
+    assert completion().sampling.max_tokens == 16
 
 
 def test_every_field_of_the_tables_is_in_its_types() -> None:

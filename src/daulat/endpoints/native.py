@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from daulat.endpoints.pool import Loaded, Pool
@@ -17,9 +19,17 @@ from daulat.engine.adapter import Adapter
 from daulat.engine.encoder import Encoder
 from daulat.engine.runner import Engine
 from daulat.engine.sampler import fresh_seed
-from daulat.engine.sequence import Ended, Failed, GenerationSequence, Outcome, TextPart
-from daulat.errors import ContextLengthError, RequestError
+from daulat.engine.sequence import (
+    Ended,
+    Failed,
+    GenerationSequence,
+    Outcome,
+    PromptPart,
+    TextPart,
+)
+from daulat.errors import BusyError, ContextLengthError, RequestError
 from daulat.models.templates import ChatTemplates
+from daulat.models.tokenizer import Tokenizer
 from daulat.values.answer import Done, Embeddings, Event, Finish, Piece, Timings, Usage
 from daulat.values.plan import THIS_MACHINE, Caller, EndpointCard, Step
 from daulat.values.request import (
@@ -30,6 +40,8 @@ from daulat.values.request import (
 )
 
 _EMBED_BATCH = 32
+_TRY_AGAIN_SECONDS = 0.05
+"""When the queue is full in the middle of a request that has nothing at work."""
 
 
 class NativeEndpoint:
@@ -135,11 +147,13 @@ class _Answer:
         self._prompt_tokens = sum(len(prompt) for prompt in prompts)
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[_Told] = asyncio.Queue()
-        self._echo = _echoed(request, prompts, model)
+        echo = _Echo(request, prompts, model)
+        # Until a choice's first tokens come, and with them what it echoes.
+        self._echo = dict(enumerate(echo.texts))
         sampling = request.sampling
         seed = fresh_seed() if sampling.seed is None else sampling.seed
         self._sequences: list[GenerationSequence] = []
-        for prompt in prompts:
+        for prompt, shown in zip(prompts, echo.shown, strict=True):
             limit = _limit(len(prompt), sampling.max_tokens, model)
             for index in range(sampling.n):
                 choice = len(self._sequences)
@@ -156,29 +170,53 @@ class _Answer:
                         lambda outcome, choice=choice: self._hear(_Told(choice, outcome)),
                         tenant,
                         adapter,
+                        shown,
                     )
                 )
+        self._waiting = deque(self._sequences)
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Run to the end; closing the generator takes the sequences out of the engine."""
         ends: dict[int, Ended] = {}
-        self._engine.submit(self._sequences)
+        self._submit(self._engine.at_once)
         try:
-            for choice, text in enumerate(self._echo):
-                yield Piece(choice, text)
             while len(ends) < len(self._sequences):
                 told = await self._told.get()
                 match told.outcome:
+                    case PromptPart(logprobs):
+                        yield Piece(told.choice, self._echo.pop(told.choice, ""), logprobs)
                     case TextPart(text, logprobs):
-                        yield Piece(told.choice, text, logprobs)
+                        yield Piece(told.choice, self._echo.pop(told.choice, "") + text, logprobs)
                     case Ended() as end:
                         ends[told.choice] = end
+                        await self._next(len(ends))
+                        if told.choice in self._echo:
+                            yield Piece(told.choice, self._echo.pop(told.choice))
                         yield Finish(told.choice, end.reason)
                     case Failed(error):
                         raise error
         finally:
             self._engine.cancel(self._sequences)
         yield self._done(ends)
+
+    def _submit(self, most: int) -> None:
+        """Hand over the next choices. A request of many prompts does not fill the queue for all others."""
+        part = list(itertools.islice(self._waiting, most))
+        self._engine.submit(part)
+        for _ in part:
+            self._waiting.popleft()
+
+    async def _next(self, ended: int) -> None:
+        """A choice has ended: the next one's turn, or later when the queue is full."""
+        while self._waiting:
+            at_work = len(self._sequences) - len(self._waiting) - ended
+            try:
+                self._submit(self._engine.at_once - at_work)
+                return
+            except BusyError:
+                if at_work:
+                    return
+                await asyncio.sleep(_TRY_AGAIN_SECONDS)
 
     def _hear(self, told: _Told) -> None:
         """On the engine's thread. The loop may be gone when the server is stopping."""
@@ -201,17 +239,45 @@ class _Answer:
         )
 
 
-def _echoed(
-    request: GenerationRequest, prompts: Sequence[Sequence[int]], model: Loaded
-) -> list[str]:
-    """The prompt's text, for every choice that must begin with it."""
-    if not isinstance(request, CompletionRequest) or not request.echo:
-        return []
-    texts = [
-        prompt if isinstance(prompt, str) else model.tokenizer.decode(tokens)
-        for prompt, tokens in zip(request.prompts, prompts, strict=True)
-    ]
-    return [text for text in texts for _ in range(request.sampling.n)]
+class _Echo:
+    """What a completion repeats of its prompts.
+
+    Attributes:
+        texts: the prompt's text, for every choice that must begin with it.
+        shown: for every prompt the bytes that each token adds to that text, where log-probabilities are
+            asked for with it; else None.
+    """
+
+    def __init__(
+        self, request: GenerationRequest, prompts: Sequence[Sequence[int]], model: Loaded
+    ) -> None:
+        self.texts: list[str] = []
+        self.shown: list[list[bytes] | None] = [None] * len(prompts)
+        if not isinstance(request, CompletionRequest) or not request.echo:
+            return
+        tokenizer = model.tokenizer
+        for i, (prompt, tokens) in enumerate(zip(request.prompts, prompts, strict=True)):
+            text = prompt if isinstance(prompt, str) else tokenizer.decode(tokens)
+            self.texts += [text] * request.sampling.n
+            if request.sampling.logprobs is not None:
+                self.shown[i] = list(_shown(text, tokens, tokenizer))
+
+
+def _shown(text: str, tokens: Sequence[int], tokenizer: Tokenizer) -> Iterator[bytes]:
+    """The bytes that each of its tokens adds to a prompt's text.
+
+    Special tokens add nothing unless they are spelled out there, and the first word of some vocabularies
+    has a space that the text does not have.
+    """
+    data, at = text.encode("utf-8", "replace"), 0
+    for token in tokens:
+        own = tokenizer.token_bytes(token)
+        if token in tokenizer.special_ids and not data.startswith(own, at):
+            own = b""
+        elif at == 0 and tokenizer.drops_first_space and not data.startswith(b" "):
+            own = own.removeprefix(b" ")
+        at += len(own)
+        yield own
 
 
 def _limit(prompt_tokens: int, max_tokens: int | None, model: Loaded) -> int:

@@ -28,22 +28,32 @@ def blocks_for(tokens: int) -> int:
 class Arena:
     """The blocks' memory. It grows when a block is first used, and stays until the arena goes.
 
-    A block's layout is [layers, 2, K, BLOCK_TOKENS, D]: of one block, one head's keys lie one behind the other.
+    A block's layout is [layers, 2, K, BLOCK_TOKENS, D], keys and values (machine code has the last two the
+    other way round for keys).
+
+    Args:
+        at_once: so many blocks are asked for together.
     """
 
-    def __init__(self, architecture: Architecture, dtype: torch.dtype) -> None:
+    def __init__(
+        self, architecture: Architecture, dtype: torch.dtype, at_once: int | None = None
+    ) -> None:
         a = architecture
+        self._of = architecture, dtype
         self._shape = (len(a.layers), 2, a.kv_heads, BLOCK_TOKENS, a.head_dim)
-        self._dtype = dtype
         size = BLOCK_TOKENS * a.cache_elements * dtype.itemsize
-        self._in_slab = max(1, _SLAB_BYTES // size)
+        self._in_slab = at_once or max(1, _SLAB_BYTES // size)
         self._slabs: dict[int, Tensor] = {}
+
+    def alike(self, at_once: int) -> Arena:
+        """Another one for the same model."""
+        return Arena(*self._of, at_once)
 
     def block(self, number: int) -> Tensor:
         """The memory of a block."""
         slab, place = divmod(number, self._in_slab)
         if slab not in self._slabs:
-            self._slabs[slab] = torch.empty((self._in_slab, *self._shape), dtype=self._dtype)
+            self._slabs[slab] = torch.empty((self._in_slab, *self._shape), dtype=self._of[1])
         return self._slabs[slab][place]
 
 
@@ -100,7 +110,24 @@ class SequenceCache:
         """Count `tokens` new tokens as in."""
         self.length += tokens
 
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        if not 0 <= length <= self.length:
+            raise ValueError("a cache cannot be rewound to what it does not hold")
+        self.length = length
+
+    def branch(self, capacity: int) -> SequenceCache:
+        """A cache for `capacity` tokens that goes on from what is in this one, which stays as it is."""
+        if capacity < self.length:
+            raise ValueError("a branch has no room for what it begins with")
+        arena = self._arena.alike(blocks_for(capacity))
+        twin = SequenceCache(arena, range(blocks_for(capacity)), self.length)
+        for place, number in enumerate(self.numbers[: blocks_for(self.length)]):
+            arena.block(place).copy_(self._arena.block(number))
+        return twin
+
 
 def standalone(architecture: Architecture, capacity: int, dtype: torch.dtype) -> SequenceCache:
     """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
-    return SequenceCache(Arena(architecture, dtype), range(blocks_for(capacity)))
+    count = blocks_for(capacity)
+    return SequenceCache(Arena(architecture, dtype, count), range(count))

@@ -10,8 +10,9 @@ Shapes: T tokens of the step, H hidden, Q query heads, K key-value heads, D head
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -42,12 +43,19 @@ class Chunk:
             arithmetic (`engine.native.panels`), so which it is must hang on the token alone, however it
             comes to be computed.
         adapter: what the sequence is computed with.
+        wanted: which of them, counted from the chunk's first and ascending, the logits are asked for
+            behind; None: behind the last.
     """
 
     tokens: Sequence[int]
     cache: SequenceCache
     written: bool = False
     adapter: Adapter | None = None
+    wanted: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.wanted and not 0 <= self.wanted[0] <= self.wanted[-1] < len(self.tokens):
+            raise IndexError("a wanted token is not in the chunk")
 
 
 class Decoder:
@@ -81,8 +89,19 @@ class Decoder:
         """Run one step and extend each chunk's cache.
 
         Returns:
-            float32 logits behind each chunk's last token, [chunks, V]; with `every` behind each
+            float32 logits behind the wanted tokens, [W, V], chunk by chunk; with `every` behind each
             token, [T, V].
+        """
+        if every:
+            chunks = [replace(c, wanted=range(len(c.tokens))) for c in chunks]
+        return self.logits(self.states(chunks))
+
+    @torch.inference_mode()
+    def states(self, chunks: Sequence[Chunk]) -> Tensor:
+        """Run one step, as `forward`, up to the last norm.
+
+        Returns:
+            float32 [W, H], what `logits` takes: the wanted tokens' last hidden states.
         """
         x, positions = self._embed(chunks)
         angles = {
@@ -93,7 +112,19 @@ class Decoder:
             x = self._block(i, layer, x, chunks, angles)
         for chunk in chunks:
             chunk.cache.advance(len(chunk.tokens))
-        return self._logits(x if every else x[_last_rows(chunks)])
+        return self._norm(x[wanted_rows(chunks, _starts(chunks))], self._top, "norm").float()
+
+    @torch.inference_mode()
+    def logits(self, states: Tensor) -> Tensor:
+        """float32 logits [W, V] of hidden states [W, H] as `states` gives them."""
+        a = self.architecture
+        head = self._top["embed" if a.tied else "head"]
+        logits = F.linear(states.to(self._dtype), head).float()
+        if a.logits_divisor != 1.0:
+            logits = logits / a.logits_divisor
+        if a.logits_softcap:
+            logits = a.logits_softcap * torch.tanh(logits / a.logits_softcap)
+        return logits
 
     def _embed(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
         """[T, H] and the positions [T]."""
@@ -196,21 +227,15 @@ class Decoder:
             return F.layer_norm(x, (x.shape[-1],), w[slot], w.get(f"{slot}.bias"), a.norm_eps)
         return F.rms_norm(x, (x.shape[-1],), w[slot], a.norm_eps)
 
-    def _logits(self, x: Tensor) -> Tensor:
-        a = self.architecture
-        x = self._norm(x, self._top, "norm")
-        logits = F.linear(x, self._top["embed" if a.tied else "head"]).float()
-        if a.logits_divisor != 1.0:
-            logits = logits / a.logits_divisor
-        if a.logits_softcap:
-            logits = a.logits_softcap * torch.tanh(logits / a.logits_softcap)
-        return logits
 
-
-def _last_rows(chunks: Sequence[Chunk]) -> list[int]:
+def wanted_rows(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
+    """The wanted tokens' places among all tokens of a step, of which each chunk's first is given."""
     rows: list[int] = []
-    end = 0
-    for chunk in chunks:
-        end += len(chunk.tokens)
-        rows.append(end - 1)
+    for chunk, start in zip(chunks, starts, strict=True):
+        last = len(chunk.tokens) - 1
+        rows += [start + row for row in ((last,) if chunk.wanted is None else chunk.wanted)]
     return rows
+
+
+def _starts(chunks: Sequence[Chunk]) -> list[int]:
+    return [0, *itertools.accumulate(len(chunk.tokens) for chunk in chunks)][: len(chunks)]

@@ -10,28 +10,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
-from torch import Tensor
-
-from daulat.engine.cache import Arena, SequenceCache
+from daulat.engine.cache import SequenceCache
 from daulat.engine.decoder import Chunk
+from daulat.engine.rows import Computer, rows_of
 from daulat.engine.scheduler import Limits, Scheduler, Work
 from daulat.engine.sequence import GenerationSequence
 from daulat.errors import DaulatError, InternalError, UnavailableError
-from daulat.values.architecture import Architecture
 
 log = logging.getLogger(__name__)
 
-
-class Computer(Protocol):
-    """What computes a model's steps: `engine.decoder` or `engine.native.decoder`."""
-
-    @property
-    def architecture(self) -> Architecture: ...
-    def new_arena(self) -> Arena: ...
-    def forward(self, chunks: Sequence[Chunk]) -> Tensor: ...
+T = TypeVar("T")
+Job = Generator[None, None, T]
+"""Work in steps: each `yield` gives way to those who write."""
 
 
 class Engine:
@@ -41,15 +36,20 @@ class Engine:
         decoder: the model.
         limits: how much at once.
         name: for the log and the thread.
+
+    Attributes:
+        at_once: answers that are computed together at most.
     """
 
     def __init__(self, decoder: Computer, limits: Limits, name: str) -> None:
         self.architecture = decoder.architecture
         self._decoder = decoder
+        self.at_once = limits.sequences
         arena = decoder.new_arena()
         self._scheduler = Scheduler(limits, lambda: SequenceCache(arena))
         self._change = threading.Condition()
         self._closed = False
+        self._jobs: deque[tuple[Job[Any], Future[Any]]] = deque()
         self._thread = threading.Thread(target=self._run, name=f"engine {name}", daemon=True)
         self._thread.start()
 
@@ -82,6 +82,23 @@ class Engine:
                 sequence.cancelled = True
             self._change.notify()
 
+    def do(self, work: Callable[[Computer], Job[T]]) -> Future[T]:
+        """Have the engine's thread do work on the model, a step of it for each step of the answers.
+
+        Jobs are done one after the other; a cancelled one is dropped at its next step. Its caches are not
+        counted among those of the answers: it bounds them itself (`scoring`).
+
+        Raises:
+            UnavailableError: the engine is closed.
+        """
+        future: Future[T] = Future()
+        with self._change:
+            if self._closed:
+                raise UnavailableError("The model is being unloaded. Try again.")
+            self._jobs.append((work(self._decoder), future))
+            self._change.notify()
+        return future
+
     def close(self) -> None:
         """Stop after the step in progress; answers not complete fail."""
         with self._change:
@@ -92,11 +109,18 @@ class Engine:
     def _run(self) -> None:
         while (work := self._next()) is not None:
             try:
-                self._step(work)
+                if work:
+                    self._step(work)
             except Exception as error:
                 self._fail(work, error)
+            self._go_on()
         with self._change:
             left = self._scheduler.drain()
+            jobs = list(self._jobs)
+        for job, future in jobs:
+            job.close()
+            error = UnavailableError("The model is being unloaded. Try again.")
+            _settle(future, lambda future=future, error=error: future.set_exception(error))
         for sequence in left:
             sequence.fail(UnavailableError("The server is shutting down. Try again later."))
 
@@ -109,20 +133,49 @@ class Engine:
                     return None
                 self._scheduler.admit()
                 work = self._scheduler.step()
-                if work:
+                if work or self._jobs:
                     return work
                 self._change.wait()
 
+    def _go_on(self) -> None:
+        """One step of the first job."""
+        with self._change:
+            if not self._jobs:
+                return
+            job, future = self._jobs[0]
+        try:
+            if future.cancelled():
+                job.close()
+            else:
+                next(job)
+                return
+        except StopIteration as end:
+            _settle(future, lambda result=end.value: future.set_result(result))
+        except Exception as error:
+            _settle(future, lambda error=error: future.set_exception(error))
+        with self._change:
+            self._jobs.popleft()
+
     def _step(self, work: Sequence[Work]) -> None:
         chunks = [
-            Chunk(part.tokens, part.cache, part.written, part.sequence.adapter) for part in work
+            Chunk(
+                part.tokens,
+                part.cache,
+                part.written,
+                part.sequence.adapter,
+                part.sequence.wanted(len(part.tokens)),
+            )
+            for part in work
         ]
-        logits = self._decoder.forward(chunks).numpy()
-        for part, row in zip(work, logits, strict=True):
-            if part.sequence.cancelled:
+        for found in rows_of(self._decoder, chunks):
+            part, chunk = work[found.chunk], chunks[found.chunk]
+            if part.sequence.cancelled or part.sequence.ended:
                 continue
             try:
-                part.sequence.accept(len(part.tokens), row)
+                if chunk.wanted is not None:
+                    part.sequence.read(found.logits)
+                if found.last:
+                    part.sequence.accept(len(part.tokens), found.logits[-1])
             except Exception as error:
                 self._fail([part], error)
 
@@ -134,3 +187,9 @@ class Engine:
         for part in work:
             if not part.sequence.ended:
                 part.sequence.fail(error)
+
+
+def _settle(future: Future[Any], say: Callable[[], None]) -> None:
+    """Unless it was cancelled in the meantime."""
+    if future.set_running_or_notify_cancel():
+        say()

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from daulat.errors import ModelFileError, RequestError
+from daulat.engine.logprobs import require_finite, score_rows
+from daulat.errors import RequestError
 from daulat.values.request import Sampling
 
 Floats = NDArray[np.float32]
@@ -78,11 +79,7 @@ class Sampler:
             ModelFileError: a logit is not a finite number.
             RequestError: `logit_bias` names a token that the model does not have, or bans all.
         """
-        if not np.isfinite(logits).all():
-            raise ModelFileError(
-                "The model gave non-finite logits. Check its files (`daulat models verify`), "
-                'or run it with engine.dtype = "float32".'
-            )
+        require_finite(logits)
         token = self._token(self._adjusted(logits))
         if self._penalties is not None:
             self._penalties.count(token)
@@ -166,17 +163,9 @@ def _top_p(weights: Doubles, p: float) -> Doubles:
 
 
 def _scored(token: int, logits: Floats, count: int) -> Choice:
-    """The choice with log-probabilities: log softmax in float64."""
-    z = logits.astype(np.float64)
-    z -= z.max()
-    total = math.log(float(np.exp(z).sum()))
-    if count == 0:
-        return Choice(token, float(z[token]) - total)
-    some = _top_k(logits, count)
-    ids = np.arange(len(logits)) if some is None else some
-    best = ids[np.argsort(-z[ids], kind="stable")][:count]
-    top = tuple((int(i), float(z[i]) - total) for i in best)
-    return Choice(token, float(z[token]) - total, top)
+    """The choice with log-probabilities."""
+    found = score_rows(logits[None], np.array([[token]]), count)
+    return Choice(token, float(found.logprobs[0, 0]), found.tops[0])
 
 
 class _Bias:

@@ -6,6 +6,7 @@ and `runner` gives it the logits. What it has to say goes to its listener, on th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from daulat.engine import blocks
 from daulat.engine.adapter import Adapter
 from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
+from daulat.engine.logprobs import Top, require_finite, score_rows
 from daulat.engine.sampler import Choice, Sampler
 from daulat.engine.stopping import StopStrings
 from daulat.errors import DaulatError
@@ -29,6 +31,13 @@ class TextPart:
     """New text (whole characters, no part of a stop string) with the tokens that made it."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPart:
+    """Log-probabilities of the prompt's next tokens, in order; all come before the first `TextPart`."""
+
     logprobs: tuple[TokenLogprob, ...]
 
 
@@ -56,7 +65,7 @@ class Failed:
     error: DaulatError
 
 
-Outcome = TextPart | Ended | Failed
+Outcome = PromptPart | TextPart | Ended | Failed
 Listener = Callable[[Outcome], None]
 
 
@@ -72,6 +81,8 @@ class Vocabulary(Protocol):
 
     @property
     def eos_ids(self) -> frozenset[int]: ...
+    @property
+    def special_ids(self) -> frozenset[int]: ...
     def token_text(self, token: int) -> str: ...
     def token_bytes(self, token: int) -> bytes: ...
 
@@ -81,15 +92,21 @@ class GenerationSequence:
 
     Args:
         prompt: at least one token.
-        limit: how many tokens the answer may have; prompt and limit fit the model's context.
+        limit: how many tokens the answer may have, 0: the prompt is only read; prompt and limit fit
+            the model's context.
         seed, index: the answer's randomness is fixed by both.
         text: new, and this sequence's alone.
         tenant: whose it is: what is computed for one tenant serves no other.
         adapter: changes the model for this answer.
+        echo: log-probabilities of the prompt's tokens are asked for too (as many alternatives as of the
+            answer's), and of the token that ends the answer; for each token of the prompt, the bytes that
+            it adds to the prompt's text.
 
     Attributes:
         tokens: prompt and answer, as far as it is written.
         root: what the keys of its blocks begin with (`blocks.root`).
+        may_share: it may take over what was computed for another. Not where the prompt is scored: for
+            that all of it must be computed.
         cached: tokens of the prompt that had been computed for another.
         arrival, noted: the scheduler's: when it came, and how many of its blocks others can find.
     """
@@ -106,6 +123,7 @@ class GenerationSequence:
         listener: Listener,
         tenant: str = "",
         adapter: Adapter | None = None,
+        echo: Sequence[bytes] | None = None,
     ) -> None:
         self.prompt = prompt
         self.tokens = list(prompt)
@@ -113,7 +131,7 @@ class GenerationSequence:
         self.limit = limit
         self.tenant = tenant
         self.root = blocks.root(tenant, adapter.digest if adapter else "")
-        self.may_share = True
+        self.may_share = echo is None
         self.cache: SequenceCache | None = None
         self.cancelled = False
         self.ended = False
@@ -124,7 +142,8 @@ class GenerationSequence:
         self._listener = listener
         self._text = text
         self._stops = StopStrings(sampling.stop)
-        self._computed = self.cached = 0
+        self._echo = echo
+        self._computed = self._scored = self.cached = 0
         self._made = self._told = 0
         self._pending: list[tuple[int, TokenLogprob]] = []
         self._submitted = time.monotonic()
@@ -137,7 +156,7 @@ class GenerationSequence:
     @property
     def tokens_reserved(self) -> int:
         """Cache places that the sequence may come to need; its last token is never fed back."""
-        return len(self.prompt) + self.limit - 1
+        return len(self.prompt) + max(self.limit, 1) - 1
 
     @property
     def was_admitted(self) -> bool:
@@ -175,16 +194,47 @@ class GenerationSequence:
         """All but the token chosen last is computed: one token a step."""
         return len(self.tokens) > len(self.prompt) and self._computed == len(self.tokens) - 1
 
+    def wanted(self, count: int) -> Sequence[int] | None:
+        """Which of the step's next `count` tokens the logits are asked for behind (`decoder.Chunk`)."""
+        if self._echo is None or self._scored >= min(len(self.prompt), self._computed + count):
+            return None
+        return range(self._scored - self._computed, count)
+
+    def read(self, logits: NDArray[np.float32]) -> None:
+        """The next rows of what `wanted` named, logits [rows, V], before `accept` counts the step."""
+        echo, first = self._echo or [], self._scored
+        self._scored += len(logits)
+        following = np.array(self.prompt[first + 1 : self._scored + 1], dtype=np.intp)
+        logits = logits[
+            : len(following)
+        ]  # behind the prompt's last token stands the answer's first
+        require_finite(logits)
+        found = score_rows(logits, following[:, None], self._sampling.logprobs or 0)
+        parts = [
+            self._named(token, float(row[0]), top, shown)
+            for token, row, top, shown in zip(
+                following.tolist(), found.logprobs, found.tops, echo[first + 1 :], strict=False
+            )
+        ]
+        if first == 0:
+            parts.insert(0, self._named(self.prompt[0], math.nan, (), echo[0]))
+        self._listener(PromptPart(tuple(parts)))
+
     def accept(self, tokens: int, logits: NDArray[np.float32]) -> None:
         """The step is done: `tokens` more are in the cache, `logits` [V] stand behind the last."""
         self._computed += tokens
         if self._computed < len(self.tokens):
             return
-        choice = self._sampler.choose(logits)
         self._latest = time.monotonic()
         self._first = self._first or self._latest
+        if self.limit == 0:
+            self._flush("length", "")
+            return
+        choice = self._sampler.choose(logits)
         self.tokens.append(choice.token)
         if choice.token in self._vocabulary.eos_ids and not self._sampling.ignore_eos:
+            if self._echo is not None:
+                self._pending.append((self._made, self._logprob(choice)))
             self._flush("stop", "")
         else:
             self._say(choice)
@@ -240,11 +290,10 @@ class GenerationSequence:
             self._listener(TextPart(text, tuple(logprob for _, logprob in told)))
 
     def _logprob(self, choice: Choice) -> TokenLogprob:
-        top = tuple(self._named(token, logprob) for token, logprob in choice.top)
-        return self._named(choice.token, choice.logprob, top)
+        shown = b"" if choice.token in self._vocabulary.special_ids else None
+        return self._named(choice.token, choice.logprob, choice.top, shown)
 
-    def _named(
-        self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()
-    ) -> TokenLogprob:
+    def _named(self, token: int, logprob: float, top: Top, shown: bytes | None) -> TokenLogprob:
         v = self._vocabulary
-        return TokenLogprob(v.token_text(token), v.token_bytes(token), logprob, top)
+        best = tuple(TokenLogprob(v.token_text(t), v.token_bytes(t), p) for t, p in top)
+        return TokenLogprob(v.token_text(token), v.token_bytes(token), logprob, best, shown)

@@ -14,13 +14,16 @@ class TokenLogprob:
 
     Attributes:
         data: the token's own bytes, which may be part of a character.
+        logprob: NaN for the first token of a prompt, which stands behind nothing.
         top: the likeliest alternatives, best first (empty where none were asked for).
+        shown: the bytes that it adds to the text where those are not `data` (a special token adds none).
     """
 
     text: str
     data: bytes
     logprob: float
     top: tuple[TokenLogprob, ...] = ()
+    shown: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ class Sampling:
     """How tokens are chosen. The defaults are those of OpenAI's API.
 
     Attributes:
-        max_tokens: upper bound of the answer in tokens; None: what is left of the context.
+        max_tokens: upper bound of the answer in tokens; None: what is left of the context; 0, only with
+            `echo`: no answer.
         top_k: keep the k likeliest tokens; 0: all.
         min_p: keep tokens of at least `min_p` times the likeliest one's probability.
         repetition_penalty: > 1 makes tokens of prompt and answer less likely (CTRL, arXiv 1909.05858).

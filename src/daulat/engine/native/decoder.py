@@ -8,6 +8,7 @@ prompt was cut.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 from daulat.engine import rotary
 from daulat.engine.adapter import Adapter
 from daulat.engine.cache import BLOCK_TOKENS, Arena, SequenceCache, standalone
-from daulat.engine.decoder import Chunk
+from daulat.engine.decoder import Chunk, wanted_rows
 from daulat.engine.native import lora
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER
@@ -123,6 +124,36 @@ class NativeDecoder:
 
     def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Tensor:
         """See `Decoder.forward`."""
+        if every:
+            chunks = [replace(c, wanted=range(len(c.tokens))) for c in chunks]
+        return self._step(chunks, with_logits=True)[1]
+
+    def states(self, chunks: Sequence[Chunk]) -> Tensor:
+        """See `Decoder.states`."""
+        return self._step(chunks, with_logits=False)[0]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """See `Decoder.logits`."""
+        # A step of no tokens through no blocks: what is left is the output matrix.
+        logits = np.empty((len(states), self.architecture.vocab), dtype=np.float32)
+        none = np.zeros(0, dtype=np.int64)
+        step = p.Step(
+            np.zeros((0, p.CHUNK_SIZE), dtype=np.int64),
+            none,
+            none,
+            0,
+            none,
+            *self._angles(none, 0),
+            np.ascontiguousarray(states.numpy(), dtype=np.float32),
+            logits,
+            _NO_ADAPTERS,
+            _NO_STRETCHES,
+        )
+        self._team.run((self._model._replace(layers=self._model.layers[:0]), step, self._room))
+        return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
+
+    def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Tensor, Tensor]:
+        """The wanted tokens' states [W, H], and their logits, [W, V] or [0, V]."""
         # Those that are read come first, for the program's sake.
         order = sorted(range(len(chunks)), key=lambda i: chunks[i].written)
         laid = [chunks[i] for i in order]
@@ -143,24 +174,35 @@ class NativeDecoder:
         positions = np.concatenate(
             [np.arange(c.cache.length, c.cache.length + len(c.tokens)) for c in laid]
         )
-        place = {i: slice(starts[k], starts[k + 1]) for k, i in enumerate(order)}
-        rows = np.arange(len(tokens))
-        wanted = np.concatenate(
-            [rows[place[i]] if every else rows[place[i]][-1:] for i in range(len(chunks))]
+        places = dict(zip(order, starts.tolist(), strict=False))
+        wanted = np.array(
+            wanted_rows(chunks, [places[i] for i in range(len(chunks))]), dtype=np.int64
         )
         longest = max(c.cache.length + len(c.tokens) for c in laid)
         adapters, stretches, ranks = self._adapted(laid)
         room = self._room_for(len(tokens), longest, ranks)
         cos, sin = self._angles(positions, longest)
-        logits = np.empty((len(wanted), self.architecture.vocab), dtype=np.float32)
+        a = self.architecture
+        states = np.empty((len(wanted), a.hidden), dtype=np.float32)
+        logits = np.empty((len(wanted) if with_logits else 0, a.vocab), dtype=np.float32)
         reads = sum(len(c.tokens) for c in laid if not c.written)
         step = p.Step(
-            table, tokens, positions, reads, wanted, cos, sin, logits, adapters, stretches
+            table,
+            tokens,
+            positions,
+            reads,
+            wanted,
+            cos,
+            sin,
+            states,
+            logits,
+            adapters,
+            stretches,
         )
         self._team.run((self._model, step, room))
         for chunk in laid:
             chunk.cache.advance(len(chunk.tokens))
-        return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
+        return torch.from_numpy(states), torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
 
     def _adapted(self, chunks: Sequence[Chunk]) -> tuple[Whole, Whole, int]:
         """The step's adapters, whose rows are whose, and how many numbers stand between their matrices."""

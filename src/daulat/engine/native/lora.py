@@ -129,6 +129,7 @@ def _raise(part, lows, rows, begin, end, out):
         low, high = max(begin, column), min(end, column + width)
         for t in range(rows.shape[0]):
             shares = lows[t].ctypes.data + part[PLACE] * 4
+            out[:] = 0
             if wide:
                 mixtures(1, 4, shares, 0, at, part[B_BYTES], part[RANK], out.ctypes.data, 0)
             else:

@@ -1,6 +1,6 @@
 """One step of a decoder, as every thread of a team runs it: each takes its share of every matrix's rows.
 
-    embed -> [norm -> qkv | turn -> attend | out -> norm -> up | down] for each block -> norm -> logits
+    embed -> [norm -> qkv | turn -> attend | out -> norm -> up | down] for each block -> norm | logits
 
 `|` is where all wait for all. Nothing here knows a family: `SHAPE`, `SCALE` and the tables say what there is.
 The arithmetic is that of `engine.decoder`, in float32; the sums of one number are made in one order, whatever
@@ -90,9 +90,10 @@ class Step(NamedTuple):
         keys [D, BLOCK_TOKENS], values [BLOCK_TOKENS, D].
     tokens, positions: int64 [T].
     reads: how many of the tokens are read (`engine.decoder.Chunk`); they come first.
-    wanted: the rows whose logits are asked for, int64 [W].
+    wanted: the rows whose last hidden states are asked for, int64 [W].
     cos, sin: float32 [rope tables, T, dimensions / 2].
-    logits: float32 [W, V], to be filled.
+    states: float32 [W or more, H]; the first W are filled: hidden states behind the last norm.
+    logits: float32 [any, V], to be filled with the logits of the first states.
     adapters: int64 [adapters, layers, ...] of `lora.table`; stretches: of `lora.stretches`.
     """
 
@@ -103,6 +104,7 @@ class Step(NamedTuple):
     wanted: Any
     cos: Any
     sin: Any
+    states: Any
     logits: Any
     adapters: Any
     stretches: Any
@@ -611,15 +613,20 @@ def _line_up(picks, places, starts, count, experts):
 
 
 @_fast
-def _logits(me, team, sync, turn, model, step, room):
-    shape, top, wanted = model.shape, model.top, step.wanted
-    count = wanted.shape[0]
-    for k in range(me, count, team):
+def _states(me, team, sync, turn, model, step, room):
+    top, wanted = model.top, step.wanted
+    for k in range(me, wanted.shape[0], team):
         row = room.x[wanted[k]]
-        _norm(row, top[NORM], top[NORM_BIAS], shape, model.scale[EPS], room.h[k])
-    turn = _meet(sync, team, turn)
+        _norm(row, top[NORM], top[NORM_BIAS], model.shape, model.scale[EPS], step.states[k])
+    return _meet(sync, team, turn)
+
+
+@_fast
+def _logits(me, team, sync, turn, model, step):
+    shape, top, count = model.shape, model.top, step.logits.shape[0]
     first, last = _share(shape[VOCAB], me, team)
-    _times(top, HEAD_MATRIX, shape[HIDDEN], room.h, step.logits, 0, count, first, last, 0)
+    if count > 0:
+        _times(top, HEAD_MATRIX, shape[HIDDEN], step.states, step.logits, 0, count, first, last, 0)
     divisor, cap = model.scale[DIVISOR], model.scale[SOFTCAP]
     for k in range(count):
         row = step.logits[k]
@@ -654,4 +661,5 @@ def run(me, team, sync, turn, model, step, room):
     for layer in range(model.layers.shape[0]):
         turn = _attention_half(me, team, sync, turn, model, layer, step, room)
         turn = _feed_forward_half(me, team, sync, turn, model, layer, step, room)
-    _logits(me, team, sync, turn, model, step, room)
+    turn = _states(me, team, sync, turn, model, step, room)
+    _logits(me, team, sync, turn, model, step)

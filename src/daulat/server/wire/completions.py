@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import math
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from daulat.errors import UnsupportedFieldError
+from daulat.errors import RequestError
 from daulat.server.wire.common import Generation, Origin, Outgoing, Texts, UsageBody, texts
 from daulat.server.wire.decode import unsupported
 from daulat.server.wire.fields import REFUSED
@@ -20,6 +21,7 @@ DEFAULT_MAX_TOKENS = 16  # as OpenAI's API has it for completions
 
 class CompletionBody(Generation, frozen=True, kw_only=True):
     prompt: Texts
+    max_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     # refused but for these values, see `fields.REFUSED`
@@ -27,18 +29,17 @@ class CompletionBody(Generation, frozen=True, kw_only=True):
     best_of: Annotated[int, Meta(ge=1, le=16)] | None = None
 
     def to_request(self) -> CompletionRequest:
-        """Raises UnsupportedFieldError: a combination that this server cannot honour."""
+        """Raises RequestError: a combination that asks for nothing, or that cannot be honoured."""
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise unsupported(next(f for f in REFUSED if f.name == "best_of"), "best_of")
-        if self.echo and self.logprobs is not None:
-            message = "`logprobs` together with `echo` is not given: ask for one of them."
-            raise UnsupportedFieldError(message, param="logprobs")
+        if self.max_tokens == 0 and not self.echo:
+            message = "At `max_tokens`: 0 gives no answer; ask for 1 or more, or for `echo`."
+            raise RequestError(message, param="max_tokens")
+        most = DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens
         return CompletionRequest(
             model=self.model,
             prompts=texts(self.prompt, "prompt"),
-            sampling=self.sampling(
-                max_tokens=self.max_tokens or DEFAULT_MAX_TOKENS, logprobs=self.logprobs
-            ),
+            sampling=self.sampling(max_tokens=most, logprobs=self.logprobs),
             echo=bool(self.echo),
             user=self.user,
         )
@@ -46,8 +47,8 @@ class CompletionBody(Generation, frozen=True, kw_only=True):
 
 class CompletionLogprobs(Outgoing, frozen=True, kw_only=True):
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]] | None
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None] | None
     text_offset: list[int]
 
 
@@ -86,17 +87,28 @@ class Offsets:
         offsets: list[int] = []
         for token in tokens:
             offsets.append(self._at)
-            self._at += len(self._decoder.decode(token.data))
+            data = token.data if token.shown is None else token.shown
+            self._at += len(self._decoder.decode(data))
         return CompletionLogprobs(
             tokens=[_name(token) for token in tokens],
-            token_logprobs=[token.logprob for token in tokens],
-            top_logprobs=(
-                [{_name(best): best.logprob for best in token.top} for token in tokens]
-                if top
-                else None
-            ),
+            token_logprobs=[_known(token) for token in tokens],
+            top_logprobs=[_top(token) for token in tokens] if top else None,
             text_offset=offsets,
         )
+
+
+def _known(token: TokenLogprob) -> float | None:
+    """Null for a prompt's first token, as OpenAI's."""
+    return None if math.isnan(token.logprob) else token.logprob
+
+
+def _top(token: TokenLogprob) -> dict[str, float] | None:
+    if _known(token) is None:
+        return None
+    found: dict[str, float] = {}
+    for best in token.top:  # of two tokens with one name, the likelier
+        found.setdefault(_name(best), best.logprob)
+    return found
 
 
 def _name(token: TokenLogprob) -> str:

@@ -1,0 +1,66 @@
+"""A step's wanted rows of logits, in blocks: the logits of a long prompt are never all in memory at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from daulat.engine.cache import Arena, SequenceCache
+from daulat.engine.decoder import Chunk
+from daulat.values.architecture import Architecture
+
+MOST = 1 << 23
+"""Logits in one block: 32 MiB."""
+
+
+class Computer(Protocol):
+    """What computes a model's steps: `engine.decoder` or `engine.native.decoder`."""
+
+    @property
+    def architecture(self) -> Architecture: ...
+    def new_cache(self, capacity: int) -> SequenceCache: ...
+    def new_arena(self) -> Arena: ...
+    def forward(self, chunks: Sequence[Chunk]) -> Tensor: ...
+    def states(self, chunks: Sequence[Chunk]) -> Tensor: ...
+    def logits(self, states: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Attributes:
+    chunk: whose they are, by its place in the step.
+    logits: the next of its wanted rows, [rows, V].
+    last: no more of this chunk's follow.
+    """
+
+    chunk: int
+    logits: NDArray[np.float32]
+    last: bool
+
+
+def rows_of(computer: Computer, chunks: Sequence[Chunk], most: int = MOST) -> Iterator[Rows]:
+    """Run one step; its wanted rows, chunk by chunk, no more than `most` logits at once."""
+    counts = [1 if chunk.wanted is None else len(chunk.wanted) for chunk in chunks]
+    rows = max(1, most // computer.architecture.vocab)
+    if sum(counts) <= rows:  # the usual step: one pass through the model
+        yield from _cut(computer.forward(chunks), 0, counts)
+        return
+    states = computer.states(chunks)
+    for first in range(0, len(states), rows):
+        yield from _cut(computer.logits(states[first : first + rows]), first, counts)
+
+
+def _cut(logits: Tensor, first: int, counts: Sequence[int]) -> Iterator[Rows]:
+    """Logits of the step's rows from number `first` on, as parts of their chunks."""
+    block: NDArray[np.float32] = logits.numpy()
+    end = 0
+    for chunk, count in enumerate(counts):
+        start, end = end, end + count
+        part = block[max(start - first, 0) : max(end - first, 0)]
+        if len(part):
+            yield Rows(chunk, part, end <= first + len(block))

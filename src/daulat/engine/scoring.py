@@ -1,0 +1,345 @@
+"""How likely texts are, and what the model makes of them: many continuations of many prefixes in few steps.
+
+What prefixes begin with in common is computed once, each prefix once, and its continuations branch off:
+a continuation of one token costs nothing but a column of its prefix's logits. Texts go through a few caches,
+which are rewound for the next one: copying a cache costs as much as computing a few tokens. Numbers do not
+depend on the company. All of this works in steps of a bounded size and is made for `Engine.do`; `finish`
+runs it where no engine's thread is at work on the same model.
+
+Not here: sampling (`sampler`), text (these are tokens), templates. Shapes: H hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from daulat.engine.cache import SequenceCache
+from daulat.engine.decoder import Chunk
+from daulat.engine.logprobs import require_finite, score_rows
+from daulat.engine.rows import Computer, rows_of
+from daulat.errors import ContextLengthError, RequestError
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+Tokens = Sequence[int]
+Pooling = Literal["last", "mean", "all"]
+
+STEP = 512
+"""Tokens in one step."""
+HELD = 16_384
+"""Tokens that all caches hold together; texts beyond that are taken in turns."""
+LANES = 32
+"""Caches at most: so many short texts fill a step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prefix, and what may follow it; none of them empty."""
+
+    prefix: Tokens
+    continuations: Sequence[Tokens]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Attributes:
+    logprobs: natural-log probability of each of the continuation's tokens behind all before it.
+    greedy: each was the likeliest token where it stands.
+    """
+
+    logprobs: tuple[float, ...]
+    greedy: bool
+
+    @property
+    def total(self) -> float:
+        return sum(self.logprobs)
+
+
+def finish(steps: Steps[T]) -> T:
+    """Run work in steps to its end, on this thread."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def score(
+    computer: Computer, questions: Sequence[Question], *, step: int = STEP, held: int = HELD
+) -> Steps[list[list[Score]]]:
+    """The scores of each question's continuations, in order.
+
+    Raises:
+        RequestError: an empty prefix or continuation, or a token that the model does not have.
+        ContextLengthError: a prefix and a continuation do not fit the model's context.
+        ModelFileError: the model gives non-finite logits.
+    """
+    for question in questions:
+        for tokens in (question.prefix, *question.continuations):
+            _check(computer, tokens)
+        longest = max((len(c) for c in question.continuations), default=0)
+        _check_length(computer, len(question.prefix) + longest)
+    trunk = yield from _trunk(computer, [q.prefix for q in questions], step)
+    lanes = _lanes(computer, trunk, [_need(q) for q in questions], held)
+    found: list[list[Score]] = []
+    for first in range(0, len(questions), max(1, len(lanes))):
+        turn = questions[first : first + len(lanes)]
+        found += yield from _score_turn(computer, lanes, len(trunk.tokens), turn, step)
+    return found
+
+
+def hidden(
+    computer: Computer,
+    texts: Sequence[Tokens],
+    pooling: Pooling,
+    *,
+    step: int = STEP,
+    held: int = HELD,
+) -> Steps[list[Tensor]]:
+    """Each text's last hidden states, behind the last norm, float32.
+
+    Args:
+        pooling: `last` token's [H], `mean` of all tokens' [H], or `all` tokens' [tokens, H].
+
+    Raises:
+        RequestError, ContextLengthError: see `score`.
+    """
+    for tokens in texts:
+        _check(computer, tokens)
+        _check_length(computer, len(tokens))
+    lanes = _lanes(computer, _Trunk((), None), [len(tokens) for tokens in texts], held)
+    found: list[Tensor] = []
+    for first in range(0, len(texts), max(1, len(lanes))):
+        turn = texts[first : first + len(lanes)]
+        feeds = [_feed(tokens, cache, 0) for tokens, cache in zip(turn, lanes, strict=False)]
+        pools = [_Pool(pooling, len(tokens)) for tokens in turn]
+        for chunks, whose in _steps(feeds, step, every=pooling != "last"):
+            states, end = computer.states(chunks), 0
+            for place, chunk in zip(whose, chunks, strict=True):
+                start, end = end, end + len(chunk.wanted or ())
+                pools[place].add(states[start:end])
+            yield
+        found += [pool.result() for pool in pools]
+    return found
+
+
+def _check(computer: Computer, tokens: Tokens) -> None:
+    vocabulary = computer.architecture.vocab
+    if not tokens:
+        raise RequestError("An empty text has no score; give at least one token.")
+    if min(tokens) < 0 or max(tokens) >= vocabulary:
+        raise RequestError(f"A token is not in the vocabulary, which has {vocabulary} tokens.")
+
+
+def _check_length(computer: Computer, tokens: int) -> None:
+    context = computer.architecture.context
+    if tokens > context:
+        raise ContextLengthError(
+            f"The text has {tokens} tokens, the model's context {context}. Shorten the text."
+        )
+
+
+# --- scores -----------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Feed:
+    """Tokens on their way into a cache. `given`: how many are in or in the next step."""
+
+    tokens: Tokens
+    cache: SequenceCache
+    given: int = 0
+
+
+def _feed(tokens: Tokens, cache: SequenceCache, behind: int) -> _Feed:
+    """Tokens to come into a cache behind its first ones, and in place of all others."""
+    cache.rewind(behind)
+    return _Feed(tokens, cache)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trunk:
+    """What all prefixes begin with; no cache where that is nothing."""
+
+    tokens: Tokens
+    cache: SequenceCache | None
+
+
+@dataclass(slots=True)
+class _Open:
+    """A continuation whose score is being made."""
+
+    tokens: Tokens
+    logprobs: list[float] = field(default_factory=list[float])
+    greedy: bool = True
+
+    def add(self, logits: NDArray[np.float32], tokens: Tokens) -> None:
+        """The next tokens, with the logits [tokens, V] before them."""
+        require_finite(logits)
+        wanted = np.array(tokens, dtype=np.intp)
+        found = score_rows(logits, wanted[:, None])
+        self.logprobs += found.logprobs[:, 0].tolist()
+        self.greedy = self.greedy and bool((logits.argmax(axis=1) == wanted).all())
+
+
+def _trunk(computer: Computer, prefixes: Sequence[Tokens], step: int) -> Steps[_Trunk]:
+    # The last token of a prefix is computed with it: its logits are needed there.
+    shared = _in_common([prefix[:-1] for prefix in prefixes]) if len(prefixes) > 1 else ()
+    if not shared:
+        return _Trunk((), None)
+    cache = computer.new_cache(len(shared))
+    for chunks, _ in _steps([_Feed(shared, cache)], step, every=False):
+        computer.states(chunks)
+        yield
+    return _Trunk(shared, cache)
+
+
+def _in_common(texts: Sequence[Tokens]) -> Tokens:
+    """What all begin with: what the first and the last in dictionary order do."""
+    first, last = min(texts, key=tuple), max(texts, key=tuple)
+    count = 0
+    while count < min(len(first), len(last)) and first[count] == last[count]:
+        count += 1
+    return first[:count]
+
+
+def _need(question: Question) -> int:
+    """Places in a cache: a continuation's last token is never fed."""
+    return len(question.prefix) + max((len(c) - 1 for c in question.continuations), default=0)
+
+
+def _lanes(
+    computer: Computer, trunk: _Trunk, needs: Sequence[int], held: int
+) -> list[SequenceCache]:
+    """Caches, each with the trunk in it and room for any of the texts."""
+    capacity = max(needs, default=0)
+    count = min(len(needs), LANES, max(1, held // max(1, capacity)))
+    if trunk.cache is None:
+        return [computer.new_cache(capacity) for _ in range(count)]
+    return [trunk.cache.branch(capacity) for _ in range(count)]
+
+
+def _score_turn(
+    computer: Computer,
+    lanes: Sequence[SequenceCache],
+    start: int,
+    turn: Sequence[Question],
+    step: int,
+) -> Steps[list[list[Score]]]:
+    """Questions, each in a lane that holds its first `start` tokens."""
+    answers = [[_Open(tokens) for tokens in question.continuations] for question in turn]
+    feeds = [_feed(q.prefix[start:], lane, start) for q, lane in zip(turn, lanes, strict=False)]
+    for chunks, whose in _steps(feeds, step, every=False):
+        for rows in rows_of(computer, chunks):
+            _first_tokens(rows.logits[0], answers[whose[rows.chunk]])
+        yield
+    groups = [
+        _Group(question, lane, [one for one in row if len(one.tokens) > 1])
+        for question, lane, row in zip(turn, lanes, answers, strict=False)
+    ]
+    yield from _tails(computer, groups, len(lanes) // len(turn), step)
+    return [[Score(tuple(one.logprobs), one.greedy) for one in row] for row in answers]
+
+
+def _first_tokens(logits: NDArray[np.float32], answers: Sequence[_Open]) -> None:
+    """All continuations' first tokens, by the logits [V] behind their prefix."""
+    require_finite(logits)
+    first = np.array([[one.tokens[0] for one in answers]], dtype=np.intp)
+    best = int(logits.argmax())
+    for one, logprob in zip(answers, score_rows(logits[None], first).logprobs[0], strict=True):
+        one.logprobs.append(float(logprob))
+        one.greedy = one.tokens[0] == best
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A question whose prefix is in `lane`, and its continuations of several tokens."""
+
+    question: Question
+    lane: SequenceCache
+    left: list[_Open]
+
+    def lanes(self, most: int) -> list[SequenceCache]:
+        """Caches for up to `most` continuations at once, its own among them."""
+        copies = min(most, len(self.left)) - 1
+        return [self.lane, *(self.lane.branch(self.lane.capacity) for _ in range(copies))]
+
+
+def _tails(computer: Computer, groups: Sequence[_Group], copies: int, step: int) -> Steps[None]:
+    """What follows the continuations' first tokens, `copies` of each question's at once."""
+    caches = [group.lanes(max(1, copies)) for group in groups]
+    while any(group.left for group in groups):
+        taken = [
+            (one, _feed(one.tokens[:-1], cache, len(group.question.prefix)))
+            for group, own in zip(groups, caches, strict=True)
+            for cache, one in zip(own, [group.left.pop() for _ in own if group.left], strict=False)
+        ]
+        for chunks, whose in _steps([feed for _, feed in taken], step, every=True):
+            for rows in rows_of(computer, chunks):
+                one = taken[whose[rows.chunk]][0]
+                at = len(one.logprobs)
+                one.add(rows.logits, one.tokens[at : at + len(rows.logits)])
+            yield
+
+
+def _steps(
+    feeds: Sequence[_Feed], most: int, *, every: bool
+) -> Iterator[tuple[list[Chunk], list[int]]]:
+    """Steps of up to `most` tokens, until every feed is in; with whose each chunk is, by its place.
+
+    Wanted are all tokens (`every`), or only a feed's very last.
+    """
+    chunks: list[Chunk] = []
+    whose: list[int] = []
+    room = most
+    for place, feed in enumerate(feeds):
+        while feed.given < len(feed.tokens):
+            tokens = feed.tokens[feed.given : feed.given + room]
+            feed.given += len(tokens)
+            done = feed.given == len(feed.tokens)
+            wanted = range(0 if every else len(tokens) - done, len(tokens))
+            chunks.append(Chunk(tokens, feed.cache, wanted=wanted))
+            whose.append(place)
+            room -= len(tokens)
+            if not room:
+                yield chunks, whose
+                chunks, whose, room = [], [], most
+    if chunks:
+        yield chunks, whose
+
+
+# --- hidden states ----------------------------------------------------------------------------------
+
+
+class _Pool:
+    """One text's states as they come."""
+
+    def __init__(self, pooling: Pooling, tokens: int) -> None:
+        self._pooling = pooling
+        self._tokens = tokens
+        self._sum: Tensor | None = None
+        self._parts: list[Tensor] = []
+
+    def add(self, states: Tensor) -> None:
+        """The next wanted tokens' states, [any, H]."""
+        if self._pooling != "mean":
+            self._parts.append(states)
+            return
+        # Token by token in order and in float64: no matter how the text was cut.
+        doubles = states.double()
+        if self._sum is not None:
+            doubles = torch.cat([self._sum[None], doubles])
+        self._sum = doubles.cumsum(0)[-1]
+
+    def result(self) -> Tensor:
+        if self._sum is not None:
+            return (self._sum / self._tokens).float()
+        states = torch.cat(self._parts)
+        return states[-1] if self._pooling == "last" else states
