@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.engine.cache import SequenceCache
+from daulat.engine.guide import Guide
 from daulat.engine.sampler import Choice, Sampler
 from daulat.engine.stopping import StopStrings
 from daulat.errors import DaulatError
@@ -77,6 +78,8 @@ class GenerationSequence:
         limit: how many tokens the answer may have; prompt and limit fit the model's context.
         seed, index: the answer's randomness is fixed by both.
         text: new, and this sequence's alone.
+        guide: new as well: keeps the answer to a structure.
+        until: the text behind which stop strings are not looked for.
     """
 
     def __init__(
@@ -89,6 +92,8 @@ class GenerationSequence:
         vocabulary: Vocabulary,
         text: TextStream,
         listener: Listener,
+        guide: Guide | None = None,
+        until: str | None = None,
     ) -> None:
         self.prompt = prompt
         self.limit = limit
@@ -100,7 +105,8 @@ class GenerationSequence:
         self._vocabulary = vocabulary
         self._listener = listener
         self._text = text
-        self._stops = StopStrings(sampling.stop)
+        self._stops = StopStrings(sampling.stop, until)
+        self._guide = guide
         self._computed = 0
         self._last: int | None = None
         self._count = 0
@@ -135,15 +141,17 @@ class GenerationSequence:
         self._computed += tokens
         if self._computed < len(self.prompt):
             return
-        choice = self._sampler.choose(logits)
+        choice = self._sampler.choose(logits, self._guide.allowed() if self._guide else None)
         self._latest = time.monotonic()
         self._first = self._first or self._latest
         self._last = choice.token
         self._count += 1
         if choice.token in self._vocabulary.eos_ids and not self._sampling.ignore_eos:
             self._flush("stop", "")
-        else:
-            self._say(choice)
+            return
+        if self._guide is not None:
+            self._guide.advance(choice.token)
+        self._say(choice)
 
     def fail(self, error: DaulatError) -> None:
         """Give up, telling the listener why."""
@@ -158,6 +166,8 @@ class GenerationSequence:
         emit, stopped = self._stops.push(text)
         if stopped:
             self._end("stop", emit, cut=True)
+        elif self._guide is not None and self._guide.finished:
+            self._flush("stop", emit)
         elif self._count >= self.limit:
             self._flush("length", emit)
         elif emit:
