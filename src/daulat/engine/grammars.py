@@ -42,6 +42,9 @@ _EFFORT = LLParserLimits(
 )
 # One way to write JSON, the one that Python's json.dumps has: no white space without end.
 _JSON_FORM = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# Masks with every token that may come. Without this the library, where only one text may come, takes
+# that text's usual tokens; in a vocabulary that lacks a byte it then allows a token that is wrong.
+_EXACT = '%llguidance {"no_forcing": true}\n'
 _TEXT = r"/(.|\n)*/"
 _NO_CALL = r"/([^{\s](.|\n)*)?/"  # text that cannot be taken for a call that begins with a brace
 
@@ -119,7 +122,7 @@ class Grammars:
         tree = self._kept(
             self._trees, digest, VOCABULARIES_KEPT, lambda: _tree(vocabulary, size, grammar.param)
         )
-        matcher = LLMatcher(tree, grammar.text, log_level=0, limits=_EFFORT)
+        matcher = LLMatcher(tree, _EXACT + grammar.text, log_level=0, limits=_EFFORT)
         return Guide(matcher, size, grammar.param)
 
     def _kept(self, kept: OrderedDict[str, T], key: str, most: int, make: Callable[[], T]) -> T:

@@ -77,7 +77,7 @@ class Guide:
         # The library's words are about the client's own grammar; its first lines say enough.
         found = re.sub(r"<non-verbose/>|\s+", " ", self._matcher.get_error()).strip(" .")
         if not found or "NoExtension" in found:
-            found = "there is no text of this form"
+            found = "there is no text of this form that the model can spell"
         return RequestError(
             f"`{self._param}` cannot be held to: {found[:200]}. Correct or simplify it.",
             param=self._param,

@@ -16,7 +16,7 @@ from daulat.server.wire.common import Incoming, Outgoing
 from daulat.values.request import Structure, Tool, Toolbox, ToolCall
 
 FunctionName = Annotated[str, Meta(pattern="^[a-zA-Z0-9_-]{1,64}$")]
-Description = Annotated[str, Meta(max_length=16_384)]
+Description = Annotated[str, Meta(max_length=8192)]
 SchemaObject = Annotated[dict[str, Any], Meta(description="A JSON schema.")]
 CallId = Annotated[str, Meta(min_length=1, max_length=256)]
 
