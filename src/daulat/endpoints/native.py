@@ -46,6 +46,7 @@ from daulat.values.request import (
 )
 
 _EMBED_BATCH = 32
+_MAX_FORMS = 256  # structured answers of one request
 _GRAMMAR_SECONDS = 10.0  # the library's own limits on effort end far below
 
 
@@ -120,6 +121,12 @@ class NativeEndpoint:
         box = _callable_tools(request)
         if request.structure is None and box is None:
             return [_Form()] * (prompts * request.sampling.n)
+        if prompts * request.sampling.n > _MAX_FORMS:
+            raise RequestError(
+                f"{prompts * request.sampling.n} answers with a structure are asked for; one "
+                f"request may have {_MAX_FORMS}.",
+                param="n",
+            )
         work = self._preparing.submit(self._forms, request, box, prompts, model)
         try:
             async with asyncio.timeout(_GRAMMAR_SECONDS):
