@@ -96,3 +96,23 @@ def test_linear_time_on_stops_made_to_be_slow() -> None:
     text = ("a" * 255 + "x") * 800  # 200,000 characters
     assert run([text[i : i + 4] for i in range(0, len(text), 4)], stops) == (text, False)
     assert time.process_time() - began < 5
+
+
+@given(
+    TEXTS, STOPS.filter(bool), st.text("ab", min_size=1, max_size=3), st.lists(st.integers(0, 40))
+)
+def test_nothing_stops_behind_the_text_that_opens(
+    text: str, stops: list[str], until: str, cuts: list[int]
+) -> None:
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    reader, shown, stopped = StopStrings(stops, until), "", False
+    for a, b in pairwise(places):
+        emit, stopped = reader.push(text[a:b])
+        shown += emit
+        if stopped:
+            break
+    shown += "" if stopped else reader.finish()
+    end = text.find(until)
+    before = text if end < 0 else text[: end + len(until)]
+    expected = plainly(before, stops)
+    assert (shown, stopped) == (expected if expected[1] else (text, False))

@@ -189,8 +189,8 @@ def test_as_hugging_face_renders_it(
 
 
 def test_a_developer_is_the_system(templates: ChatTemplates) -> None:
-    messages = (Message("developer", "Be brief."), Message("tool", "42"))
-    assert templates.render(SOUND, messages, {}) == "<system>Be brief.<tool>42"
+    messages = (Message("developer", "Be brief."), Message("user", "42"))
+    assert templates.render(SOUND, messages, {}) == "<system>Be brief.<user>42"
 
 
 HOSTILE = {

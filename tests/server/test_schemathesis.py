@@ -24,6 +24,31 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 # Rules between two fields, which a schema of fields does not say (tests/server/test_wire.py does).
 TOGETHER = ("top_logprobs", "max_completion_tokens", "best_of", "echo")
+TOGETHER_IN_MESSAGES = ("tool_calls", "tool_call_id")
+
+# One of its four fields, and tools of different names, are rules of the same kind.
+_NAME = {"enum": ["f", "weather-2"]}
+_TOOL = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "function"},
+        "function": {
+            "type": "object",
+            "properties": {"name": _NAME, "strict": {"type": "boolean"}},
+            "required": ["name"],
+            "additionalProperties": False,
+        },
+    },
+    "required": ["type", "function"],
+    "additionalProperties": False,
+}
+STRUCTURES: dict[str, Any] = {
+    "structured_outputs": {
+        "enum": [None, {"regex": "a{1,2}"}, {"choice": ["a", "b"]}, {"json": {"type": "null"}}]
+    },
+    "tools": {"type": "array", "items": _TOOL, "maxItems": 1},
+    "tool_choice": {"enum": [None, "auto", "none"]},
+}
 
 _COUNT = {"minimum": 1, "maximum": 10_000_000}
 
@@ -50,18 +75,31 @@ SMALL: dict[str, dict[str, Any]] = {
     "input": {"type": "string", "minLength": 1, "maxLength": 50},
     # Token ids are checked against the model's vocabulary.
     "logit_bias": {"type": "null"},
+    # A structure is cut by the one, and gone beyond by the other.
+    "stop": {"type": "null"},
+    "ignore_eos": {"type": "null"},
 }
 
 
 def description(model: str, *, small: bool) -> dict[str, Any]:
     """The server's description for one model; small: only what a real model answers soon."""
     found = copy.deepcopy(describe(ROUTES))
+    message = found["components"]["schemas"]["ChatMessage"]
+    for name in TOGETHER_IN_MESSAGES:
+        message["properties"].pop(name)
+    message["properties"]["role"] = {"enum": ["system", "user", "assistant"]}
+    message["properties"]["content"] = {"type": "string"}
+    message["required"] = ["role", "content"]
     for route in POSTS:
         assert route.request
         schema = found["components"]["schemas"][route.request.__name__]
         fields = schema["properties"]
         for name in TOGETHER:
             fields.pop(name, None)
+        for name in STRUCTURES.keys() & fields.keys():
+            fields[name] = STRUCTURES[name]
+        if "response_format" in fields:
+            fields.pop("response_format" if small else "structured_outputs")
         fields["model"] = {"enum": [model]}
         if route.request is CompletionBody:  # 0 is for `echo` only
             fields["max_tokens"] = {**_COUNT, "type": ["integer", "null"]}

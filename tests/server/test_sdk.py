@@ -341,8 +341,8 @@ def test_errors_are_the_sdks_own_classes(server: Server, client: OpenAI) -> None
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("no-such-model")
     with pytest.raises(openai.BadRequestError) as refused:
-        chat(client, tools=[{"type": "function", "function": {"name": "f"}}])
-    assert refused.value.param == "tools"
+        chat(client, functions=[{"name": "f"}])
+    assert refused.value.param == "functions"
     with pytest.raises(openai.BadRequestError) as unknown:
         chat(client, extra_body={"colour": "red"})
     assert (unknown.value.code, unknown.value.param) == ("unknown_field", "colour")

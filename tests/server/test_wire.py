@@ -30,6 +30,7 @@ from daulat.server.wire.fields import (
     REFUSED_IN_MESSAGES,
 )
 from daulat.values.answer import TokenLogprob
+from daulat.values.request import Structure, Tool, Toolbox, ToolCall
 
 API = Path(__file__).parents[2] / "docs" / "api.md"
 MESSAGE = {"role": "user", "content": "hello"}
@@ -139,12 +140,7 @@ def test_out_of_bounds_names_the_field(fields: dict[str, Any], param: str) -> No
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"tools": [{"type": "function"}]}, "tools"),
-        ({"tool_choice": {"type": "function"}}, "tool_choice"),
-        ({"tool_choice": "required"}, "tool_choice"),
         ({"functions": [{}]}, "functions"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"audio": {"voice": "x"}}, "audio"),
         ({"web_search_options": {}}, "web_search_options"),
@@ -156,16 +152,104 @@ def test_out_of_bounds_names_the_field(fields: dict[str, Any], param: str) -> No
             {"messages": [{"role": "user", "content": [{"image_url": {}, "type": "image_url"}]}]},
             "messages[0].content[0]",
         ),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
         (
-            {"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]},
-            "messages[0].tool_calls",
+            {"messages": [{"role": "assistant", "content": "x", "function_call": {}}]},
+            "messages[0].function_call",
         ),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
     error = fault(chat, **fields)
     assert type(error) is UnsupportedFieldError
+    assert error.param == param
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+CALLING = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+
+
+def test_tools_and_their_conversation_arrive() -> None:
+    result = {"role": "tool", "content": "2", "tool_call_id": "c1"}
+    request = chat(
+        messages=[MESSAGE, CALLING, result], tools=[TOOL], tool_choice="required",
+        parallel_tool_calls=False,
+    )  # fmt: skip
+    assert request.messages[1].tool_calls == (ToolCall("c1", "f", '{"a": 1}'),)
+    assert request.messages[2].tool_call_id == "c1"
+    assert request.tools == Toolbox((Tool("f", None, {"type": "object"}),), "required", None, False)
+    named = chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "f"}}).tools
+    assert (named.choice, named.named) == ("required", "f")
+    assert chat(tools=[TOOL]).tools.choice == "auto"
+    assert chat(tools=[]).tools is None
+
+
+def test_structures_arrive() -> None:
+    schema = {"type": "object"}
+    strict = {"name": "x", "schema": schema, "strict": True}
+    asked = chat(response_format={"type": "json_schema", "json_schema": strict}).structure
+    assert asked == Structure("json", schema, "response_format.json_schema.schema")
+    assert chat(response_format={"type": "json_object"}).structure.source == schema
+    assert chat(response_format={"type": "text"}).structure is None
+    for make in (chat, completion):
+        asked = make(structured_outputs={"choice": ["a", "b"]}).structure
+        assert asked == Structure("choice", ("a", "b"), "structured_outputs.choice")
+        assert make(structured_outputs={"regex": "a"}).structure.kind == "regex"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0].type"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tools": [TOOL, TOOL]}, "tools[1].function.name"),
+        ({"tools": [TOOL] * 129}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "always", "tools": [TOOL]}, "tool_choice"),
+        (
+            {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+            "tool_choice",
+        ),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "", "schema": {}}}},
+            "response_format.json_schema.name",
+        ),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a", "choice": ["a"]}}, "structured_outputs"),
+        ({"structured_outputs": {"choice": []}}, "structured_outputs.choice"),
+        ({"structured_outputs": {"disable_fallback": True}}, "structured_outputs.disable_fallback"),
+        (
+            {"structured_outputs": {"regex": "a"}, "response_format": {"type": "json_object"}},
+            "structured_outputs",
+        ),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].tool_call_id"),
+        (
+            {"messages": [{"role": "tool", "content": "x", "tool_call_id": "c9"}]},
+            "messages[0].tool_call_id",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "x", "tool_calls": [CALL]}]},
+            "messages[0].tool_calls",
+        ),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        *(
+            (
+                {"messages": [{**CALLING, "tool_calls": [
+                    {**CALL, "function": {"name": "f", "arguments": bad}}]}]},
+                "messages[0].tool_calls[0].function.arguments",
+            )
+            for bad in ("[1]", "{", "nul", "NaN", '{"a": NaN}', "[" * 200_000)
+        ),
+    ],
+    ids=lambda value: str(value)[:50],
+)  # fmt: skip
+def test_structures_and_tools_out_of_bounds_name_the_field(fields: Any, param: str) -> None:
+    error = fault(chat, **fields)
+    assert error.status == 400
     assert error.param == param
 
 

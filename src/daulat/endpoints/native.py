@@ -12,11 +12,15 @@ import itertools
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
+from daulat.endpoints.calls import CallReader, Said
 from daulat.endpoints.pool import Loaded, Pool
 from daulat.engine.adapter import Adapter
 from daulat.engine.encoder import Encoder
+from daulat.engine.grammars import Grammar, Grammars
+from daulat.engine.guide import Guide
 from daulat.engine.runner import Engine
 from daulat.engine.sampler import fresh_seed
 from daulat.engine.sequence import (
@@ -27,21 +31,36 @@ from daulat.engine.sequence import (
     PromptPart,
     TextPart,
 )
-from daulat.errors import BusyError, ContextLengthError, RequestError
+from daulat.errors import BusyError, ContextLengthError, RequestError, UnsupportedFieldError
+from daulat.models.detokenize import TextStream
 from daulat.models.templates import ChatTemplates
 from daulat.models.tokenizer import Tokenizer
-from daulat.values.answer import Done, Embeddings, Event, Finish, Piece, Timings, Usage
+from daulat.models.tools import ToolSyntax, syntax_of
+from daulat.values.answer import (
+    Done,
+    Embeddings,
+    Event,
+    Finish,
+    FinishReason,
+    Piece,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 from daulat.values.plan import THIS_MACHINE, Caller, EndpointCard, Step
 from daulat.values.request import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
+    Toolbox,
 )
 
 _EMBED_BATCH = 32
 _TRY_AGAIN_SECONDS = 0.05
 """When the queue is full in the middle of a request that has nothing at work."""
+_MAX_FORMS = 256  # structured answers of one request
+_GRAMMAR_SECONDS = 10.0  # the library's own limits on effort end far below
 
 
 class NativeEndpoint:
@@ -51,6 +70,8 @@ class NativeEndpoint:
         self.card = EndpointCard("native", THIS_MACHINE, "open")
         self.pool = pool
         self._templates = ChatTemplates()
+        self._grammars = Grammars()
+        self._preparing = ThreadPoolExecutor(2, thread_name_prefix="grammar")
         self._embedding = asyncio.Lock()
 
     async def warm(self, name: str, digest: str) -> None:
@@ -69,8 +90,9 @@ class NativeEndpoint:
                     param="model",
                 )
             prompts = await asyncio.to_thread(self._prompts, request, model)
+            forms = await self._prepared(request, len(prompts), model)
             async with self.pool.adapter(model, step) as adapter:
-                answer = _Answer(request, prompts, model, model.engine, caller.id, adapter)
+                answer = _Answer(request, prompts, model, model.engine, forms, caller.id, adapter)
                 async with contextlib.aclosing(answer.events()) as events:
                     async for event in events:
                         yield event
@@ -102,6 +124,49 @@ class NativeEndpoint:
         """See `Endpoint`."""
         await self.pool.close()
         await asyncio.to_thread(self._templates.close)
+        self._preparing.shutdown(wait=False, cancel_futures=True)
+
+    async def _prepared(
+        self, request: GenerationRequest, prompts: int, model: Loaded
+    ) -> Sequence[_Form]:
+        """The form of each choice, prepared off the event loop.
+
+        Raises:
+            RequestError: a structure that cannot be kept to.
+        """
+        box = _callable_tools(request)
+        if request.structure is None and box is None:
+            return [_Form()] * (prompts * request.sampling.n)
+        if prompts * request.sampling.n > _MAX_FORMS:
+            raise RequestError(
+                f"{prompts * request.sampling.n} answers with a structure are asked for; one "
+                f"request may have {_MAX_FORMS}.",
+                param="n",
+            )
+        work = self._preparing.submit(self._forms, request, box, prompts, model)
+        try:
+            async with asyncio.timeout(_GRAMMAR_SECONDS):
+                return await asyncio.wrap_future(work)
+        except TimeoutError:
+            param = request.structure.param if request.structure else "tools"
+            raise RequestError(
+                f"`{param}` took longer than {_GRAMMAR_SECONDS:g} s to prepare: simplify it.",
+                param=param,
+            ) from None
+
+    def _forms(
+        self, request: GenerationRequest, box: Toolbox | None, prompts: int, model: Loaded
+    ) -> Sequence[_Form]:
+        tokenizer = model.tokenizer
+        syntax = syntax_of(tokenizer.chat_template or "") if box else None
+        tools = (box, syntax) if box and syntax else None
+        grammar = self._grammars.grammar(model.digest, tokenizer, request.structure, tools)
+        _check_sampling(request, grammar)
+        size = model.engine.architecture.vocab
+        return [
+            _Form(grammar, self._grammars.guide(model.digest, tokenizer, size, grammar), syntax)
+            for _ in range(prompts * request.sampling.n)
+        ]
 
     def _prompts(self, request: GenerationRequest, model: Loaded) -> list[Sequence[int]]:
         if isinstance(request, ChatRequest):
@@ -116,10 +181,84 @@ class NativeEndpoint:
                 "use it with /v1/completions.",
                 param="model",
             )
+        box = _callable_tools(request)
         text = self._templates.render(
-            tokenizer.chat_template, request.messages, tokenizer.template_variables
+            tokenizer.chat_template,
+            request.messages,
+            tokenizer.template_variables,
+            box.tools if box else (),
         )
         return _nonempty(tokenizer.encode(text, special=False), "messages")
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What one choice must keep to, and how its tool calls are read."""
+
+    grammar: Grammar | None = None
+    guide: Guide | None = None
+    syntax: ToolSyntax | None = None
+
+
+def _callable_tools(request: GenerationRequest) -> Toolbox | None:
+    """The tools that the model is told of: where none may be called, it hears of none."""
+    box = request.tools if isinstance(request, ChatRequest) else None
+    return None if box is None or box.choice == "none" else box
+
+
+def _check_sampling(request: GenerationRequest, grammar: Grammar) -> None:
+    """Refuses what would end an answer before its structure, or go on behind it.
+
+    Raises:
+        UnsupportedFieldError: `stop` or `ignore_eos`.
+    """
+    if request.sampling.stop and grammar.until is None:
+        raise UnsupportedFieldError(
+            f"`stop` cannot be honoured with `{grammar.param}`: it would cut the structure. "
+            "Leave it out.",
+            param="stop",
+        )
+    if request.sampling.ignore_eos:
+        raise UnsupportedFieldError(
+            f"`ignore_eos` cannot be honoured with `{grammar.param}`: the structure says where "
+            "the answer ends. Leave it out.",
+            param="ignore_eos",
+        )
+
+
+@dataclass(slots=True)
+class _Voice:
+    """One choice's words on their way out: text, or text and tool calls.
+
+    Attributes:
+        unsaid: log-probabilities of tokens whose text is held back.
+    """
+
+    choice: int
+    reader: CallReader | None
+    unsaid: tuple[TokenLogprob, ...] = field(default=())
+
+    def say(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> Sequence[Event]:
+        if self.reader is None:
+            return [Piece(self.choice, text, logprobs)]
+        self.unsaid += logprobs
+        return self._with_logprobs(self.reader.read(text))
+
+    def end(self, reason: FinishReason) -> Sequence[Event]:
+        if self.reader is None:
+            return [Finish(self.choice, reason)]
+        said = self.reader.finish()
+        if self.unsaid and not said:
+            said.append(Piece(self.choice, ""))
+        if reason == "stop" and self.reader.calls:
+            reason = "tool_calls"
+        return [*self._with_logprobs(said), Finish(self.choice, reason)]
+
+    def _with_logprobs(self, said: list[Said]) -> Sequence[Event]:
+        if said and self.unsaid:
+            said[0] = replace(said[0], logprobs=self.unsaid)
+            self.unsaid = ()
+        return said
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +278,7 @@ class _Answer:
         prompts: Sequence[Sequence[int]],
         model: Loaded,
         engine: Engine,
+        forms: Sequence[_Form],
         tenant: str,
         adapter: Adapter | None,
     ) -> None:
@@ -152,11 +292,13 @@ class _Answer:
         self._echo = dict(enumerate(echo.texts))
         sampling = request.sampling
         seed = fresh_seed() if sampling.seed is None else sampling.seed
+        self._voices = [_Voice(choice, _reader(choice, form)) for choice, form in enumerate(forms)]
         self._sequences: list[GenerationSequence] = []
         for prompt, shown in zip(prompts, echo.shown, strict=True):
             limit = _limit(len(prompt), sampling.max_tokens, model)
             for index in range(sampling.n):
                 choice = len(self._sequences)
+                form = forms[choice]
                 self._sequences.append(
                     GenerationSequence(
                         prompt,
@@ -165,12 +307,13 @@ class _Answer:
                         seed,
                         index,
                         model.tokenizer,
-                        # What continues a text keeps its first space; an answer has none.
-                        model.tokenizer.stream(keep_space=isinstance(request, CompletionRequest)),
+                        _stream(request, model, form),
                         lambda outcome, choice=choice: self._hear(_Told(choice, outcome)),
                         tenant,
                         adapter,
                         shown,
+                        form.guide,
+                        form.grammar.until if form.grammar else None,
                     )
                 )
         self._waiting = deque(self._sequences)
@@ -186,13 +329,16 @@ class _Answer:
                     case PromptPart(logprobs):
                         yield Piece(told.choice, self._echo.pop(told.choice, ""), logprobs)
                     case TextPart(text, logprobs):
-                        yield Piece(told.choice, self._echo.pop(told.choice, "") + text, logprobs)
+                        text = self._echo.pop(told.choice, "") + text
+                        for event in self._voices[told.choice].say(text, logprobs):
+                            yield event
                     case Ended() as end:
                         ends[told.choice] = end
                         await self._next(len(ends))
                         if told.choice in self._echo:
                             yield Piece(told.choice, self._echo.pop(told.choice))
-                        yield Finish(told.choice, end.reason)
+                        for event in self._voices[told.choice].end(end.reason):
+                            yield event
                     case Failed(error):
                         raise error
         finally:
@@ -237,6 +383,23 @@ class _Answer:
                 decode=max(end.last_token for end in ends) - first,
             ),
         )
+
+
+def _reader(choice: int, form: _Form) -> CallReader | None:
+    if form.syntax is None or form.grammar is None:
+        return None
+    return CallReader(choice, form.syntax, anywhere=form.grammar.until is not None)
+
+
+def _stream(request: GenerationRequest, model: Loaded, form: _Form) -> TextStream:
+    """The choice's way from tokens to text."""
+    # What continues a text keeps its first space, and so does what a grammar spells; an answer in
+    # words has none.
+    exact = form.grammar is not None and form.grammar.until is None
+    return model.tokenizer.stream(
+        keep_space=exact or isinstance(request, CompletionRequest),
+        spelled=form.grammar.spelled if form.grammar else frozenset(),
+    )
 
 
 class _Echo:

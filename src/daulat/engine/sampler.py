@@ -2,7 +2,8 @@
 
 The order is that of vLLM (`v1/sample/sampler.py`): logit_bias; repetition, then frequency and
 presence penalties; temperature; min_p and top_k, which commute; top_p over what is left. Hugging
-Face runs the same warpers with min_p behind top_p.
+Face runs the same warpers with min_p behind top_p. What a grammar or a ban excludes is excluded
+ahead of the temperature, whatever bias and penalties did.
 
 The same seed, index and logits give the same token: a counter-based generator (Philox) keyed by
 seed and index gives one number per token, which picks from the distribution in order of token id.
@@ -29,9 +30,11 @@ from daulat.values.request import Sampling
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ids = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 
 _MASK_64 = 2**64 - 1
 _HARD_BIAS = 100.0
+_NEVER = np.float32(-np.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +75,45 @@ class Sampler:
         key = np.array([seed & _MASK_64, index], dtype=np.uint64)
         self._random = np.random.Philox(key=key)
 
-    def choose(self, logits: Floats) -> Choice:
+    def choose(self, logits: Floats, allowed: Mask | None = None) -> Choice:
         """The next token for logits [V], which are not changed.
+
+        Args:
+            allowed: the tokens [V] that a grammar allows, at least one; None: all.
 
         Raises:
             ModelFileError: a logit is not a finite number.
-            RequestError: `logit_bias` names a token that the model does not have, or bans all.
+            RequestError: `logit_bias` names a token that the model does not have, or bans all
+                that are allowed.
         """
         require_finite(logits)
-        token = self._token(self._adjusted(logits))
+        token = self._token(self._adjusted(logits, allowed))
         if self._penalties is not None:
             self._penalties.count(token)
         if self._sampling.logprobs is None:
             return Choice(token)
         return _scored(token, logits, self._sampling.logprobs)
 
-    def _adjusted(self, logits: Floats) -> Floats:
+    def _adjusted(self, logits: Floats, allowed: Mask | None) -> Floats:
         if self._bias is None and self._penalties is None:
-            return logits
+            return logits if allowed is None else np.where(allowed, logits, _NEVER)
         adjusted = logits.copy()
         if self._bias is not None:
             self._bias.add(adjusted)
         if self._penalties is not None:
             self._penalties.apply(adjusted)
         # Bans come last: they hold whatever the penalties did.
-        return adjusted if self._bias is None else self._bias.restrict(adjusted)
+        if self._bias is not None:
+            adjusted = self._bias.restrict(adjusted)
+        if allowed is not None:
+            adjusted[~allowed] = _NEVER
+            if adjusted.max() == _NEVER:
+                raise RequestError(
+                    "logit_bias bans every token that the structure allows here; change one of "
+                    "them.",
+                    param="logit_bias",
+                )
+        return adjusted
 
     def _token(self, logits: Floats) -> int:
         sampling = self._sampling

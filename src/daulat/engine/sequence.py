@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from daulat.engine import blocks
 from daulat.engine.adapter import Adapter
 from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
+from daulat.engine.guide import Guide
 from daulat.engine.logprobs import Top, require_finite, score_rows
 from daulat.engine.sampler import Choice, Sampler
 from daulat.engine.stopping import StopStrings
@@ -101,6 +102,8 @@ class GenerationSequence:
         echo: log-probabilities of the prompt's tokens are asked for too (as many alternatives as of the
             answer's), and of the token that ends the answer; for each token of the prompt, the bytes that
             it adds to the prompt's text.
+        guide: new as well: keeps the answer to a structure.
+        until: the text behind which stop strings are not looked for.
 
     Attributes:
         tokens: prompt and answer, as far as it is written.
@@ -124,6 +127,8 @@ class GenerationSequence:
         tenant: str = "",
         adapter: Adapter | None = None,
         echo: Sequence[bytes] | None = None,
+        guide: Guide | None = None,
+        until: str | None = None,
     ) -> None:
         self.prompt = prompt
         self.tokens = list(prompt)
@@ -141,7 +146,8 @@ class GenerationSequence:
         self._vocabulary = vocabulary
         self._listener = listener
         self._text = text
-        self._stops = StopStrings(sampling.stop)
+        self._stops = StopStrings(sampling.stop, until)
+        self._guide = guide
         self._echo = echo
         self._computed = self._scored = self.cached = 0
         self._made = self._told = 0
@@ -230,14 +236,16 @@ class GenerationSequence:
         if self.limit == 0:
             self._flush("length", "")
             return
-        choice = self._sampler.choose(logits)
+        choice = self._sampler.choose(logits, self._guide.allowed() if self._guide else None)
         self.tokens.append(choice.token)
         if choice.token in self._vocabulary.eos_ids and not self._sampling.ignore_eos:
             if self._echo is not None:
                 self._pending.append((self._made, self._logprob(choice)))
             self._flush("stop", "")
-        else:
-            self._say(choice)
+            return
+        if self._guide is not None:
+            self._guide.advance(choice.token)
+        self._say(choice)
 
     def fail(self, error: DaulatError) -> None:
         """Give up, telling the listener why."""
@@ -252,6 +260,8 @@ class GenerationSequence:
         emit, stopped = self._stops.push(text)
         if stopped:
             self._end("stop", emit, cut=True)
+        elif self._guide is not None and self._guide.finished:
+            self._flush("stop", emit)
         elif self._count >= self.limit:
             self._flush("length", emit)
         elif emit:

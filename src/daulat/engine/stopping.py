@@ -25,12 +25,14 @@ class _Node:
         follow: the next node by character.
         fail: the longest proper suffix of this that is itself a beginning; None: this is the root.
         stop: length of the longest stop string that ends here; 0: none does.
+        until: the text behind which nothing stops ends here.
     """
 
     depth: int
     follow: dict[str, _Node] = field(default_factory=dict[str, "_Node"])
     fail: _Node | None = None
     stop: int = 0
+    until: bool = False
 
 
 class StopStrings:
@@ -38,12 +40,15 @@ class StopStrings:
 
     Args:
         stops: none of them empty.
+        until: once this text has come, nothing stops the answer any more: what follows is no
+            prose (a tool call).
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        if "" in stops:
+    def __init__(self, stops: Sequence[str], until: str | None = None) -> None:
+        if "" in stops or until == "":
             raise ValueError("an empty stop string")
-        self._root = _automaton(stops)
+        self._open = not stops
+        self._root = _automaton(() if self._open else stops, None if self._open else until)
         self._node = self._root
         self._held = ""
 
@@ -54,6 +59,8 @@ class StopStrings:
             What can be shown now, and whether a stop string is complete; if so, the text ends here
             and nothing more may be pushed. Held back is only what may become a stop string.
         """
+        if self._open:
+            return text, False
         node = self._node
         for position, character in enumerate(text, start=len(self._held) + 1):
             node = self._next(node, character)
@@ -61,6 +68,9 @@ class StopStrings:
                 shown = (self._held + text)[: position - node.stop]
                 self._held, self._node = "", self._root
                 return shown, True
+            if node.until:
+                self._open = True
+                return self._let_go() + text, False
         whole = self._held + text
         shown = whole[: len(whole) - node.depth]
         self._held, self._node = whole[len(shown) :], node
@@ -68,6 +78,9 @@ class StopStrings:
 
     def finish(self) -> str:
         """What was held back and did not become a stop string."""
+        return self._let_go()
+
+    def _let_go(self) -> str:
         held, self._held, self._node = self._held, "", self._root
         return held
 
@@ -79,13 +92,12 @@ class StopStrings:
         return node.follow[character]
 
 
-def _automaton(stops: Sequence[str]) -> _Node:
+def _automaton(stops: Sequence[str], until: str | None) -> _Node:
     root = _Node(0)
     for stop in stops:
-        node = root
-        for character in stop:
-            node = node.follow.setdefault(character, _Node(node.depth + 1))
-        node.stop = len(stop)
+        _place(root, stop).stop = len(stop)
+    if until is not None:
+        _place(root, until).until = True
     # Breadth first: the shorter beginnings, which `fail` points to, are complete before the longer.
     queue = deque([root])
     while queue:
@@ -93,8 +105,16 @@ def _automaton(stops: Sequence[str]) -> _Node:
         for character, child in node.follow.items():
             child.fail = _suffix(node, character, root)
             child.stop = child.stop or child.fail.stop
+            child.until = child.until or child.fail.until
             queue.append(child)
     return root
+
+
+def _place(root: _Node, text: str) -> _Node:
+    node = root
+    for character in text:
+        node = node.follow.setdefault(character, _Node(node.depth + 1))
+    return node
 
 
 def _suffix(parent: _Node, character: str, root: _Node) -> _Node:

@@ -79,16 +79,24 @@ class TextStream:
         keep_space: keep the space before the first word where the vocabulary would drop it: for
             text
             that continues a prompt.
+        spelled: special tokens that are spelled out nevertheless.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, keep_space: bool = False) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        keep_space: bool = False,
+        spelled: frozenset[int] = frozenset(),
+    ) -> None:
         self._vocabulary = vocabulary
+        self._skipped = vocabulary.special_ids - spelled
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._drop_space = vocabulary.drops_first_space and not keep_space
 
     def push(self, token: int) -> str:
         """The characters that this token completes; often none."""
-        if token in self._vocabulary.special_ids:
+        if token in self._skipped:
             return ""
         data = self._vocabulary.token_bytes(token)
         if self._drop_space and data:

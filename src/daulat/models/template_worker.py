@@ -6,7 +6,7 @@ this process ends with it; `models.templates` starts the next one.
 
 A frame is four bytes of length (big endian) and as many bytes of JSON, UTF-8:
 
-    request  {"template", "messages", "variables", "seconds", "characters"}
+    request  {"template", "messages", "tools", "variables", "seconds", "characters"}
     answer   {"text"} or {"fault": "refused" | "failed" | "memory", "message"}
 
 The templates see what `transformers.utils.chat_template_utils` (5.x) gives them, and no more.
@@ -154,6 +154,7 @@ def _compiled(template: str) -> jinja2.Template:
 def render(
     template: str,
     messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] | None,
     variables: Mapping[str, str],
     characters: int,
 ) -> str:
@@ -166,7 +167,7 @@ def render(
     context = {
         **variables,
         "messages": messages,
-        "tools": None,
+        "tools": tools,
         "documents": None,
         "add_generation_prompt": True,
     }
@@ -186,6 +187,7 @@ def answer(request: JSON) -> bytes:
         text = render(
             request["template"],
             request["messages"],
+            request["tools"],
             request["variables"],
             request["characters"],
         )
@@ -235,7 +237,8 @@ def _confine() -> None:
 
 
 def _rehearse(template: str) -> None:
-    answer({"template": template, "messages": [], "variables": {}, "characters": 1})
+    request: JSON = {"template": template, "messages": [], "tools": None, "variables": {}}
+    answer({**request, "characters": 1})
     _compiled.cache_clear()
 
 

@@ -23,7 +23,8 @@ from typing import Any, Self
 
 from daulat.errors import TemplateError, UnavailableError
 from daulat.models.template_worker import HEADER, MAX_MESSAGE
-from daulat.values.request import Message
+from daulat.models.tools import conversation
+from daulat.values.request import Message, Tool
 
 MAX_TEMPLATE = 256 * 1024
 """Bytes. The longest in use have some 20 thousand."""
@@ -64,19 +65,24 @@ class ChatTemplates:
         self.close()
 
     def render(
-        self, template: str, messages: Sequence[Message], variables: Mapping[str, str]
+        self,
+        template: str,
+        messages: Sequence[Message],
+        variables: Mapping[str, str],
+        tools: Sequence[Tool] = (),
     ) -> str:
         """The prompt for the assistant's next turn.
 
         Args:
             template: Jinja, as in `tokenizer_config.json` or GGUF's `tokenizer.chat_template`.
             variables: `bos_token`, `eos_token`, ...
+            tools: those that the model is told of.
 
         Raises:
             TemplateError: the template refuses the conversation, fails, or goes over a limit.
             UnavailableError: closed, or no process can be started.
         """
-        reply = self._ask(template, messages, variables)
+        reply = self._ask(template, messages, variables, tools)
         if "text" in reply:
             return reply["text"]
         if reply["fault"] == "refused":
@@ -113,10 +119,14 @@ class ChatTemplates:
             self._drop()
 
     def _ask(
-        self, template: str, messages: Sequence[Message], variables: Mapping[str, str]
+        self,
+        template: str,
+        messages: Sequence[Message],
+        variables: Mapping[str, str],
+        tools: Sequence[Tool] = (),
     ) -> dict[str, Any]:
-        request = _request(template, messages, variables)
-        characters = self._output + sum(len(message.content) for message in messages)
+        request = _request(template, messages, variables, tools)
+        characters = self._output + sum(map(_length, messages))
         request |= {"seconds": self._seconds, "characters": characters}
         body = _encoded(request)
         with self._lock:
@@ -239,8 +249,15 @@ def _surroundings() -> dict[str, str]:
     return surroundings
 
 
+def _length(message: Message) -> int:
+    return len(message.content) + sum(len(call.arguments) for call in message.tool_calls)
+
+
 def _request(
-    template: str, messages: Sequence[Message], variables: Mapping[str, str]
+    template: str,
+    messages: Sequence[Message],
+    variables: Mapping[str, str],
+    tools: Sequence[Tool],
 ) -> dict[str, Any]:
     try:
         size = len(template.encode("utf-8"))
@@ -248,18 +265,13 @@ def _request(
         raise _failed("is not sound Unicode text.") from None
     if size > MAX_TEMPLATE:
         raise _failed(f"has {size} bytes; a template may have {MAX_TEMPLATE}.")
+    plain, described = conversation(template, messages, tools)
     return {
         "template": template,
-        "messages": [_plain(message) for message in messages],
+        "messages": plain,
+        "tools": described,
         "variables": dict(variables),
     }
-
-
-def _plain(message: Message) -> dict[str, str]:
-    # "developer" is OpenAI's newer word for "system"; no open model's template knows it.
-    role = "system" if message.role == "developer" else message.role
-    plain = {"role": role, "content": message.content}
-    return plain if message.name is None else plain | {"name": message.name}
 
 
 def _encoded(request: Mapping[str, Any]) -> bytes:

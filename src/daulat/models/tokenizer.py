@@ -100,9 +100,15 @@ class Tokenizer:
         """
         return detokenize.decode(self, tokens, keep_space=keep_space)
 
-    def stream(self, *, keep_space: bool = False) -> TextStream:
-        """A new stream whose pieces, joined, are `decode` of all its tokens."""
-        return TextStream(self, keep_space=keep_space)
+    def stream(
+        self, *, keep_space: bool = False, spelled: frozenset[int] = frozenset()
+    ) -> TextStream:
+        """A new stream whose pieces, joined, are `decode` of all its tokens.
+
+        Args:
+            spelled: special tokens that are spelled out nevertheless.
+        """
+        return TextStream(self, keep_space=keep_space, spelled=spelled)
 
     def token_bytes(self, token: int) -> bytes:
         """The token's own bytes, perhaps a part of a character; empty for an id without a token."""

@@ -6,21 +6,34 @@ that somebody pasted into a text is masked: the record must never hold one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from daulat.errors import InternalError
 from daulat.guard.keys import mask
-from daulat.values.answer import Done, Embeddings, Event, Finish, FinishReason, Piece
+from daulat.values.answer import (
+    CallPiece,
+    CallPieces,
+    Done,
+    Embeddings,
+    Event,
+    Finish,
+    FinishReason,
+    Piece,
+)
 from daulat.values.plan import Caller, Plan, Step
 from daulat.values.request import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
+    Message,
     Request,
     Sampling,
+    Structure,
+    Toolbox,
+    ToolCall,
 )
 
 Json = Mapping[str, Any]
@@ -59,6 +72,7 @@ class Transcript:
         prompts = len(request.prompts) if isinstance(request, CompletionRequest) else 1
         count = prompts * request.sampling.n
         self._texts: list[list[str]] = [[] for _ in range(count)]
+        self._calls = [CallPieces() for _ in range(count)]
         self._reasons: list[FinishReason | None] = [None] * count
         self._done: Done | None = None
 
@@ -73,6 +87,8 @@ class Transcript:
         match event:
             case Piece():
                 self._texts[event.choice].append(event.text)
+            case CallPiece():
+                self._calls[event.choice].add(event)
             case Finish():
                 self._reasons[event.choice] = event.reason
             case Done():
@@ -88,7 +104,12 @@ class Transcript:
         if self._done is not None:
             body["usage"] = asdict(self._done.usage)
             body["timings"] = _rounded(asdict(self._done.timings))
-        return body, {"answer": {"choices": [mask("".join(parts)) for parts in self._texts]}}
+        return body, {"answer": self._answer()}
+
+    def _answer(self) -> Json:
+        answer: dict[str, Any] = {"choices": [mask("".join(parts)) for parts in self._texts]}
+        calls = [[_call(call) for call in pieces.whole()] for pieces in self._calls]
+        return answer | {"tool_calls": calls} if any(calls) else answer
 
 
 def embedded(answer: Embeddings) -> tuple[Json, Json]:
@@ -110,11 +131,13 @@ def _step(step: Step) -> Json:
 def _request(request: Request) -> Json:
     match request:
         case ChatRequest():
-            messages = [_message(asdict(message)) for message in request.messages]
-            return {"messages": messages, **_stops(request.sampling)}
+            messages = [_message(message) for message in request.messages]
+            asked = {**_tools(request.tools), **_structure(request.structure)}
+            return {"messages": messages, **_stops(request.sampling), **asked}
         case CompletionRequest():
             prompts = [_text(prompt) for prompt in request.prompts]
-            return {"prompts": prompts, "echo": request.echo, **_stops(request.sampling)}
+            asked = {**_stops(request.sampling), **_structure(request.structure)}
+            return {"prompts": prompts, "echo": request.echo, **asked}
         case EmbeddingRequest():
             return {"inputs": [_text(text) for text in request.inputs]}
 
@@ -123,9 +146,41 @@ def _stops(sampling: Sampling) -> Json:
     return {"stop": [mask(text) for text in sampling.stop]} if sampling.stop else {}
 
 
-def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    masked = {key: mask(value) for key, value in message.items() if value is not None}
-    return {**masked, "role": message["role"]}
+def _message(message: Message) -> dict[str, Any]:
+    fields = {
+        "content": message.content,
+        "name": message.name,
+        "tool_call_id": message.tool_call_id,
+    }
+    masked = {key: mask(value) for key, value in fields.items() if value is not None}
+    calls = [_call(call) for call in message.tool_calls]
+    return {"role": message.role, **masked, **({"tool_calls": calls} if calls else {})}
+
+
+def _call(call: ToolCall) -> Json:
+    return {name: mask(text) for name, text in asdict(call).items()}
+
+
+def _tools(box: Toolbox | None) -> Json:
+    return {} if box is None else {"tools": _masked(asdict(box))}
+
+
+def _structure(structure: Structure | None) -> Json:
+    return {} if structure is None else {"structure": _masked(asdict(structure))}
+
+
+def _masked(value: Any) -> Any:
+    """Plain JSON with every text in it masked."""
+    match value:
+        case str():
+            return mask(value)
+        case Mapping():
+            items = cast("Mapping[str, Any]", value).items()
+            return {mask(name): _masked(item) for name, item in items}
+        case list() | tuple():
+            return [_masked(item) for item in cast("Sequence[Any]", value)]
+        case _:
+            return value
 
 
 def _text(prompt: str | tuple[int, ...]) -> str | list[int]:

@@ -22,7 +22,7 @@ from daulat.server.errors import error_body
 from daulat.server.shapes import Choice, Shape
 from daulat.server.shell import defect, shutting_down
 from daulat.server.wire.common import Outgoing
-from daulat.values.answer import Done, Event, Finish, Piece
+from daulat.values.answer import CallPiece, Done, Event, Finish, Piece
 
 encode = msgspec.json.Encoder().encode
 
@@ -40,12 +40,15 @@ async def answer_whole(call: Call, exchange: Exchange, shape: Shape) -> Response
     raise InternalError("The answer ended before it was complete.")
 
 
-def _add(choices: Sequence[Choice], event: Piece | Finish) -> None:
+def _add(choices: Sequence[Choice], event: Piece | CallPiece | Finish) -> None:
     choice = choices[event.choice]
     if isinstance(event, Finish):
         choice.reason = event.reason
         return
-    choice.texts.append(event.text)
+    if isinstance(event, CallPiece):
+        choice.calls.add(event)
+    else:
+        choice.texts.append(event.text)
     choice.logprobs.extend(event.logprobs)
 
 
@@ -91,7 +94,7 @@ async def _forward(
         if held:
             await _send(call, shape.finish(held, None))
         held = event if isinstance(event, Finish) else None
-        if isinstance(event, Piece):
+        if isinstance(event, Piece | CallPiece):
             await _send(call, shape.piece(event))
     raise InternalError("The answer ended before it was complete.")
 

@@ -12,9 +12,18 @@ from daulat.errors import InternalError
 from daulat.flow import Exchange
 from daulat.server.wire import chat, completions
 from daulat.server.wire.common import Origin, Outgoing, UsageBody, origin, usage_body
-from daulat.values.answer import Done, Finish, FinishReason, Piece, TokenLogprob
+from daulat.server.wire.structure import CallDelta, FunctionCall, FunctionDelta, MadeCall
+from daulat.values.answer import (
+    CallPiece,
+    CallPieces,
+    Done,
+    Finish,
+    FinishReason,
+    Piece,
+    TokenLogprob,
+)
 from daulat.values.plan import Step
-from daulat.values.request import ChatRequest, CompletionRequest
+from daulat.values.request import ChatRequest, CompletionRequest, ToolCall
 
 
 @dataclass(slots=True)
@@ -23,6 +32,7 @@ class Choice:
 
     texts: list[str] = field(default_factory=list[str])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    calls: CallPieces = field(default_factory=CallPieces)
     reason: FinishReason | None = None
 
     @property
@@ -43,7 +53,7 @@ class Shape(Protocol):
     choices: int
 
     def opening(self) -> Sequence[Outgoing]: ...
-    def piece(self, piece: Piece) -> Outgoing: ...
+    def piece(self, piece: Piece | CallPiece) -> Outgoing: ...
     def finish(self, finish: Finish, done: Done | None) -> Outgoing: ...
     def usage(self, done: Done) -> Outgoing: ...
     def whole(self, choices: Sequence[Choice], done: Done) -> Outgoing: ...
@@ -90,10 +100,10 @@ class ChatShape(_Common):
             for i in range(self.choices)
         ]
 
-    def piece(self, piece: Piece) -> Outgoing:
+    def piece(self, piece: Piece | CallPiece) -> Outgoing:
         choice = chat.ChatChunkChoice(
             index=piece.choice,
-            delta=chat.Delta(content=piece.text),
+            delta=_delta(piece),
             logprobs=chat.chat_logprobs(piece.logprobs) if self._with_logprobs else None,
         )
         return self._chunk([choice])
@@ -121,7 +131,7 @@ class ChatShape(_Common):
     def _choice(self, index: int, choice: Choice) -> chat.ChatChoice:
         return chat.ChatChoice(
             index=index,
-            message=chat.AssistantMessage(content=choice.text),
+            message=_message(choice),
             logprobs=chat.chat_logprobs(tuple(choice.logprobs)) if self._with_logprobs else None,
             finish_reason=choice.finish,
         )
@@ -143,6 +153,29 @@ class ChatShape(_Common):
         )
 
 
+def _delta(piece: Piece | CallPiece) -> chat.Delta:
+    if isinstance(piece, Piece):
+        return chat.Delta(content=piece.text)
+    first = piece.id is not None
+    function = FunctionDelta(name=piece.name, arguments=piece.arguments)
+    call = CallDelta(
+        index=piece.call, id=piece.id, type="function" if first else None, function=function
+    )
+    return chat.Delta(tool_calls=[call])
+
+
+def _message(choice: Choice) -> chat.AssistantMessage:
+    calls = [_made(call) for call in choice.calls.whole()]
+    content = choice.text
+    if not calls:
+        return chat.AssistantMessage(content=content)
+    return chat.AssistantMessage(content=content or None, tool_calls=calls)
+
+
+def _made(call: ToolCall) -> MadeCall:
+    return MadeCall(id=call.id, function=FunctionCall(name=call.name, arguments=call.arguments))
+
+
 class CompletionShape(_Common):
     """Completions."""
 
@@ -154,7 +187,9 @@ class CompletionShape(_Common):
     def opening(self) -> Sequence[Outgoing]:
         return ()
 
-    def piece(self, piece: Piece) -> Outgoing:
+    def piece(self, piece: Piece | CallPiece) -> Outgoing:
+        if isinstance(piece, CallPiece):
+            raise InternalError("A completion cannot call tools.")
         logprobs = self._logprobs(piece.choice, piece.logprobs)
         return self._completion([self._choice(piece.choice, piece.text, logprobs, None)])
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-FinishReason = Literal["stop", "length"]
+from daulat.values.request import ToolCall
+
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,45 @@ class Piece:
     choice: int
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CallPiece:
+    """A stretch of one tool call. The first of a call has its id and name; then come its arguments.
+
+    Attributes:
+        call: which of the choice's calls, from 0.
+        arguments: the next characters of a JSON object.
+    """
+
+    choice: int
+    call: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class CallPieces:
+    """Gathers the calls of one choice."""
+
+    def __init__(self) -> None:
+        self._heads: list[tuple[str, str]] = []
+        self._arguments: list[list[str]] = []
+
+    def add(self, piece: CallPiece) -> None:
+        """Take the next piece; pieces of a call come in order, the first one with id and name."""
+        if piece.call == len(self._heads):
+            self._heads.append((piece.id or "", piece.name or ""))
+            self._arguments.append([])
+        self._arguments[piece.call].append(piece.arguments)
+
+    def whole(self) -> tuple[ToolCall, ...]:
+        """The calls as far as they came."""
+        return tuple(
+            ToolCall(*head, "".join(parts))
+            for head, parts in zip(self._heads, self._arguments, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +124,7 @@ class Done:
     timings: Timings
 
 
-Event = Piece | Finish | Done
+Event = Piece | CallPiece | Finish | Done
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,73 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A model's wish to have a tool called; `arguments` is a JSON object as text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
+    """One turn.
+
+    Attributes:
+        tool_calls: what an assistant's turn called.
+        tool_call_id: which of those calls a tool's turn answers.
+    """
+
     role: Role
     content: str
     name: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the client can call for the model; `parameters` is a JSON schema."""
+
+    name: str
+    description: str | None = None
+    parameters: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """The tools of a request, and how they may be used.
+
+    Attributes:
+        choice: `auto`: the model decides; `none`: text only; `required`: calls only.
+        named: the one tool that must be called (`choice` is then `required`).
+        parallel: one answer may have several calls.
+    """
+
+    tools: tuple[Tool, ...]
+    choice: Literal["auto", "none", "required"] = "auto"
+    named: str | None = None
+    parallel: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The form that an answer must have.
+
+    Attributes:
+        source: a JSON schema, a regular expression, a grammar, or the texts to choose from.
+        param: the request's field that says so, for error messages.
+    """
+
+    kind: Literal["json", "regex", "grammar", "choice"]
+    source: Mapping[str, Any] | str | tuple[str, ...]
+    param: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +115,8 @@ class ChatRequest:
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
     user: str | None = None
+    tools: Toolbox | None = None
+    structure: Structure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +128,7 @@ class CompletionRequest:
     sampling: Sampling = Sampling()
     echo: bool = False
     user: str | None = None
+    structure: Structure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,20 @@ from daulat.server.wire.common import (
     Outgoing,
     UsageBody,
 )
-from daulat.values.answer import TokenLogprob
-from daulat.values.request import ChatRequest, Message
+from daulat.server.wire.structure import (
+    CallDelta,
+    CallId,
+    MadeCall,
+    ResponseFormat,
+    StructuredOutputs,
+    ToolCallBody,
+    ToolChoice,
+    Tools,
+    structure,
+    toolbox,
+)
+from daulat.values.answer import FinishReason, TokenLogprob
+from daulat.values.request import ChatRequest, Message, ToolCall
 
 
 class TextPart(Incoming, frozen=True, kw_only=True):
@@ -28,25 +40,42 @@ class TextPart(Incoming, frozen=True, kw_only=True):
 
 
 class ChatMessage(Incoming, frozen=True, kw_only=True):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Meta(max_length=1024)]
+    """One turn. An assistant's may have calls and no content; a tool's says which call it answers."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Annotated[list[TextPart], Meta(max_length=1024)] | None = None
     name: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
-    tool_calls: Nothing | None = None
-    tool_call_id: None = None
+    tool_calls: Annotated[list[ToolCallBody], Meta(max_length=128)] | None = None
+    tool_call_id: CallId | None = None
     function_call: None = None
     audio: None = None
     refusal: None = None
     annotations: Nothing | None = None
 
-    def to_message(self) -> Message:
+    def to_message(self, param: str) -> Message:
+        """Raises RequestError: a field that does not go with the role."""
+        self._check_role(param)
         content = self.content
         if not isinstance(content, str):
-            content = "".join(part.text for part in content)
-        return Message(role=self.role, content=content, name=self.name)
+            content = "".join(part.text for part in content or ())
+        calls = tuple(
+            call.to_call(f"{param}.tool_calls[{i}]") for i, call in enumerate(self.tool_calls or ())
+        )
+        return Message(self.role, content, self.name, calls, self.tool_call_id)
 
-
-class TextFormat(Incoming, frozen=True, kw_only=True):
-    type: Literal["text"]
+    def _check_role(self, param: str) -> None:
+        if self.content is None and self.role != "assistant":
+            param = f"{param}.content"
+            raise RequestError(f"The field `{param}` is missing: add it.", param=param)
+        if self.tool_calls and self.role != "assistant":
+            param = f"{param}.tool_calls"
+            raise RequestError(f"`{param}`: only an assistant's message has calls.", param=param)
+        if (self.tool_call_id is None) == (self.role == "tool"):
+            param = f"{param}.tool_call_id"
+            raise RequestError(
+                f"`{param}`: messages of the role `tool` need it, and no others have it.",
+                param=param,
+            )
 
 
 class ChatCompletionRequest(Generation, frozen=True, kw_only=True):
@@ -62,15 +91,16 @@ class ChatCompletionRequest(Generation, frozen=True, kw_only=True):
     prompt_cache_key: Label | None = None
     prompt_cache_retention: Label | None = None
     prediction: dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
     reasoning_effort: Label | None = None
     verbosity: Label | None = None
+    tools: Tools | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
     # refused but for these values, see `fields.REFUSED`
-    tools: Nothing | None = None
-    tool_choice: Literal["none", "auto"] | None = None
     functions: Nothing | None = None
     function_call: Literal["none", "auto"] | None = None
-    response_format: TextFormat | None = None
     modalities: Annotated[list[Literal["text"]], Meta(max_length=1)] | None = None
     audio: None = None
     web_search_options: None = None
@@ -79,10 +109,26 @@ class ChatCompletionRequest(Generation, frozen=True, kw_only=True):
         """Raises RequestError: two fields contradict each other."""
         return ChatRequest(
             model=self.model,
-            messages=tuple(message.to_message() for message in self.messages),
+            messages=self._messages(),
             sampling=self.sampling(max_tokens=self._max_tokens(), logprobs=self._logprobs()),
             user=self.user,
+            tools=toolbox(self.tools, self.tool_choice, self.parallel_tool_calls),
+            structure=structure(self.response_format, self.structured_outputs),
         )
+
+    def _messages(self) -> tuple[Message, ...]:
+        made: list[Message] = []
+        called: set[str] = set()
+        for i, body in enumerate(self.messages):
+            message = body.to_message(f"messages[{i}]")
+            called.update(_ids(message.tool_calls))
+            if message.tool_call_id is not None and message.tool_call_id not in called:
+                param = f"messages[{i}].tool_call_id"
+                raise RequestError(
+                    f"`{param}` names no call of an earlier assistant message.", param=param
+                )
+            made.append(message)
+        return tuple(made)
 
     def _max_tokens(self) -> int | None:
         old, new = self.max_tokens, self.max_completion_tokens
@@ -102,6 +148,10 @@ class ChatCompletionRequest(Generation, frozen=True, kw_only=True):
         return None
 
 
+def _ids(calls: tuple[ToolCall, ...]) -> list[str]:
+    return [call.id for call in calls]
+
+
 class TopLogprob(Outgoing, frozen=True, kw_only=True):
     token: str
     logprob: float
@@ -119,15 +169,16 @@ class ChatLogprobs(Outgoing, frozen=True, kw_only=True):
 
 class AssistantMessage(Outgoing, frozen=True, kw_only=True):
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None
     refusal: None = None
+    tool_calls: list[MadeCall] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ChatChoice(Outgoing, frozen=True, kw_only=True):
     index: int
     message: AssistantMessage
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
 
 
 class ChatCompletion(Outgoing, frozen=True, kw_only=True):
@@ -144,13 +195,14 @@ class ChatCompletion(Outgoing, frozen=True, kw_only=True):
 class Delta(Outgoing, omit_defaults=True, frozen=True, kw_only=True):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class ChatChunkChoice(Outgoing, frozen=True, kw_only=True):
     index: int
     delta: Delta
     logprobs: ChatLogprobs | None = None
-    finish_reason: Literal["stop", "length"] | None = None
+    finish_reason: FinishReason | None = None
 
 
 class ChatCompletionChunk(Outgoing, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ from daulat.errors import RequestError
 from daulat.server.wire.common import Generation, Origin, Outgoing, Texts, UsageBody, texts
 from daulat.server.wire.decode import unsupported
 from daulat.server.wire.fields import REFUSED
-from daulat.values.answer import TokenLogprob
+from daulat.server.wire.structure import StructuredOutputs
+from daulat.values.answer import FinishReason, TokenLogprob
 from daulat.values.request import CompletionRequest
 
 DEFAULT_MAX_TOKENS = 16  # as OpenAI's API has it for completions
@@ -24,6 +25,7 @@ class CompletionBody(Generation, frozen=True, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=0, le=10_000_000)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    structured_outputs: StructuredOutputs | None = None
     # refused but for these values, see `fields.REFUSED`
     suffix: Literal[""] | None = None
     best_of: Annotated[int, Meta(ge=1, le=16)] | None = None
@@ -42,6 +44,7 @@ class CompletionBody(Generation, frozen=True, kw_only=True):
             sampling=self.sampling(max_tokens=most, logprobs=self.logprobs),
             echo=bool(self.echo),
             user=self.user,
+            structure=self.structured_outputs and self.structured_outputs.to_structure(),
         )
 
 
@@ -56,7 +59,7 @@ class CompletionChoice(Outgoing, frozen=True, kw_only=True):
     index: int
     text: str
     logprobs: CompletionLogprobs | None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: FinishReason | None
 
 
 class Completion(Outgoing, frozen=True, kw_only=True):

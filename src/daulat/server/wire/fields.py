@@ -40,7 +40,6 @@ HARMLESS: tuple[Left, ...] = (
     Left("prompt_cache_key", (CHAT,), "A hint for OpenAI's cache. It changes no answer."),
     Left("prompt_cache_retention", (CHAT,), "A hint for OpenAI's cache. It changes no answer."),
     Left("prediction", (CHAT,), "A hint for speed. It changes no answer."),
-    Left("parallel_tool_calls", (CHAT,), "Says how tools are called. There are none."),
     Left("reasoning_effort", (CHAT,), "A hint on how long to think; any answer satisfies it."),
     Left("verbosity", (CHAT,), "A hint on length; any answer satisfies it."),
 )
@@ -49,16 +48,8 @@ _EMPTY = "`null`, `[]`"
 _NONE_OR_AUTO = '`null`, `"none"`, `"auto"`'
 
 REFUSED: tuple[Left, ...] = (
-    Left("tools", (CHAT,), "Tool calls are not made yet.", _EMPTY),
-    Left("tool_choice", (CHAT,), "Tool calls are not made yet.", _NONE_OR_AUTO),
-    Left("functions", (CHAT,), "Function calls are not made yet.", _EMPTY),
-    Left("function_call", (CHAT,), "Function calls are not made yet.", _NONE_OR_AUTO),
-    Left(
-        "response_format",
-        (CHAT,),
-        "Structured output is not made yet.",
-        '`null`, `{"type": "text"}`',
-    ),
+    Left("functions", (CHAT,), "The older form of `tools`: use that.", _EMPTY),
+    Left("function_call", (CHAT,), "The older form of `tool_choice`: use that.", _NONE_OR_AUTO),
     Left("modalities", (CHAT,), "Answers are text.", '`null`, `["text"]`'),
     Left("audio", (CHAT,), "Answers are text.", "`null`"),
     Left("web_search_options", (CHAT,), "Nothing is searched on the web.", "`null`"),
@@ -68,9 +59,7 @@ REFUSED: tuple[Left, ...] = (
 )
 
 REFUSED_IN_MESSAGES: tuple[Left, ...] = (
-    Left("tool_calls", (CHAT,), "Tool calls are not made yet.", _EMPTY),
-    Left("tool_call_id", (CHAT,), "Tool calls are not made yet.", "`null`"),
-    Left("function_call", (CHAT,), "Function calls are not made yet.", "`null`"),
+    Left("function_call", (CHAT,), "The older form of `tool_calls`: use that.", "`null`"),
     Left("audio", (CHAT,), "Messages are text.", "`null`"),
     Left("refusal", (CHAT,), "Messages are text.", "`null`"),
     Left("annotations", (CHAT,), "Messages are text.", _EMPTY),
@@ -79,4 +68,4 @@ REFUSED_IN_MESSAGES: tuple[Left, ...] = (
 PARTS_REFUSED = frozenset({"image_url", "input_audio", "file", "refusal"})
 """Kinds of content that OpenAI's messages may have besides text."""
 
-ROLES_REFUSED = frozenset({"tool", "function"})
+ROLES_REFUSED = frozenset({"function"})
