@@ -1,4 +1,4 @@
-"""8 and 4 bits against transformers with the same dequantised weights, and from the file of prepared weights."""
+"""8 and 4 bits against transformers with the same dequantised weights, and out of a prepared file."""
 
 from __future__ import annotations
 

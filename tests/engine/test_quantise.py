@@ -24,9 +24,7 @@ SUBNORMAL = 2.0**-24
 """The least float16 number: no scale is smaller."""
 
 magnitudes = st.sampled_from([1e-6, 1e-3, 0.02, 1.0, 300.0])
-blocks = hnp.arrays(
-    np.float32, (3, 64), elements=st.floats(-1, 1, width=32, allow_subnormal=False)
-)
+blocks = hnp.arrays(np.float32, (3, 64), elements=st.floats(-1, 1, width=32, allow_subnormal=False))
 
 
 def back(raw: torch.Tensor, form: int) -> np.ndarray:

@@ -105,7 +105,11 @@ def _slots(
     _offset(vectors, tuple(slot for slot in vectors if slot.endswith("norm")), architecture)
     matrices = {
         slot: matrix(
-            _numbers(t), weights.stored.get(slot), form_for(slot, numbers, t.dtype), threads
+            _numbers(t),
+            weights.stored.get(slot),
+            form_for(slot, numbers, t.dtype),
+            threads,
+            slot in weights.joined,
         )
         for slot, t in read.items()
         if t.dim() > 1

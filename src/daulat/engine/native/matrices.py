@@ -124,11 +124,14 @@ class Matrix:
         return self.data.data_ptr(), self.row_bytes, multiply, unpack
 
 
-def matrix(tensor: Tensor, stored: str | None, form: int = F32, threads: int = 1) -> Matrix:
+def matrix(
+    tensor: Tensor, stored: str | None, form: int = F32, threads: int = 1, own: bool = False
+) -> Matrix:
     """A matrix from a tensor: of stored bytes [..., rows, bytes], or of numbers [..., rows, columns].
 
     Args:
         stored: the format of the bytes; None: numbers, which become `form`.
+        own: the tensor is a copy already, and no view of a file.
 
     Raises:
         ModelFileError: numbers that cannot be quantised.
@@ -137,8 +140,8 @@ def matrix(tensor: Tensor, stored: str | None, form: int = F32, threads: int = 1
     if stored in KINDS:
         form, data = KNOWN[stored], repack(stored, rows)
     elif stored is not None:
-        # A copy: the file's pages can be taken from memory, or change under us, at any time.
-        form, data = KNOWN[stored], rows.clone().contiguous()
+        # Else a copy: the file's pages can be taken from memory, or change under us, at any time.
+        form, data = KNOWN[stored], rows.contiguous() if own else rows.clone().contiguous()
     elif form in (Q4_1, Q8_0):
         data = quantise(rows, form, threads)
     else:
