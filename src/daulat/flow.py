@@ -92,7 +92,7 @@ class Hall:
         exchange_id = new_id()
         body, contents = opened(request, caller, plan, self._instance)
         await self.record.add("exchange.opened", exchange_id, body, contents)
-        return Exchange(exchange_id, plan, request, self._endpoints, self.record)
+        return Exchange(exchange_id, caller, plan, request, self._endpoints, self.record)
 
     async def _entry(self, name: str) -> ModelEntry:
         """The model of that name; those that come as packages are fetched on first use."""
@@ -117,6 +117,7 @@ class Exchange:
     def __init__(
         self,
         exchange_id: str,
+        caller: Caller,
         plan: Plan,
         request: Request,
         endpoints: Mapping[str, Endpoint],
@@ -126,6 +127,7 @@ class Exchange:
         self.plan = plan
         self.created = int(time.time())
         self.step: Step = plan.steps[0]
+        self._caller = caller
         self._request = request
         self._endpoint = endpoints[self.step.endpoint]
         self._record = record
@@ -187,7 +189,8 @@ class Exchange:
         self, request: GenerationRequest, transcript: Transcript
     ) -> AsyncGenerator[Event, None]:
         """The endpoint's events, as far as they make a whole answer."""
-        async with contextlib.aclosing(self._endpoint.generate(request, self.step)) as events:
+        answer = self._endpoint.generate(request, self.step, self._caller)
+        async with contextlib.aclosing(answer) as events:
             async for event in events:
                 transcript.add(event)
                 yield event

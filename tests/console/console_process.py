@@ -22,7 +22,7 @@ from daulat.policy import Rules
 from daulat.server.run import serve
 from daulat.settings import Settings, load
 from daulat.values.answer import Done, Embeddings, Event, Finish, Piece, Timings, Usage
-from daulat.values.plan import THIS_MACHINE, EndpointCard, Step
+from daulat.values.plan import THIS_MACHINE, Caller, EndpointCard, Step
 from daulat.values.request import ChatRequest, EmbeddingRequest, GenerationRequest
 
 _TIMINGS = Timings(queued=0.25, first_token=0.5, decode=1.0)
@@ -36,7 +36,9 @@ class ScriptedEndpoint:
     def __init__(self) -> None:
         self._refused = 0
 
-    async def generate(self, request: GenerationRequest, step: Step) -> AsyncGenerator[Event, None]:
+    async def generate(
+        self, request: GenerationRequest, step: Step, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
         assert isinstance(request, ChatRequest)
         text = request.messages[-1].content
         if text == "busy" and self._refused < 1:

@@ -20,8 +20,9 @@ from daulat.engine.native import home, matrices, program
 from daulat.engine.native.attention import attend
 from daulat.engine.native.decoder import NativeDecoder, fits
 from daulat.engine.native.matrices import KNOWN, held_bytes, matrix
+from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16
 from daulat.engine.native.repack import KINDS
-from daulat.engine.native.vector import LANES, call, exponentials, silu_times
+from daulat.engine.native.vector import call, silu_times, soften
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import CASES, make, write
 from tests.engine.tiny import tiny_decoder
@@ -73,7 +74,7 @@ def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
 def test_every_format_is_unpacked_exactly(form: str) -> None:
     held, exact = _random(form, 7)
     assert held.data.numel() == held_bytes(form, 7 * COLUMNS)
-    address, row_bytes, _, unpack = held.numbers()
+    address, row_bytes, _, _, unpack = held.numbers(FLOAT32)
     out = np.empty(COLUMNS, dtype=np.float32)
     for row in range(7):
         _unpack(unpack, address + row * row_bytes, COLUMNS // 32, out)
@@ -88,7 +89,7 @@ def test_products(form: str, inputs: int, rows: int) -> None:
     held, exact = _random(form, rows)
     x = np.random.default_rng(inputs).standard_normal((inputs, COLUMNS), dtype=np.float32)
     y = np.full((inputs + 1, rows + 1), 7, dtype=np.float32)
-    address, row_bytes, multiply, _ = held.numbers()
+    address, row_bytes, multiply, _, _ = held.numbers(FLOAT32)
     _multiply(multiply, address, row_bytes, COLUMNS // 32, x, y, inputs, rows)
     expected = x.astype(np.float64) @ exact.astype(np.float64).T
     assert np.abs(y[:inputs, :rows] - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -100,9 +101,51 @@ def test_products(form: str, inputs: int, rows: int) -> None:
         assert (alone[0] == y[m, :rows]).all()
 
 
+KINDS_OF_READING = [
+    FLOAT32,
+    pytest.param(
+        BFLOAT16,
+        marks=pytest.mark.skipif(
+            not has_bfloat16(), reason="this processor has no instruction for bfloat16"
+        ),
+    ),
+]
+
+
+def _as_read(numbers: np.ndarray, kind: int) -> np.ndarray:
+    if kind == FLOAT32:
+        return numbers.astype(np.float64)
+    return torch.from_numpy(numbers).bfloat16().double().numpy()
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_READING)
+@pytest.mark.parametrize("form", list(KNOWN))
+@pytest.mark.parametrize(
+    ("inputs", "rows"), [(1, 1), (2, 16), (5, 70), (9, 129), (14, 64), (600, 17)]
+)
+def test_reading(form: str, kind: int, inputs: int, rows: int) -> None:
+    held, exact = _random(form, rows)
+    x = np.random.default_rng(2).standard_normal((inputs, COLUMNS), dtype=np.float32)
+    y = np.full((inputs + 1, rows + 1), 7, dtype=np.float32)
+    address, row_bytes, _, read, _ = held.numbers(kind)
+    _multiply(read, address, row_bytes, COLUMNS // 32, x, y, inputs, rows)
+    expected = _as_read(x, kind) @ _as_read(exact, kind).T
+    assert np.abs(y[:inputs, :rows] - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert (y[inputs] == 7).all()
+    assert (y[:, rows] == 7).all()
+    for m in range(
+        0, inputs, 1 + inputs // 7
+    ):  # alone, and by another share of the rows, the same bits
+        first = m % rows
+        alone = np.empty((1, rows - first), dtype=np.float32)
+        at = address + first * row_bytes
+        _multiply(read, at, row_bytes, COLUMNS // 32, x[m : m + 1], alone, 1, rows - first)
+        assert (alone[0] == y[m, first:rows]).all()
+
+
 @njit
-def _exponentials(values, shift):
-    exponentials(values.ctypes.data, values.shape[0], np.float32(shift))
+def _soften(values, count):
+    return soften(values.ctypes.data, count)
 
 
 @njit
@@ -110,14 +153,21 @@ def _silu(gate, up):
     silu_times(gate.ctypes.data, up.ctypes.data, gate.shape[0])
 
 
-def test_exponentials_and_silu() -> None:
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 31, 1000, 4096])
+def test_softmax_without_the_division(count: int) -> None:
+    x = np.random.default_rng(count).uniform(-120, 80, count).astype(np.float32)
+    got = np.full(count + 16, 9e9, dtype=np.float32)
+    got[:count] = x
+    total = _soften(got, count)
+    exact = np.exp((x - x.max()).astype(np.float64))
+    inside = x - x.max() > -86
+    assert (np.abs(got[:count] - exact) / exact)[inside].max() <= 3e-7
+    assert got[:count][~inside].max(initial=0) <= 2e-37
+    assert abs(total - exact.sum()) <= 1e-6 * exact.sum()
+
+
+def test_silu() -> None:
     x = np.linspace(-120, 80, 16 * 2000, dtype=np.float32)
-    got = x.copy()
-    _exponentials(got, 0.5)
-    exact = np.exp((x - np.float32(0.5)).astype(np.float64))
-    inside = x > -86
-    assert (np.abs(got - exact) / exact)[inside].max() <= 3e-7
-    assert got[~inside].max() <= 2e-37
     gate, up = x.copy(), np.full_like(x, 2.0)
     _silu(gate, up)
     expected = 2 * x.astype(np.float64) / (1 + np.exp(-x.astype(np.float64)))
@@ -133,21 +183,27 @@ def test_exponentials_and_silu() -> None:
 )
 def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
     random = np.random.default_rng(seed)
-    keys, values = random.standard_normal((2, 120, size), dtype=np.float32)
+    keys, values = random.standard_normal((2, 128, size), dtype=np.float32)
+    # In blocks of 32, keys and values of one block together, and the blocks in no order.
+    pieces = keys.reshape(4, 32, size).transpose(0, 2, 1), values.reshape(4, 32, size)
+    order = random.permutation(4)
+    memory = np.stack([piece.reshape(4, -1)[order] for piece in pieces], axis=1)
+    blocks = memory.ctypes.data + np.argsort(order) * memory.strides[0]
     queries = random.standard_normal((len(spans), size), dtype=np.float32)
     firsts = np.array([first for first, _ in spans])
     lasts = np.array([first + count for first, count in spans])
-    scores = np.empty((6, 120 + LANES), dtype=np.float32)
+    scores = np.empty((6, 120 + 64), dtype=np.float32)
 
     def run(rows: slice) -> np.ndarray:
         out = np.empty_like(queries[rows])
-        where = keys.ctypes.data, values.ctypes.data
-        attend(queries[rows], *where, firsts[rows], lasts[rows], np.float32(0.3), scores, out)
+        where = blocks.ctypes.data, 0, memory.strides[1]
+        totals = np.empty(6, dtype=np.float32)
+        attend(queries[rows], *where, firsts[rows], lasts[rows], scores, totals, out)
         return out
 
     together = run(slice(None))
     for m, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
-        logits = 0.3 * (keys[first:last].astype(np.float64) @ queries[m])
+        logits = keys[first:last].astype(np.float64) @ queries[m]
         weights = np.exp(logits - logits.max())
         expected = weights / weights.sum() @ values[first:last]
         assert np.abs(together[m] - expected).max() <= 1e-5
@@ -169,23 +225,29 @@ def _answer(decoder: NativeDecoder, prompt: list[int], piece: int, company: int)
     cache = decoder.new_cache(120)
     others = [decoder.new_cache(300) for _ in range(company)]
     bits: list[bytes] = []
-    pending = prompt
+    pending, written = prompt, False
     while len(bits) < 12:
-        chunks = [Chunk(PROMPTS[k % 4][: 1 + k % 3], cache_) for k, cache_ in enumerate(others)]
+        chunks = [
+            Chunk(PROMPTS[k % 4][: 1 + k % 3], cache_, k % 2 == 0)
+            for k, cache_ in enumerate(others)
+        ]
         place = len(chunks) // 2
-        chunks.insert(place, Chunk(pending[:piece], cache))
+        chunks.insert(place, Chunk(pending[:piece], cache, written))
         logits = decoder.forward(chunks)[place]
         pending = pending[piece:]
         if not pending:
             bits.append(logits.numpy().tobytes())
-            pending = [int(logits.argmax())]
+            pending, written = [int(logits.argmax())], True
     return bits
 
 
-def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(folder: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS_OF_READING)
+def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(
+    folder: Path, kind: int
+) -> None:
     expected: list[bytes] | None = None
     for threads, piece, company in itertools.product((1, 2, 3), (1, 7, 70), (0, 1, 9)):
-        decoder = load_native(open_checkpoint(folder), threads=threads)
+        decoder = load_native(open_checkpoint(folder), threads=threads, prefill=kind)
         bits = _answer(decoder, PROMPTS[0], piece, company)
         expected = expected or bits
         assert bits == expected, (threads, piece, company)
@@ -201,7 +263,7 @@ def test_a_token_that_the_model_lacks_is_refused_before_it_is_an_address(folder:
 def test_more_than_the_cache_holds_is_refused(folder: Path) -> None:
     decoder = load_native(open_checkpoint(folder))
     with pytest.raises(IndexError, match="cache"):
-        decoder.forward([Chunk([1, 2, 3], decoder.new_cache(2))])
+        decoder.forward([Chunk([1] * 33, decoder.new_cache(2))])
 
 
 def test_what_does_not_come_in_whole_blocks_is_left_to_the_plain_way() -> None:

@@ -114,14 +114,14 @@ def test_the_same_bits_from_the_prepared_file(
     place = place_in(tmp_path, numbers)
     expected = bits(load_native(checkpoint, numbers))
     told: list[tuple[int, int]] = []
-    first = load_native(checkpoint, numbers, 1, lambda *done: told.append(done), place)
+    first = load_native(checkpoint, numbers, 1, lambda *done: told.append(done), place=place)
     assert bits(first) == expected
     count = len(first.architecture.layers)
     assert told == [(i + 1, count) for i in range(count)]
     told.clear()
-    assert bits(load_native(checkpoint, numbers, 1, lambda *done: told.append(done), place)) == (
-        expected
-    )
+    assert bits(
+        load_native(checkpoint, numbers, 1, lambda *done: told.append(done), place=place)
+    ) == (expected)
     assert told == []  # nothing was read from the checkpoint
 
 
@@ -187,9 +187,8 @@ from daulat.engine.loading import load_native
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.test_prepared import bits, place_in
 told = []
-decoder = load_native(
-    open_checkpoint(Path(sys.argv[1])), "int4", 1, lambda *done: told.append(done), place_in(Path(sys.argv[2]))
-)
+checkpoint, place = open_checkpoint(Path(sys.argv[1])), place_in(Path(sys.argv[2]))
+decoder = load_native(checkpoint, "int4", 1, lambda *done: told.append(done), place=place)
 print(len(told), hashlib.sha256(bits(decoder)).hexdigest())
 """
 

@@ -1,4 +1,6 @@
-"""The scheduler's bookkeeping under arbitrary arrivals, steps and cancellations."""
+"""The scheduler's bookkeeping under arbitrary arrivals, steps, cancellations and want of memory."""
+
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
@@ -8,37 +10,74 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from daulat.engine.scheduler import Limits, Scheduler
+from daulat.engine.blocks import Blocks, Content, contents, root
+from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
+from daulat.engine.scheduler import Limits, Scheduler, Work
 from daulat.engine.sequence import Ended, GenerationSequence, Outcome
 from daulat.errors import BusyError, RequestError
 from daulat.values.request import Sampling
 from tests.engine.tiny import Bytes, ByteStream, tiny_decoder
 
-DECODER = tiny_decoder()
-LIMITS = Limits(sequences=3, queue=4, cache_tokens=120, chunk=8)
+ARENA = tiny_decoder().new_arena()
+LIMITS = Limits(sequences=4, queue=6, cache_tokens=8 * BLOCK_TOKENS, chunk=48, kept_tokens=96)
 
 
-def sequence(prompt: int, limit: int, heard: list[Outcome] | None = None) -> GenerationSequence:
+def scheduler_of(limits: Limits = LIMITS) -> Scheduler:
+    return Scheduler(limits, lambda: SequenceCache(ARENA))
+
+
+def sequence(
+    prompt: int | list[int],
+    limit: int,
+    heard: list[Outcome] | None = None,
+    tenant: str = "",
+) -> GenerationSequence:
     listener = (heard if heard is not None else []).append
+    tokens = prompt if isinstance(prompt, list) else [1 + i % 255 for i in range(prompt)]
     sampling = Sampling(temperature=0.0, ignore_eos=True)
     return GenerationSequence(
-        [1 + i % 255 for i in range(prompt)], sampling, limit, 0, 0, Bytes(), ByteStream(), listener
+        tokens, sampling, limit, 0, 0, Bytes(), ByteStream(), listener, tenant=tenant
     )
 
 
+def next_logits(tokens: list[int]) -> np.ndarray:
+    """A model: the next token hangs on all before it."""
+    logits = np.zeros(256, dtype=np.float32)
+    logits[hash(tuple(tokens)) % 255 + 1] = 1
+    return logits
+
+
+def assert_sound(blocks: Blocks) -> None:
+    """Every block is in exactly one state, and the tables agree."""
+    states = [range(blocks._fresh, blocks.count), blocks._returned, blocks._users, blocks._idle]
+    assert sorted(n for state in states for n in state) == list(range(blocks.count))
+    assert set(blocks._idle) <= set(blocks._contents) <= {*blocks._users, *blocks._idle}
+    assert {c.key: n for n, c in blocks._contents.items()} == blocks._by_key
+    assert len(blocks._idle) <= blocks._kept
+
+
 class SchedulerMachine(RuleBasedStateMachine):
-    """Every sequence ends once, places and memory are never overdrawn and all come back."""
+    """Every sequence ends once and writes what it would write alone; no block leaks, none is shared across
+    tenants, and what a block is read for is what was written into it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler(LIMITS, DECODER.new_cache)
+        self.scheduler = scheduler_of()
         self.alive: list[tuple[GenerationSequence, list[Outcome]]] = []
-        self.random = np.random.default_rng(0)
+        self.memory: dict[int, dict[int, tuple[str, bool, tuple[int, ...]]]] = {}
+        self.pushed_out = self.taken_over = 0
 
-    @rule(prompt=st.integers(1, 60), limit=st.integers(1, 40), count=st.integers(1, 3))
-    def arrive(self, prompt: int, limit: int, count: int) -> None:
+    @rule(
+        shared=st.integers(0, 100),
+        own=st.integers(1, 60),
+        limit=st.integers(1, 90),
+        count=st.integers(1, 3),
+        tenant=st.sampled_from(["a", "b"]),
+    )
+    def arrive(self, shared: int, own: int, limit: int, count: int, tenant: str) -> None:
         heard: list[list[Outcome]] = [[] for _ in range(count)]
-        new = [sequence(prompt, limit, h) for h in heard]
+        prompt = [7] * shared + [1 + (own * i) % 250 for i in range(own)]
+        new = [sequence(prompt, limit, h, tenant) for h in heard]
         full = self.scheduler.waiting + count > LIMITS.queue + LIMITS.sequences - (
             self.scheduler.running
         )
@@ -53,16 +92,32 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule()
     def step(self) -> None:
         self.scheduler.admit()
+        before = {s for s, _ in self.alive if s.cache is not None}
         work = self.scheduler.step()
+        self.pushed_out += sum(s.cache is None for s in before)
         decoding = sum(part.sequence.decoding for part in work)
         prefill = sum(len(part.tokens) for part in work if not part.sequence.decoding)
         assert prefill <= max(LIMITS.chunk - decoding, 0)
+        assert work or self.scheduler.idle
         for part in work:
-            assert part.cache.length + len(part.tokens) <= part.cache.capacity
-            part.cache.advance(len(part.tokens))
-            logits = self.random.normal(size=256).astype(np.float32)
-            part.sequence.accept(len(part.tokens), logits)
+            self._compute(part)
         self.scheduler.finish()
+
+    def _compute(self, part: Work) -> None:
+        """Write what is new into the blocks, and see that what is there is this sequence's own past."""
+        cache, tokens = part.cache, part.sequence.tokens
+        assert cache.length + len(part.tokens) <= cache.capacity
+        assert part.written == (cache.length >= len(part.sequence.prompt))
+        assert part.tokens == tokens[cache.length : cache.length + len(part.tokens)]
+        place = self.memory
+        for i in range(cache.length + len(part.tokens)):
+            block = place.setdefault(cache.numbers[i // BLOCK_TOKENS], {})
+            past = (part.sequence.tenant, i < len(part.sequence.prompt), tuple(tokens[: i + 1]))
+            if i < cache.length:
+                assert block[i % BLOCK_TOKENS] == past
+            block[i % BLOCK_TOKENS] = past
+        cache.advance(len(part.tokens))
+        part.sequence.accept(len(part.tokens), next_logits(tokens))
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -73,57 +128,142 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_overdrawn(self) -> None:
-        running = [s for s, _ in self.alive if s.cache is not None and not s.cancelled]
+        assert_sound(self.scheduler.blocks)
+        running = [s for s, _ in self.alive if s.cache is not None]
         assert self.scheduler.running == len(running) <= LIMITS.sequences
-        held = sum(s.cache.capacity for s in running if s.cache is not None)
-        assert held == sum(s.tokens_reserved for s in running) <= LIMITS.cache_tokens
+        held = [n for s in running if s.cache is not None for n in s.cache.numbers]
+        assert {n: held.count(n) for n in held} == self.scheduler.blocks._users
 
     def teardown(self) -> None:
-        for _ in range(2000):
+        for _ in range(5000):
             if self.scheduler.idle:
                 break
             self.step()
         assert self.scheduler.idle
+        assert not self.scheduler.blocks._users
+        assert not self.scheduler._contents
+        assert not self.scheduler._coming
         for each, heard in self.alive:
             assert each.cache is None
             ends = [outcome for outcome in heard if isinstance(outcome, Ended)]
             assert len(ends) == (0 if each.cancelled and not each.ended else 1)
             if ends:
                 assert ends[0].completion_tokens == each.limit
+                alone = list(each.prompt)
+                for _ in range(each.limit):
+                    alone.append(int(next_logits(alone).argmax()))
+                assert each.tokens == alone
 
 
 SchedulerMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None
+    max_examples=100, stateful_step_count=50, deadline=None
 )
 TestScheduler = SchedulerMachine.TestCase
 
 
+def run(scheduler: Scheduler) -> list[Work]:
+    """One step, computed by the model above."""
+    scheduler.admit()
+    work = scheduler.step()
+    for part in work:
+        part.cache.advance(len(part.tokens))
+        part.sequence.accept(len(part.tokens), next_logits(part.sequence.tokens))
+    scheduler.finish()
+    return work
+
+
 def test_first_come_first_served_even_when_a_later_one_would_fit() -> None:
-    scheduler = Scheduler(LIMITS, DECODER.new_cache)
-    big, bigger, small = sequence(50, 20), sequence(50, 20), sequence(2, 2)
+    scheduler = scheduler_of()
+    big, bigger, small = sequence(150, 20), sequence([9] * 150, 20), sequence(2, 2)
     for each in (big, bigger, small):
         scheduler.submit([each])
     scheduler.admit()
-    assert (big.cache, bigger.cache, small.cache) != (None, None, None)
     assert big.cache is not None
     assert bigger.cache is None
     assert small.cache is None
 
 
 def test_a_request_that_can_never_fit_is_refused_with_both_numbers() -> None:
-    scheduler = Scheduler(LIMITS, DECODER.new_cache)
-    with pytest.raises(RequestError, match=r"130 tokens.*holds 120"):
-        scheduler.submit([sequence(100, 31)])
+    scheduler = scheduler_of()
+    with pytest.raises(RequestError, match=r"257 tokens.*holds 256"):
+        scheduler.submit([sequence(200, 58)])
 
 
 def test_a_long_prompt_shares_the_step_with_answers_in_progress() -> None:
-    scheduler = Scheduler(LIMITS, DECODER.new_cache)
-    short, long = sequence(3, 20), sequence(40, 5)
+    scheduler = scheduler_of()
+    short, long = sequence(3, 20), sequence(100, 5)
     scheduler.submit([short])
-    scheduler.admit()
-    (part,) = scheduler.step()
-    part.sequence.accept(3, np.zeros(256, np.float32))
+    run(scheduler)
     scheduler.submit([long])
     scheduler.admit()
     lengths = {part.sequence: len(part.tokens) for part in scheduler.step()}
     assert lengths == {short: 1, long: LIMITS.chunk - 1}
+
+
+def test_who_has_the_fewest_at_work_comes_next() -> None:
+    scheduler = scheduler_of()
+    many = [sequence([k] * 5, 50, tenant="many") for k in range(6)]
+    few = [sequence([k] * 5, 50, tenant="few") for k in range(2)]
+    scheduler.submit(many)
+    scheduler.submit(few)
+    run(scheduler)
+    at_work = [s for s in (*many, *few) if s.cache is not None]
+    assert at_work == [*many[:2], *few]
+
+
+def test_the_same_beginning_is_computed_once_for_all_who_come_together() -> None:
+    scheduler = scheduler_of()
+    alike = [sequence([3] * 64 + [k], 10) for k in range(3)]
+    scheduler.submit(alike)
+    computed = sum(len(part.tokens) for _ in range(8) for part in run(scheduler))
+    decoded = sum(len(s.tokens) - 65 for s in alike)
+    assert computed == 64 + 3 + decoded - 3
+    assert [s.cached for s in alike] == [0, 64, 64]
+
+
+def test_what_an_ended_answer_computed_serves_the_next_of_its_tenant_only() -> None:
+    scheduler = scheduler_of()
+    first = sequence([3] * 40, 40, tenant="a")
+    scheduler.submit([first])
+    while not scheduler.idle:
+        run(scheduler)
+    again = sequence([*first.tokens, 5], 5, tenant="a")
+    other = sequence([*first.tokens, 5], 5, tenant="b")
+    scheduler.submit([other])
+    run(scheduler)
+    scheduler.submit([again])
+    run(scheduler)
+    assert (again.cached, other.cached) == (32, 0)  # what was written is read anew
+
+
+def test_one_who_is_pushed_out_writes_the_same() -> None:
+    scheduler = scheduler_of()
+    heard: list[Outcome] = []
+    old, young = sequence([1] * 60, 190), sequence([2] * 60, 190, heard)
+    scheduler.submit([old, young])
+    seen: set[int] = set()
+    while not scheduler.idle:
+        run(scheduler)
+        seen.add(scheduler.running)
+    assert seen == {0, 1, 2}
+    alone = [2] * 60
+    for _ in range(190):
+        alone.append(int(next_logits(alone).argmax()))
+    assert young.tokens == alone
+    assert isinstance(heard[-1], Ended)
+
+
+def test_a_key_that_is_found_is_not_believed() -> None:
+    blocks = Blocks(4, 4)
+    (real,) = contents(root("a"), [1] * BLOCK_TOKENS, BLOCK_TOKENS)
+    number = blocks.take()
+    blocks.keep(number, real)
+    assert blocks.find([real]) == [number]
+    forged = Content(
+        real.key, real.before, contents(root("a"), [2] * BLOCK_TOKENS, BLOCK_TOKENS)[0].tokens
+    )
+    assert blocks.find([forged]) == []
+
+
+def test_tenants_names_cannot_be_run_together() -> None:
+    assert len({root("ab", "c"), root("a", "bc"), root("abc"), root("abc", "")}) == 4

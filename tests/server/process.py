@@ -22,7 +22,7 @@ from daulat.server import logs
 from daulat.server.run import serve
 from daulat.settings import Settings, load
 from daulat.values.answer import Done, Embeddings, Event, Finish, Piece, Timings, Usage
-from daulat.values.plan import THIS_MACHINE, EndpointCard, Step
+from daulat.values.plan import THIS_MACHINE, Caller, EndpointCard, Step
 from daulat.values.request import ChatRequest, EmbeddingRequest, GenerationRequest
 
 _TIMINGS = Timings(queued=0.25, first_token=0.5, decode=1.0)
@@ -33,7 +33,9 @@ class ScriptedEndpoint:
 
     card = EndpointCard("scripted", THIS_MACHINE, "open")
 
-    async def generate(self, request: GenerationRequest, step: Step) -> AsyncGenerator[Event, None]:
+    async def generate(
+        self, request: GenerationRequest, step: Step, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
         text = (
             request.messages[-1].content
             if isinstance(request, ChatRequest)

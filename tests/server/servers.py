@@ -65,6 +65,12 @@ class Server:
         data = [line.removeprefix("data: ") for line in lines if line]
         return [item if item == "[DONE]" else json.loads(item) for item in data]
 
+    def new_key(self, name: str) -> str:
+        """A key of another tenant."""
+        command = [sys.executable, "-m", "daulat", "--home", str(self.home), "keys", "create", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout.strip()
+
     def metric(self, name: str) -> float:
         text = self.request("GET", "/metrics").text
         values = [line.split()[-1] for line in text.splitlines() if line.startswith(name + " ")]

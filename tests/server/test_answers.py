@@ -34,7 +34,12 @@ def test_a_whole_answer(scripted: Server) -> None:
         "content": "first one two ",
         "refusal": None,
     }
-    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
+    assert body["usage"] == {
+        "prompt_tokens": 3,
+        "completion_tokens": 5,
+        "total_tokens": 8,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
     record = response.headers["daulat-record"]
     assert body["daulat"] == {
         "record": record,

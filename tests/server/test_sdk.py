@@ -270,3 +270,14 @@ def test_a_client_that_hangs_up_frees_its_place(server: Server, stream: bool) ->
         with pytest.raises(openai.APITimeoutError):
             chat(client, **forever)
     wait_until(lambda: server.metric("daulat_running") == 0, seconds=3)
+
+
+def test_who_begins_alike_is_served_from_what_the_same_key_computed(server: Server) -> None:
+    text = "The nine planets, as they were counted until 2006, are these: " * 12
+    with server.sdk() as one, server.sdk(api_key=server.new_key("another")) as other:
+        answers = [complete(client, text) for client in (one, one, other, other)]
+    cached = [a.usage.prompt_tokens_details.cached_tokens for a in answers]
+    whole = answers[0].usage.prompt_tokens
+    assert cached[0] == cached[2] == 0
+    assert cached[1] == cached[3] == (whole - 1) // 32 * 32 > 100
+    assert len({a.choices[0].text for a in answers}) == 1

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from daulat.values.answer import Embeddings, Event
-from daulat.values.plan import EndpointCard, Step
+from daulat.values.plan import Caller, EndpointCard, Step
 from daulat.values.request import EmbeddingRequest, GenerationRequest
 
 
@@ -19,11 +19,14 @@ class Endpoint(Protocol):
     @property
     def card(self) -> EndpointCard: ...
 
-    def generate(self, request: GenerationRequest, step: Step) -> AsyncGenerator[Event, None]:
+    def generate(
+        self, request: GenerationRequest, step: Step, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
         """Answer as a stream that ends with one `Done`.
 
         What is wrong with the request comes as an error before the first event. Closing the
-        generator cancels the work at once.
+        generator cancels the work at once. Nothing that is kept of one caller's request may show in
+        another's answer, not even by its speed.
 
         Raises:
             DaulatError: as the tree says.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 from daulat.endpoints.pool import Loaded, Pool
@@ -20,7 +20,7 @@ from daulat.engine.sequence import Ended, Failed, GenerationSequence, Outcome, T
 from daulat.errors import ContextLengthError, RequestError
 from daulat.models.templates import ChatTemplates
 from daulat.values.answer import Done, Embeddings, Event, Finish, Piece, Timings, Usage
-from daulat.values.plan import THIS_MACHINE, EndpointCard, Step
+from daulat.values.plan import THIS_MACHINE, Caller, EndpointCard, Step
 from daulat.values.request import (
     ChatRequest,
     CompletionRequest,
@@ -45,7 +45,9 @@ class NativeEndpoint:
         async with self.pool.use(name, digest):
             pass
 
-    async def generate(self, request: GenerationRequest, step: Step) -> AsyncGenerator[Event, None]:
+    async def generate(
+        self, request: GenerationRequest, step: Step, caller: Caller
+    ) -> AsyncGenerator[Event, None]:
         """See `Endpoint`."""
         async with self.pool.use(step.model, step.model_digest) as model:
             if not isinstance(model.engine, Engine):
@@ -54,7 +56,7 @@ class NativeEndpoint:
                     param="model",
                 )
             prompts = await asyncio.to_thread(self._prompts, request, model)
-            answer = _Answer(request, prompts, model, model.engine)
+            answer = _Answer(request, prompts, model, model.engine, caller.id)
             async with contextlib.aclosing(answer.events()) as events:
                 async for event in events:
                     yield event
@@ -123,8 +125,10 @@ class _Answer:
         prompts: Sequence[Sequence[int]],
         model: Loaded,
         engine: Engine,
+        tenant: str,
     ) -> None:
         self._engine = engine
+        self._n = request.sampling.n
         self._prompt_tokens = sum(len(prompt) for prompt in prompts)
         self._loop = asyncio.get_running_loop()
         self._told: asyncio.Queue[_Told] = asyncio.Queue()
@@ -147,12 +151,13 @@ class _Answer:
                         # What continues a text keeps its first space; an answer has none.
                         model.tokenizer.stream(keep_space=isinstance(request, CompletionRequest)),
                         lambda outcome, choice=choice: self._hear(_Told(choice, outcome)),
+                        tenant,
                     )
                 )
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Run to the end; closing the generator takes the sequences out of the engine."""
-        ends: list[Ended] = []
+        ends: dict[int, Ended] = {}
         self._engine.submit(self._sequences)
         try:
             for choice, text in enumerate(self._echo):
@@ -163,7 +168,7 @@ class _Answer:
                     case TextPart(text, logprobs):
                         yield Piece(told.choice, text, logprobs)
                     case Ended() as end:
-                        ends.append(end)
+                        ends[told.choice] = end
                         yield Finish(told.choice, end.reason)
                     case Failed(error):
                         raise error
@@ -176,11 +181,14 @@ class _Answer:
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._told.put_nowait, told)
 
-    def _done(self, ends: Sequence[Ended]) -> Done:
+    def _done(self, by_choice: Mapping[int, Ended]) -> Done:
+        # A prompt counts once, whatever the number of its answers: as its first answer found it.
+        cached = sum(end.cached_tokens for i, end in by_choice.items() if i % self._n == 0)
+        ends = list(by_choice.values())
         submitted = min(end.submitted for end in ends)
         first = min(end.first_token for end in ends)
         return Done(
-            Usage(self._prompt_tokens, sum(end.completion_tokens for end in ends)),
+            Usage(self._prompt_tokens, sum(end.completion_tokens for end in ends), cached),
             Timings(
                 queued=min(end.admitted for end in ends) - submitted,
                 first_token=first - submitted,

@@ -20,6 +20,7 @@ import torch
 from daulat.endpoints import memory
 from daulat.engine.encoder import Encoder
 from daulat.engine.loading import Progress, load_decoder, load_encoder, load_native
+from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.errors import UnavailableError
@@ -205,7 +206,7 @@ def prepare(
     place = shelf_of(settings.prepared).place(entry.digest, need.numbers)
     if not need.native or place is None:
         return None
-    load_native(checkpoint, need.numbers, _threads(settings), progress, place)
+    load_native(checkpoint, need.numbers, _threads(settings), progress, place=place)
     if not place.path.exists():
         return None
     return memory.describe(need, checkpoint.tensors), place.path.stat().st_size
@@ -227,16 +228,17 @@ def _build_engine(work: _Work, free: int) -> Loaded:
     entry, need, settings = work.entry, work.need, work.settings
     tokenizer = load_tokenizer(work.checkpoint)
     if need.native:
-        place = work.shelf.place(entry.digest, need.numbers)
+        place, prefill = work.shelf.place(entry.digest, need.numbers), _prefill(settings)
         decoder = load_native(
-            work.checkpoint, need.numbers, _threads(settings), work.progress, place
+            work.checkpoint, need.numbers, _threads(settings), work.progress, prefill, place
         )
     else:
         decoder = load_decoder(work.checkpoint, need.dtype)
     # Half of what is left, so that a second model finds room; never more than can be of use.
     most = decoder.architecture.context * settings.max_sequences
     cache_tokens = max(256, min(most, free // 2 // need.token))
-    limits = Limits(settings.max_sequences, settings.queue, cache_tokens, settings.chunk)
+    kept = min(cache_tokens, settings.prefix_cache * memory.MIB // need.token)
+    limits = Limits(settings.max_sequences, settings.queue, cache_tokens, settings.chunk, kept)
     return Loaded(
         entry.name,
         entry.digest,
@@ -255,6 +257,20 @@ def _build_encoder(work: _Work) -> Loaded:
     limit = min(work.checkpoint.input_limit or architecture.context, architecture.context)
     encoder = load_encoder(work.checkpoint)
     return Loaded(entry.name, entry.digest, encoder, tokenizer, limit, work.need.weights)
+
+
+def _prefill(settings: EngineSettings) -> int:
+    """What prompts are read with.
+
+    Raises:
+        UnavailableError: the setting asks for what the processor cannot do.
+    """
+    if settings.prefill == "bfloat16" and not has_bfloat16():
+        raise UnavailableError(
+            'engine.prefill is "bfloat16", and this processor has no instruction for it '
+            '(AVX512-BF16). Set it to "auto" or "float32".'
+        )
+    return BFLOAT16 if settings.prefill != "float32" and has_bfloat16() else FLOAT32
 
 
 def _threads(settings: EngineSettings) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from daulat.engine import rotary
 from daulat.engine.attention import attend
-from daulat.engine.cache import SequenceCache
+from daulat.engine.cache import Arena, SequenceCache, standalone
 from daulat.values.architecture import Activation, Architecture, Layer, Rope
 
 Block = dict[str, Tensor]
@@ -34,10 +34,17 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next tokens of one sequence."""
+    """The next tokens of one sequence.
+
+    Attributes:
+        written: the model wrote them itself; else they are read. The two may go through different
+            arithmetic (`engine.native.panels`), so which it is must hang on the token alone, however it
+            comes to be computed.
+    """
 
     tokens: Sequence[int]
     cache: SequenceCache
+    written: bool = False
 
 
 class Decoder:
@@ -59,8 +66,12 @@ class Decoder:
         self._frequencies = {rope: rotary.frequencies(rope) for rope in ropes}
 
     def new_cache(self, capacity: int) -> SequenceCache:
-        """An empty cache for one sequence of up to `capacity` tokens."""
-        return SequenceCache(self.architecture, capacity, self._dtype)
+        """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
+        return standalone(self.architecture, capacity, self._dtype)
+
+    def new_arena(self) -> Arena:
+        """Memory for the keys and values of many sequences."""
+        return Arena(self.architecture, self._dtype)
 
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Tensor:

@@ -12,6 +12,7 @@ from daulat.engine.decoder import Decoder
 from daulat.engine.encoder import Encoder
 from daulat.engine.native.decoder import NativeDecoder, Slots
 from daulat.engine.native.matrices import Numbers, form_for, kept_formats, matrix
+from daulat.engine.native.panels import FLOAT32
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.shelf import Place
@@ -52,12 +53,14 @@ def load_native(
     numbers: Numbers = "float32",
     threads: int = 1,
     progress: Progress | None = None,
+    prefill: int = FLOAT32,
     place: Place | None = None,
 ) -> NativeDecoder:
     """As `load_decoder`, for the decoder in machine code: matrices stay in their file's format.
 
     Args:
         numbers: what becomes of matrices that do not.
+        prefill: what prompts are read with (`engine.native.panels`).
         place: where the weights lie when they are ready, and are kept if they cost time to make.
 
     Raises:
@@ -70,7 +73,7 @@ def load_native(
 
     costly = place is not None and prepared.cost(checkpoint.tensors, numbers) >= place.least
     top, blocks = prepared.fetch(place, architecture, read) if place and costly else read()
-    decoder = NativeDecoder(architecture, top, blocks, threads)
+    decoder = NativeDecoder(architecture, top, blocks, threads, prefill)
     decoder.warm()
     return decoder
 

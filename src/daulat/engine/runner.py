@@ -15,7 +15,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from daulat.engine.cache import SequenceCache
+from daulat.engine.cache import Arena, SequenceCache
 from daulat.engine.decoder import Chunk
 from daulat.engine.scheduler import Limits, Scheduler, Work
 from daulat.engine.sequence import GenerationSequence
@@ -30,7 +30,7 @@ class Computer(Protocol):
 
     @property
     def architecture(self) -> Architecture: ...
-    def new_cache(self, capacity: int) -> SequenceCache: ...
+    def new_arena(self) -> Arena: ...
     def forward(self, chunks: Sequence[Chunk]) -> Tensor: ...
 
 
@@ -46,7 +46,8 @@ class Engine:
     def __init__(self, decoder: Computer, limits: Limits, name: str) -> None:
         self.architecture = decoder.architecture
         self._decoder = decoder
-        self._scheduler = Scheduler(limits, decoder.new_cache)
+        arena = decoder.new_arena()
+        self._scheduler = Scheduler(limits, lambda: SequenceCache(arena))
         self._change = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"engine {name}", daemon=True)
@@ -113,7 +114,7 @@ class Engine:
                 self._change.wait()
 
     def _step(self, work: Sequence[Work]) -> None:
-        chunks = [Chunk(part.tokens, part.cache) for part in work]
+        chunks = [Chunk(part.tokens, part.cache, part.written) for part in work]
         logits = self._decoder.forward(chunks).numpy()
         for part, row in zip(work, logits, strict=True):
             if part.sequence.cancelled:

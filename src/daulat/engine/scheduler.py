@@ -1,19 +1,25 @@
 """Who is in the next step: admit, step, finish.
 
-Plain bookkeeping without threads, clocks or tensors. Sequences wait in order of arrival, are admitted
-while there is a place and memory for the longest answer that they may give (so none is ever pushed out),
-and then get a step each round: one token where the prompt is done, else a stretch of the prompt, first
-come first served, as long as the step's token budget lasts.
+Plain bookkeeping without threads, clocks or tensors. A sequence is admitted when there is a place, and memory
+for what is known of it; what it writes takes memory as it comes. Each round every sequence gets a step: one
+token where all before it is computed, else a stretch of what is not, as long as the step's token budget lasts.
+
+- What another sequence of the same tenant has computed is taken over, block by block (`blocks`). Who begins
+  like one that is being computed waits for it, rather than compute the same beside it.
+- Where memory runs out, the one admitted last is pushed out, and computed anew later: the numbers come out
+  the same, so its answer goes on as if nothing had been. The one admitted first is never pushed out, and each
+  fits alone, so all come to their end.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from daulat.engine.cache import SequenceCache
+from daulat.engine.blocks import Blocks, Content, contents
+from daulat.engine.cache import BLOCK_TOKENS, SequenceCache, blocks_for
 from daulat.engine.sequence import GenerationSequence
+from daulat.engine.waiting import Waiting
 from daulat.errors import BusyError, RequestError
 
 
@@ -22,7 +28,8 @@ class Limits:
     """Attributes:
     sequences: computed together at most.
     queue: waiting at most, beyond those that a free place waits for.
-    cache_tokens: tokens that all running sequences may hold together.
+    cache_tokens: tokens whose keys and values may be held, at most.
+    kept_tokens: how many of these may be of answers that have ended, for those who begin alike.
     chunk: tokens in one step at most.
     """
 
@@ -30,26 +37,36 @@ class Limits:
     queue: int
     cache_tokens: int
     chunk: int
+    kept_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One sequence's part of a step."""
+    """One sequence's part of a step; see `engine.decoder.Chunk`."""
 
     sequence: GenerationSequence
     tokens: Sequence[int]
     cache: SequenceCache
+    written: bool
 
 
 class Scheduler:
-    """Waiting and running sequences of one model."""
+    """Waiting and running sequences of one model.
 
-    def __init__(self, limits: Limits, new_cache: Callable[[int], SequenceCache]) -> None:
+    Args:
+        new_cache: a cache of no blocks, in the memory that the blocks' numbers mean.
+    """
+
+    def __init__(self, limits: Limits, new_cache: Callable[[], SequenceCache]) -> None:
         self._limits = limits
         self._new_cache = new_cache
-        self._waiting: deque[GenerationSequence] = deque()
+        self.blocks = Blocks(
+            limits.cache_tokens // BLOCK_TOKENS, limits.kept_tokens // BLOCK_TOKENS
+        )
+        self._waiting = Waiting()
         self._running: list[GenerationSequence] = []
-        self._reserved = 0
+        self._contents: dict[GenerationSequence, list[Content]] = {}
+        self._coming: dict[bytes, GenerationSequence] = {}  # keys of what is being computed
 
     @property
     def waiting(self) -> int:
@@ -68,14 +85,14 @@ class Scheduler:
 
         Raises:
             BusyError: the queue is full.
-            RequestError: one of them could never be admitted.
+            RequestError: one of them could never be completed.
         """
         for sequence in sequences:
-            if sequence.tokens_reserved > self._limits.cache_tokens:
+            if blocks_for(sequence.tokens_reserved) > self.blocks.count:
                 raise RequestError(
                     f"The prompt and max_tokens together need {sequence.tokens_reserved} tokens of "
-                    f"cache; the memory allotted holds {self._limits.cache_tokens}. Ask for fewer "
-                    "max_tokens, or raise engine.memory.",
+                    f"cache; the memory allotted holds {self.blocks.count * BLOCK_TOKENS}. Ask for "
+                    "fewer max_tokens, or raise engine.memory.",
                     param="max_tokens",
                 )
         places = self._limits.queue + self._limits.sequences - len(self._running)
@@ -85,39 +102,120 @@ class Scheduler:
                 "waiting; the queue is full. Try again in a moment, or raise engine.queue.",
                 retry_after=1 + len(self._waiting) // self._limits.sequences,
             )
-        self._waiting.extend(sequences)
+        for sequence in sequences:
+            self._waiting.add(sequence)
+            self._contents[sequence] = contents(
+                sequence.root, sequence.tokens, len(sequence.prompt)
+            )
 
     def admit(self) -> None:
-        """Give free places to those who wait, strictly in order: a long prompt is not overtaken."""
-        while self._waiting and len(self._running) < self._limits.sequences:
-            need = self._waiting[0].tokens_reserved
-            if self._reserved + need > self._limits.cache_tokens:
+        """Give free places to those who wait; whose turn it is is not overtaken for want of memory."""
+        while len(self._running) < self._limits.sequences:
+            sequence = self._waiting.turn(self._running, self._need_not_wait)
+            if sequence is None:
                 return
-            sequence = self._waiting.popleft()
-            sequence.admit(self._new_cache(need))
-            self._reserved += need
-            self._running.append(sequence)
+            found = self.blocks.find(self._shareable(sequence))
+            need = blocks_for(len(sequence.tokens)) - len(found)
+            held_back = sum(not self.blocks.is_used(number) for number in found)
+            # A block more for each who is at work, so that none is pushed out at once.
+            if need + held_back + len(self._running) > self.blocks.available:
+                return
+            self._waiting.remove(sequence)
+            self._start(sequence, found, need)
+
+    def _start(self, sequence: GenerationSequence, found: Sequence[int], need: int) -> None:
+        cache = self._new_cache()
+        for number in found:
+            self.blocks.hold(number)
+            cache.add(number)
+        for _ in range(need):
+            cache.add(self.blocks.take())
+        cache.advance(len(found) * BLOCK_TOKENS)
+        sequence.admit(cache)
+        self._running.append(sequence)
+        for content in self._contents[sequence][len(found) :] if sequence.may_share else ():
+            self._coming.setdefault(content.key, sequence)
+
+    def _shareable(self, sequence: GenerationSequence) -> list[Content]:
+        """What may be taken over: all full blocks before the last token, which must be computed in any case."""
+        if not sequence.may_share:
+            return []
+        return self._contents[sequence][: (len(sequence.tokens) - 1) // BLOCK_TOKENS]
+
+    def _need_not_wait(self, sequence: GenerationSequence) -> bool:
+        """Whether nobody computes the very block that this one would compute first."""
+        wanted = self._shareable(sequence)
+        found = len(self.blocks.find(wanted))
+        return found == len(wanted) or wanted[found].key not in self._coming
 
     def step(self) -> list[Work]:
         """The parts of the next step, in order of admission."""
         budget = self._limits.chunk - sum(s.decoding for s in self._running)
         work: list[Work] = []
-        for sequence in self._running:
+        for sequence in list(self._running):
+            if sequence.cache is None:
+                continue  # pushed out by one before it
             tokens = sequence.next_tokens(max(budget, 0))
+            if not tokens or not self._make_room(sequence, len(tokens)):
+                continue
             if not sequence.decoding:
                 budget -= len(tokens)
-            if tokens and sequence.cache is not None:
-                work.append(Work(sequence, tokens, sequence.cache))
+            work.append(Work(sequence, tokens, sequence.cache, sequence.writing))
         return work
 
+    def _make_room(self, sequence: GenerationSequence, tokens: int) -> bool:
+        """Blocks for so many more tokens; False: the sequence itself was pushed out."""
+        cache = sequence.cache
+        assert cache is not None  # noqa: S101 - narrows the type; it is running
+        while cache.length + tokens > cache.capacity:
+            if self.blocks.available:
+                cache.add(self.blocks.take())
+                continue
+            last = self._running[-1]
+            self._leave(last)
+            last.push_out()
+            self._waiting.put_back(last)
+            if last is sequence:
+                return False
+        return True
+
     def finish(self) -> None:
-        """Let go of the sequences that have ended or were cancelled, and of their memory."""
-        for sequence in [s for s in self._running if s.ended or s.cancelled]:
-            self._running.remove(sequence)
-            self._reserved -= sequence.tokens_reserved
-            sequence.cache = None
-        if any(s.cancelled for s in self._waiting):
-            self._waiting = deque(s for s in self._waiting if not s.cancelled)
+        """Note what was computed; let go of the sequences that have ended or were cancelled."""
+        for sequence in list(self._running):
+            self._note(sequence)
+            if sequence.ended or sequence.cancelled:
+                self._leave(sequence)
+                del self._contents[sequence]
+                sequence.cache = None
+        for sequence in [s for s in self._waiting if s.cancelled]:
+            self._waiting.remove(sequence)
+            del self._contents[sequence]
+
+    def _note(self, sequence: GenerationSequence) -> None:
+        """Let others find the blocks that are full now."""
+        cache = sequence.cache
+        assert cache is not None  # noqa: S101 - narrows the type; it is running
+        full = cache.length // BLOCK_TOKENS
+        while sequence.noted < full:
+            known, at = self._contents[sequence], sequence.noted
+            if at == len(known):
+                before = known[-1].key if known else sequence.root
+                first = at * BLOCK_TOKENS
+                tokens = sequence.tokens[first : first + BLOCK_TOKENS]
+                known.extend(contents(before, tokens, max(len(sequence.prompt) - first, 0)))
+            if sequence.may_share:
+                self.blocks.keep(cache.numbers[at], known[at])
+            if self._coming.get(known[at].key) is sequence:
+                del self._coming[known[at].key]
+            sequence.noted += 1
+
+    def _leave(self, sequence: GenerationSequence) -> None:
+        assert sequence.cache is not None  # noqa: S101 - narrows the type; it is running
+        self._running.remove(sequence)
+        self.blocks.release(sequence.cache.numbers)
+        for content in self._contents[sequence][sequence.noted :]:
+            if self._coming.get(content.key) is sequence:
+                del self._coming[content.key]
 
     def drain(self) -> list[GenerationSequence]:
         """Give up all sequences (the engine is closing)."""

@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from daulat.engine.cache import SequenceCache
+from daulat.engine import blocks
+from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
 from daulat.engine.sampler import Choice, Sampler
 from daulat.engine.stopping import StopStrings
 from daulat.errors import DaulatError
@@ -32,10 +33,15 @@ class TextPart:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The answer is complete. Times are `time.monotonic()` seconds."""
+    """The answer is complete. Times are `time.monotonic()` seconds.
+
+    Attributes:
+        cached_tokens: so many of the prompt had been computed before, for another answer.
+    """
 
     reason: FinishReason
     completion_tokens: int
+    cached_tokens: int
     submitted: float
     admitted: float
     first_token: float
@@ -77,6 +83,13 @@ class GenerationSequence:
         limit: how many tokens the answer may have; prompt and limit fit the model's context.
         seed, index: the answer's randomness is fixed by both.
         text: new, and this sequence's alone.
+        tenant: whose it is: what is computed for one tenant serves no other.
+
+    Attributes:
+        tokens: prompt and answer, as far as it is written.
+        root: what the keys of its blocks begin with (`blocks.root`).
+        cached: tokens of the prompt that had been computed for another.
+        arrival, noted: the scheduler's: when it came, and how many of its blocks others can find.
     """
 
     def __init__(
@@ -89,57 +102,84 @@ class GenerationSequence:
         vocabulary: Vocabulary,
         text: TextStream,
         listener: Listener,
+        tenant: str = "",
     ) -> None:
         self.prompt = prompt
+        self.tokens = list(prompt)
         self.limit = limit
+        self.tenant = tenant
+        self.root = blocks.root(tenant)
+        self.may_share = True
         self.cache: SequenceCache | None = None
         self.cancelled = False
         self.ended = False
+        self.arrival = self.noted = 0
         self._sampling = sampling
         self._sampler = Sampler(sampling, seed, prompt, index)
         self._vocabulary = vocabulary
         self._listener = listener
         self._text = text
         self._stops = StopStrings(sampling.stop)
-        self._computed = 0
-        self._last: int | None = None
-        self._count = 0
+        self._computed = self.cached = 0
         self._made = self._told = 0
         self._pending: list[tuple[int, TokenLogprob]] = []
         self._submitted = time.monotonic()
         self._admitted = self._first = self._latest = 0.0
 
     @property
+    def _count(self) -> int:
+        return len(self.tokens) - len(self.prompt)
+
+    @property
     def tokens_reserved(self) -> int:
         """Cache places that the sequence may come to need; its last token is never fed back."""
         return len(self.prompt) + self.limit - 1
 
+    @property
+    def was_admitted(self) -> bool:
+        """It has had a place before, if it has none now."""
+        return self._admitted > 0
+
     def admit(self, cache: SequenceCache) -> None:
-        """Take a place among the running."""
+        """Take a place among the running; what is in the cache is computed already."""
         self.cache = cache
-        self._admitted = time.monotonic()
+        self._computed = cache.length
+        self.noted = cache.length // BLOCK_TOKENS
+        if not self._admitted:
+            self._admitted = time.monotonic()
+            self.cached = cache.length
+
+    def push_out(self) -> None:
+        """Lose place and memory, for the time being. What was written stays."""
+        self.cache = None
+        self._computed = 0
 
     def next_tokens(self, most: int) -> Sequence[int]:
-        """What goes into the next step: a stretch of the prompt, or the token chosen last."""
-        if self._last is not None:
-            return (self._last,)
-        return self.prompt[self._computed : self._computed + most]
+        """What goes into the next step: a stretch of what is not computed, or the token chosen last."""
+        if self.decoding:
+            return self.tokens[-1:]
+        end = self._computed + most
+        return self.tokens[self._computed : end if self.writing else min(end, len(self.prompt))]
+
+    @property
+    def writing(self) -> bool:
+        """The next step's tokens are the answer's, not the prompt's."""
+        return self._computed >= len(self.prompt)
 
     @property
     def decoding(self) -> bool:
-        """The prompt is done: one token a step."""
-        return self._last is not None
+        """All but the token chosen last is computed: one token a step."""
+        return len(self.tokens) > len(self.prompt) and self._computed == len(self.tokens) - 1
 
     def accept(self, tokens: int, logits: NDArray[np.float32]) -> None:
         """The step is done: `tokens` more are in the cache, `logits` [V] stand behind the last."""
         self._computed += tokens
-        if self._computed < len(self.prompt):
+        if self._computed < len(self.tokens):
             return
         choice = self._sampler.choose(logits)
         self._latest = time.monotonic()
         self._first = self._first or self._latest
-        self._last = choice.token
-        self._count += 1
+        self.tokens.append(choice.token)
         if choice.token in self._vocabulary.eos_ids and not self._sampling.ignore_eos:
             self._flush("stop", "")
         else:
@@ -176,7 +216,15 @@ class GenerationSequence:
         self._tell(emit, self._told + len(emit) if cut else None)
         self.ended = True
         self._listener(
-            Ended(reason, self._count, self._submitted, self._admitted, self._first, self._latest)
+            Ended(
+                reason,
+                self._count,
+                self.cached,
+                self._submitted,
+                self._admitted,
+                self._first,
+                self._latest,
+            )
         )
 
     def _tell(self, text: str, before: int | None) -> None:

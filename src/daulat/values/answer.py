@@ -42,10 +42,15 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. A prompt that serves n choices counts once."""
+    """Tokens. A prompt that serves n choices counts once.
+
+    Attributes:
+        cached_tokens: so many of the prompt's had been computed before and cost nothing now.
+    """
 
     prompt_tokens: int
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:

@@ -1,5 +1,6 @@
 """Attention over a cache, in machine code: queries that share keys go through them together.
 
+The keys of a block lie dimension by dimension, so that sixteen scores are made at once without adding up lanes.
 What one query gives is the same number for number, alone or in company: each product and each sum is made
 in the order of the keys.
 """
@@ -8,10 +9,17 @@ in the order of the keys.
 
 from __future__ import annotations
 
-import numpy as np
 from numba import carray, njit
 
-from daulat.engine.native.vector import F32, LANES, exponentials, floats, mixtures, products
+from daulat.engine.cache import BLOCK_TOKENS
+from daulat.engine.native.vector import (
+    LANES,
+    columns,
+    floats,
+    integers,
+    mixtures,
+    soften,
+)
 
 TOGETHER = 6
 """Queries at once: what fills the registers."""
@@ -21,101 +29,64 @@ compiled = njit(fastmath=FAST, boundscheck=False, nogil=True, error_model="numpy
 
 
 @compiled
-def attend(queries, keys, values, firsts, lasts, scale, scores, out):
-    """out[m] = softmax(scale q_m k) v over the cached places firsts[m] to lasts[m] (exclusive).
+def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, out):
+    """out[m] = softmax(q_m k) v over the cached places firsts[m] to lasts[m] (exclusive).
 
     Args:
         queries, out: [up to TOGETHER, D].
-        keys, values: addresses of [places, D].
-        scores: [TOGETHER, room for all places and LANES more] to work in.
+        blocks: address of the addresses of the cache's blocks.
+        keys, values: where in a block they begin, in bytes: [D, BLOCK_TOKENS] and [BLOCK_TOKENS, D].
+        scores: [TOGETHER, room for all places and two blocks more], totals: [TOGETHER]; to work in.
     """
     inputs, size = queries.shape
     begin, end = firsts[0], lasts[0]
     for m in range(1, inputs):
         begin, end = min(begin, firsts[m]), max(end, lasts[m])
-    skip = begin * size * 4
-    _scores(queries, keys + skip, end - begin, scores)
+    begin = begin // BLOCK_TOKENS * BLOCK_TOKENS
+    addresses = carray(integers(blocks), ((end - 1) // BLOCK_TOKENS + 1,))
+    x, xb, y, yb = queries.ctypes.data, size * 4, scores.ctypes.data, scores.shape[1] * 4
+    for low in range(begin, end, BLOCK_TOKENS):
+        at = addresses[low // BLOCK_TOKENS] + keys
+        _scores(inputs, x, xb, at, size, y + (low - begin) * 4, yb)
+    out[:] = 0
     for m in range(inputs):
         row = scores[m]
         first, last = firsts[m] - begin, lasts[m] - begin
-        total = _soften(row[first:], last - first, scale)
+        totals[m] = soften(row[first:].ctypes.data, last - first)
         for j in range(first):
             row[j] = 0
-        for j in range(last - first):
-            row[first + j] /= total
         for j in range(last, end - begin):
             row[j] = 0
-    _mix(scores, inputs, values + skip, end - begin, out)
-
-
-@compiled
-def _soften(row, count, scale):
-    """The first `count` scores become exponentials, the largest 1; their sum."""
-    most = np.float32(-np.inf)
-    for j in range(count):
-        row[j] *= scale
-        most = max(most, row[j])
-    exponentials(row.ctypes.data, count, most)
-    total = np.float32(0)
-    for j in range(count):
-        total += row[j]
-    return total
-
-
-@compiled
-def _scores(queries, keys, count, scores):
-    """scores[m, j] = q_m k_j."""
-    inputs, size = queries.shape
-    if size % 32:
-        _scores_one_by_one(queries, keys, count, scores)
-        return
-    row, x, xb, yb = size * 4, queries.ctypes.data, size * 4, scores.shape[1] * 4
-    y, blocks = scores.ctypes.data, size // 32
-    j = 0
-    while j + 4 <= count:
-        at, to = keys + j * row, y + j * 4
-        _scores_4(inputs, at, row, blocks, x, xb, to, yb)
-        j += 4
-    while j < count:
-        for m in range(inputs):
-            products(F32, 1, 1, keys + j * row, row, blocks, x + m * xb, xb, y + m * yb + j * 4, yb)
-        j += 1
-
-
-@compiled
-def _scores_4(inputs, keys, row, blocks, x, xb, y, yb):
-    """Four keys with up to six queries; Numba wants each number of queries by itself."""
-    if inputs == 1:
-        products(F32, 1, 4, keys, row, blocks, x, xb, y, yb)
-    elif inputs == 2:
-        products(F32, 2, 4, keys, row, blocks, x, xb, y, yb)
-    elif inputs == 3:
-        products(F32, 3, 4, keys, row, blocks, x, xb, y, yb)
-    elif inputs == 4:
-        products(F32, 4, 4, keys, row, blocks, x, xb, y, yb)
-    elif inputs == 5:
-        products(F32, 5, 4, keys, row, blocks, x, xb, y, yb)
-    else:
-        products(F32, 6, 4, keys, row, blocks, x, xb, y, yb)
-
-
-@compiled
-def _scores_one_by_one(queries, keys, count, scores):
-    inputs, size = queries.shape
-    rows = carray(floats(keys), (count, size))
+    for low in range(begin, end, BLOCK_TOKENS):
+        at, count = addresses[low // BLOCK_TOKENS] + values, min(BLOCK_TOKENS, end - low)
+        _mix(scores[:, low - begin :], inputs, at, count, out)
     for m in range(inputs):
-        for j in range(count):
-            total = np.float32(0)
-            for d in range(size):
-                total += queries[m, d] * rows[j, d]
-            scores[m, j] = total
+        for d in range(size):
+            out[m, d] /= totals[m]
+
+
+@compiled
+def _scores(inputs, x, xb, keys, size, y, yb):
+    """Up to six queries with the keys of a block; Numba wants each number of queries by itself."""
+    if inputs == 1:
+        columns(1, x, xb, keys, size, y, yb)
+    elif inputs == 2:
+        columns(2, x, xb, keys, size, y, yb)
+    elif inputs == 3:
+        columns(3, x, xb, keys, size, y, yb)
+    elif inputs == 4:
+        columns(4, x, xb, keys, size, y, yb)
+    elif inputs == 5:
+        columns(5, x, xb, keys, size, y, yb)
+    else:
+        columns(6, x, xb, keys, size, y, yb)
 
 
 @compiled
 def _mix(scores, inputs, values, count, out):
-    """out[m] = the sum over j of scores[m, j] v_j."""
+    """out[m] += the sum over j of scores[m, j] v_j."""
     size = out.shape[1]
-    p, pb, vb, y, yb = scores.ctypes.data, scores.shape[1] * 4, size * 4, out.ctypes.data, size * 4
+    p, pb, vb, y, yb = scores.ctypes.data, scores.strides[0], size * 4, out.ctypes.data, size * 4
     column = 0
     while column + 64 <= size:
         _mix_64(inputs, p, pb, values + column * 4, vb, count, y + column * 4, yb)
@@ -128,8 +99,6 @@ def _mix(scores, inputs, values, count, out):
     if column < size:
         rows = carray(floats(values), (count, size))
         for m in range(inputs):
-            for d in range(column, size):
-                out[m, d] = 0
             for j in range(count):
                 for d in range(column, size):
                     out[m, d] += scores[m, j] * rows[j, d]

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from daulat.engine import rotary
-from daulat.engine.cache import SequenceCache
+from daulat.engine.cache import BLOCK_TOKENS, Arena, SequenceCache, standalone
 from daulat.engine.decoder import Chunk
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER
 from daulat.engine.native.matrices import Matrix
+from daulat.engine.native.panels import FLOAT32
 from daulat.engine.native.team import team
-from daulat.engine.native.vector import BLOCK, LANES
+from daulat.engine.native.vector import BLOCK
 from daulat.values.architecture import Architecture
 
 Whole = NDArray[np.int64]
@@ -69,32 +70,45 @@ class NativeDecoder:
     Args:
         top, blocks: the slots of `models.weights`; matrices as `Matrix`, vectors as float32.
         threads: how many compute.
+        prefill: what prompts are read with, `panels.FLOAT32` or `panels.BFLOAT16`.
     """
 
     def __init__(
-        self, architecture: Architecture, top: Slots, blocks: Sequence[Slots], threads: int
+        self,
+        architecture: Architecture,
+        top: Slots,
+        blocks: Sequence[Slots],
+        threads: int,
+        prefill: int = FLOAT32,
     ) -> None:
         self.architecture = architecture
         self._team = team(threads)
         self._kept = (top, blocks)  # the tables hold addresses only
         outer = np.zeros(p.TOP_SIZE, dtype=np.int64)
-        _enter(outer, _TOP, top)
+        _enter(outer, _TOP, top, prefill)
         if architecture.tied:
-            outer[p.HEAD_MATRIX : p.HEAD_MATRIX + 4] = outer[p.EMBED : p.EMBED + 4]
+            size = p.MATRIX_SIZE
+            outer[p.HEAD_MATRIX : p.HEAD_MATRIX + size] = outer[p.EMBED : p.EMBED + size]
         self._ropes = list(dict.fromkeys(one.rope for one in architecture.layers if one.rope))
         self._frequencies = [rotary.frequencies(rope) for rope in self._ropes]
         layers = np.zeros((len(blocks), p.LAYER_SIZE), dtype=np.int64)
         for row, layer, block in zip(layers, architecture.layers, blocks, strict=True):
             row[p.WINDOW] = layer.window or 0
             row[p.ROPE] = self._ropes.index(layer.rope) if layer.rope else -1
-            _enter(row, _BLOCK, block)
+            _enter(row, _BLOCK, block, prefill)
         self._model = p.Model(_shape(architecture), _scale(architecture), outer, layers)
+        nothing = np.zeros((1, 0, 1), dtype=np.float32)
+        self._turns = nothing, nothing
         self._tokens = self._longest = 0
         self._room = _room(architecture, threads, 0, 0)
 
     def new_cache(self, capacity: int) -> SequenceCache:
-        """An empty cache for one sequence of up to `capacity` tokens."""
-        return SequenceCache(self.architecture, capacity, torch.float32)
+        """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
+        return standalone(self.architecture, capacity, torch.float32)
+
+    def new_arena(self) -> Arena:
+        """Memory for the keys and values of many sequences."""
+        return Arena(self.architecture, torch.float32)
 
     def warm(self) -> None:
         """Compile what is not yet compiled for this processor: seconds, once."""
@@ -102,31 +116,39 @@ class NativeDecoder:
 
     def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Tensor:
         """See `Decoder.forward`."""
-        counts = [len(chunk.tokens) for chunk in chunks]
+        # Those that are read come first, for the program's sake.
+        order = sorted(range(len(chunks)), key=lambda i: chunks[i].written)
+        laid = [chunks[i] for i in order]
+        counts = [len(chunk.tokens) for chunk in laid]
         starts = np.cumsum([0, *counts])
         table = np.array(
             [
-                (start, count, c.cache.address, c.cache.capacity, c.cache.length)
-                for start, count, c in zip(starts, counts, chunks, strict=False)
+                (start, count, c.cache.table.ctypes.data, c.cache.length)
+                for start, count, c in zip(starts, counts, laid, strict=False)
             ],
             dtype=np.int64,
         )
-        tokens = np.concatenate([np.asarray(c.tokens, dtype=np.int64) for c in chunks])
+        tokens = np.concatenate([np.asarray(c.tokens, dtype=np.int64) for c in laid])
         if tokens.min() < 0 or tokens.max() >= self.architecture.vocab:
             raise IndexError("a token is not in the vocabulary")
-        if any(c.cache.length + len(c.tokens) > c.cache.capacity for c in chunks):
+        if any(c.cache.length + len(c.tokens) > c.cache.capacity for c in laid):
             raise IndexError("a sequence has more tokens than its cache holds")
         positions = np.concatenate(
-            [np.arange(c.cache.length, c.cache.length + len(c.tokens)) for c in chunks]
+            [np.arange(c.cache.length, c.cache.length + len(c.tokens)) for c in laid]
         )
-        wanted = np.arange(len(tokens)) if every else starts[1:] - 1
-        longest = max(c.cache.length + len(c.tokens) for c in chunks)
+        place = {i: slice(starts[k], starts[k + 1]) for k, i in enumerate(order)}
+        rows = np.arange(len(tokens))
+        wanted = np.concatenate(
+            [rows[place[i]] if every else rows[place[i]][-1:] for i in range(len(chunks))]
+        )
+        longest = max(c.cache.length + len(c.tokens) for c in laid)
         room = self._room_for(len(tokens), longest)
-        cos, sin = self._angles(positions)
+        cos, sin = self._angles(positions, longest)
         logits = np.empty((len(wanted), self.architecture.vocab), dtype=np.float32)
-        step = p.Step(table, tokens, positions, wanted, cos, sin, logits)
+        reads = sum(len(c.tokens) for c in laid if not c.written)
+        step = p.Step(table, tokens, positions, reads, wanted, cos, sin, logits)
         self._team.run((self._model, step, room))
-        for chunk in chunks:
+        for chunk in laid:
             chunk.cache.advance(len(chunk.tokens))
         return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
 
@@ -138,18 +160,20 @@ class NativeDecoder:
             self._room = _room(self.architecture, self._team.size, self._tokens, self._longest)
         return self._room
 
-    def _angles(self, positions: Whole) -> tuple[Floats, Floats]:
-        """cos and sin, [rope tables, T, dimensions / 2]."""
-        at = torch.from_numpy(positions)  # pyright: ignore[reportUnknownMemberType]
-        pairs = [
-            rotary.tables(rope, frequency, at)
-            for rope, frequency in zip(self._ropes, self._frequencies, strict=True)
-        ]
-        if not pairs:
-            nothing = np.zeros((1, 1, 1), dtype=np.float32)
-            return nothing, nothing
-        cos, sin = (torch.stack([pair[k][:, 0] for pair in pairs]).numpy() for k in (0, 1))
-        return cos, sin
+    def _angles(self, positions: Whole, longest: int) -> tuple[Floats, Floats]:
+        """cos and sin, [rope tables, T, dimensions / 2]; computed once for each position."""
+        if not self._ropes:
+            return self._turns
+        if longest > self._turns[0].shape[1]:
+            at = torch.arange(2 * longest)
+            pairs = [
+                rotary.tables(rope, frequency, at)
+                for rope, frequency in zip(self._ropes, self._frequencies, strict=True)
+            ]
+            cos, sin = (torch.stack([pair[k][:, 0] for pair in pairs]).numpy() for k in (0, 1))
+            self._turns = cos, sin
+        cos, sin = self._turns
+        return cos[:, positions], sin[:, positions]
 
 
 def _room(a: Architecture, team: int, tokens: int, longest: int) -> p.Room:
@@ -170,11 +194,12 @@ def _room(a: Architecture, team: int, tokens: int, longest: int) -> p.Room:
         att=floats(tokens, a.heads * a.head_dim),
         up=floats(tokens * chosen, a.intermediate * (2 if a.gated else 1)),
         tmp=floats(tokens, a.hidden),
-        scores=floats(team, TOGETHER, longest + LANES),
+        scores=floats(team, TOGETHER, longest + 2 * BLOCK_TOKENS),
         choices=np.empty((team, routed, chosen), dtype=np.int64),
         shares=floats(team, routed, spread),
         places=np.empty((team, routed, chosen), dtype=np.int64),
         starts=np.empty((team, experts + 1), dtype=np.int64),
+        read_by=np.empty((team, experts + 1), dtype=np.int64),
         gathered=floats(team, routed, a.hidden if a.experts else 1),
         mixed=floats(routed * chosen, a.hidden if a.experts else 1),
     )
@@ -204,10 +229,10 @@ def _scale(a: Architecture) -> Floats:
     return scale
 
 
-def _enter(row: Whole, places: Mapping[str, int], slots: Slots) -> None:
+def _enter(row: Whole, places: Mapping[str, int], slots: Slots, prefill: int) -> None:
     for slot, held in slots.items():
         place = places[slot]
         if isinstance(held, Matrix):
-            row[place : place + 4] = held.numbers()
+            row[place : place + p.MATRIX_SIZE] = held.numbers(prefill)
         else:
             row[place] = held.data_ptr()

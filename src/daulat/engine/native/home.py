@@ -43,6 +43,7 @@ def _digest() -> str:
     hasher = hashlib.sha256()
     for name in ("numba", "llvmlite"):
         hasher.update(f"{name} {version(name)}\n".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in (*sorted(here.glob("*.py")), here.parent / "cache.py"):
         hasher.update(path.read_bytes())
     return hasher.hexdigest()[:16]

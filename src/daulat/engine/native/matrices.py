@@ -18,7 +18,8 @@ import torch
 from numba import cfunc, njit, types
 from torch import Tensor
 
-from daulat.engine.native import vector
+from daulat.engine.native import panels, vector
+from daulat.engine.native.panels import BFLOAT16, FLOAT32
 from daulat.engine.native.quantise import quantise
 from daulat.engine.native.repack import KINDS, repack
 from daulat.engine.native.vector import (
@@ -118,10 +119,9 @@ class Matrix:
     def row_bytes(self) -> int:
         return self.columns // BLOCK * FORMATS[self.form].size
 
-    def numbers(self) -> tuple[int, int, int, int]:
+    def numbers(self, prefill: int) -> tuple[int, int, int, int, int]:
         """What the program needs: address, bytes of a row, the functions' addresses."""
-        multiply, unpack = functions(self.form)
-        return self.data.data_ptr(), self.row_bytes, multiply, unpack
+        return self.data.data_ptr(), self.row_bytes, *functions(self.form, prefill)
 
 
 def matrix(
@@ -228,12 +228,28 @@ def _multiply_f32(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(F32, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
+def _read_f32(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(F32, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_f32(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(F32, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
 def _unpack_f32(w, n, y, _3, _4, _5, _6, _7, _8):
     vector.unpack(F32, w, n, y)
 
 
 def _multiply_f16(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(F16, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read_f16(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(F16, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_f16(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(F16, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
 def _unpack_f16(w, n, y, _3, _4, _5, _6, _7, _8):
@@ -244,12 +260,28 @@ def _multiply_bf16(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(BF16, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
+def _read_bf16(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(BF16, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_bf16(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(BF16, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
 def _unpack_bf16(w, n, y, _3, _4, _5, _6, _7, _8):
     vector.unpack(BF16, w, n, y)
 
 
 def _multiply_q4_0(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(Q4_0, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read_q4_0(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(Q4_0, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_q4_0(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(Q4_0, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
 def _unpack_q4_0(w, n, y, _3, _4, _5, _6, _7, _8):
@@ -260,12 +292,28 @@ def _multiply_q4_1(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(Q4_1, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
+def _read_q4_1(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(Q4_1, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_q4_1(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(Q4_1, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
 def _unpack_q4_1(w, n, y, _3, _4, _5, _6, _7, _8):
     vector.unpack(Q4_1, w, n, y)
 
 
 def _multiply_q8_0(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(Q8_0, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read_q8_0(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(Q8_0, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_q8_0(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(Q8_0, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
 def _unpack_q8_0(w, n, y, _3, _4, _5, _6, _7, _8):
@@ -276,12 +324,28 @@ def _multiply_nibbles(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(NIBBLES, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
+def _read_nibbles(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(NIBBLES, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_nibbles(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(NIBBLES, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
 def _unpack_nibbles(w, n, y, _3, _4, _5, _6, _7, _8):
     vector.unpack(NIBBLES, w, n, y)
 
 
 def _multiply_bytes(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(BYTES, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read_bytes(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(BYTES, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_bytes(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(BYTES, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
 def _unpack_bytes(w, n, y, _3, _4, _5, _6, _7, _8):
@@ -292,28 +356,40 @@ def _multiply_two_scales(w, wb, n, x, xb, y, yb, inputs, rows):
     _multiply(TWO_SCALES, w, wb, n, x, xb, y, yb, inputs, rows)
 
 
+def _read_two_scales(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(TWO_SCALES, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
+def _read16_two_scales(w, wb, n, x, xb, y, yb, inputs, rows):
+    panels.read(TWO_SCALES, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
+
+
 def _unpack_two_scales(w, n, y, _3, _4, _5, _6, _7, _8):
     vector.unpack(TWO_SCALES, w, n, y)
 
 
-_PAIRS = (
-    (_multiply_f32, _unpack_f32),
-    (_multiply_f16, _unpack_f16),
-    (_multiply_bf16, _unpack_bf16),
-    (_multiply_q4_0, _unpack_q4_0),
-    (_multiply_q4_1, _unpack_q4_1),
-    (_multiply_q8_0, _unpack_q8_0),
-    (_multiply_nibbles, _unpack_nibbles),
-    (_multiply_bytes, _unpack_bytes),
-    (_multiply_two_scales, _unpack_two_scales),
+_FUNCTIONS = (
+    (_multiply_f32, (_read_f32, _read16_f32), _unpack_f32),
+    (_multiply_f16, (_read_f16, _read16_f16), _unpack_f16),
+    (_multiply_bf16, (_read_bf16, _read16_bf16), _unpack_bf16),
+    (_multiply_q4_0, (_read_q4_0, _read16_q4_0), _unpack_q4_0),
+    (_multiply_q4_1, (_read_q4_1, _read16_q4_1), _unpack_q4_1),
+    (_multiply_q8_0, (_read_q8_0, _read16_q8_0), _unpack_q8_0),
+    (_multiply_nibbles, (_read_nibbles, _read16_nibbles), _unpack_nibbles),
+    (_multiply_bytes, (_read_bytes, _read16_bytes), _unpack_bytes),
+    (_multiply_two_scales, (_read_two_scales, _read16_two_scales), _unpack_two_scales),
 )
 
 
 @cache
-def functions(form: int) -> tuple[int, int]:
-    """Addresses of a format's two C functions, each of nine whole numbers, for `vector.call`.
+def functions(form: int, prefill: int) -> tuple[int, int, int]:
+    """Addresses of a format's three C functions, each of nine whole numbers, for `vector.call`.
 
-    The first is `_multiply`'s; the second takes (row, blocks, y) and six more that mean nothing.
+    The first is `_multiply`'s, for tokens that are written; the second `panels.read`'s of that kind, for
+    tokens that are read; the third takes (row, blocks, y) and six more that mean nothing.
     """
-    multiply, unpack = (cfunc(_NINE, cache=True)(one).address or 0 for one in _PAIRS[form])
-    return multiply, unpack
+    multiply, reads, unpack = _FUNCTIONS[form]
+    one, two, three = (
+        cfunc(_NINE, cache=True)(each).address or 0 for each in (multiply, reads[prefill], unpack)
+    )
+    return one, two, three

@@ -7,7 +7,8 @@ The arithmetic is that of `engine.decoder`, in float32; the sums of one number a
 else is in the step.
 
 The tables, in whole numbers (0: there is none):
-- a matrix takes four: address, bytes of a row, the functions that multiply by it and that unpack a row;
+- a matrix takes five: address, bytes of a row, and the functions that multiply few inputs by it, that multiply
+  many inputs by it, and that unpack a row;
 - a vector of float32 takes one, its address.
 """
 
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import carray
 
+from daulat.engine.cache import BLOCK_TOKENS
 from daulat.engine.native.attention import TOGETHER, attend
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.vector import (
@@ -28,6 +30,7 @@ from daulat.engine.native.vector import (
     call,
     floats,
     give_way,
+    integers,
     look,
     silu_times,
 )
@@ -41,7 +44,7 @@ EPS, ATTENTION, EMBEDDING, RESIDUAL, DIVISOR, SOFTCAP = range(6)
 SCALE_SIZE = 6
 
 WINDOW, ROPE = 0, 1
-QKV, OUT, UP, DOWN, ROUTER = range(4, 24, 4)
+QKV, OUT, UP, DOWN, ROUTER = range(2, 27, 5)
 (
     ATTN_NORM,
     ATTN_NORM_BIAS,
@@ -55,15 +58,17 @@ QKV, OUT, UP, DOWN, ROUTER = range(4, 24, 4)
     UP_BIAS,
     DOWN_BIAS,
     POST_MLP_NORM,
-) = range(24, 36)
-LAYER_SIZE = 36
+) = range(27, 39)
+LAYER_SIZE = 39
 
-EMBED, HEAD_MATRIX, POSITIONS = 0, 4, 8
-NORM, NORM_BIAS = 12, 13
-TOP_SIZE = 14
+EMBED, HEAD_MATRIX, POSITIONS = 0, 5, 10
+NORM, NORM_BIAS = 15, 16
+TOP_SIZE = 17
+MATRIX_SIZE = 5
+ADDRESS, ROW_BYTES, MULTIPLY, READ, UNPACK = range(MATRIX_SIZE)
 
-START, COUNT, CACHE, CAPACITY, LENGTH = range(5)
-CHUNK_SIZE = 5
+START, COUNT, CACHE, LENGTH = range(4)
+CHUNK_SIZE = 4
 
 
 class Model(NamedTuple):
@@ -80,8 +85,10 @@ class Model(NamedTuple):
 
 class Step(NamedTuple):
     """Attributes:
-    chunks: int64 [C, CHUNK_SIZE]; a cache has the layout of `engine.cache.SequenceCache`.
+    chunks: int64 [C, CHUNK_SIZE]; a cache is the address of the addresses of its blocks, [layers, 2, K, ...]:
+        keys [D, BLOCK_TOKENS], values [BLOCK_TOKENS, D].
     tokens, positions: int64 [T].
+    reads: how many of the tokens are read (`engine.decoder.Chunk`); they come first.
     wanted: the rows whose logits are asked for, int64 [W].
     cos, sin: float32 [rope tables, T, dimensions / 2].
     logits: float32 [W, V], to be filled.
@@ -90,6 +97,7 @@ class Step(NamedTuple):
     chunks: Any
     tokens: Any
     positions: Any
+    reads: Any
     wanted: Any
     cos: Any
     sin: Any
@@ -103,9 +111,9 @@ class Room(NamedTuple):
         x, h, tmp: [T, H]; own: [team, FEW, H].
         qkv: [T, (Q + 2K) D]; att: [T, Q D].
         up: [T or T * experts chosen, 2I or I].
-        scores: [team, TOGETHER, longest sequence + LANES].
+        scores: [team, TOGETHER, longest sequence and two blocks more].
         choices, places: int64 [team, T + 1, experts chosen]; shares: [team, T + 1, experts].
-        starts: int64 [team, experts + 1]; gathered: [team, T, H]; mixed: [T * experts chosen, H].
+        starts, read_by: int64 [team, experts + 1]; gathered: [team, T, H]; mixed: [T * experts chosen, H].
     """
 
     x: Any
@@ -120,6 +128,7 @@ class Room(NamedTuple):
     shares: Any
     places: Any
     starts: Any
+    read_by: Any
     gathered: Any
     mixed: Any
 
@@ -158,21 +167,22 @@ def _share(count, me, team):
 
 
 @_fast
-def _times(table, slot, columns, x, y, inputs, first, last, base):
-    """y[:, first:last] = x times rows base + first to base + last of a matrix."""
-    if last > first:
-        call(
-            table[slot + 2],
-            table[slot] + (base + first) * table[slot + 1],
-            table[slot + 1],
-            columns // 32,
-            x.ctypes.data,
-            x.shape[1] * 4,
-            y.ctypes.data + first * 4,
-            y.shape[1] * 4,
-            inputs,
-            last - first,
-        )
+def _times(table, slot, columns, x, y, reads, inputs, first, last, base):
+    """y[:, first:last] = x times rows base + first to base + last of a matrix.
+
+    The first `reads` inputs are tokens that are read (`panels`), the others are written.
+    """
+    if last == first:
+        return
+    weights, row_bytes = table[slot + ADDRESS], table[slot + ROW_BYTES]
+    weights += (base + first) * row_bytes
+    at, to, xb, yb = x.ctypes.data, y.ctypes.data + first * 4, x.shape[1] * 4, y.shape[1] * 4
+    blocks, rows = columns // 32, last - first
+    if reads:
+        call(table[slot + READ], weights, row_bytes, blocks, at, xb, to, yb, reads, rows)
+    if inputs > reads:
+        at, to, left = at + reads * xb, to + reads * yb, inputs - reads
+        call(table[slot + MULTIPLY], weights, row_bytes, blocks, at, xb, to, yb, left, rows)
 
 
 @_fast
@@ -251,14 +261,14 @@ def _embed(me, team, shape, scale, top, tokens, positions, x, tmp):
     hidden = shape[HIDDEN]
     for t in range(me, tokens.shape[0], team):
         row = x[t]
-        at = top[EMBED] + tokens[t] * top[EMBED + 1]
-        call(top[EMBED + 3], at, hidden // 32, row.ctypes.data, 0, 0, 0, 0, 0, 0)
+        at = top[EMBED] + tokens[t] * top[EMBED + ROW_BYTES]
+        call(top[EMBED + UNPACK], at, hidden // 32, row.ctypes.data, 0, 0, 0, 0, 0, 0)
         if scale[EMBEDDING] != 1:
             for i in range(hidden):
                 row[i] *= scale[EMBEDDING]
         if top[POSITIONS]:
-            at = top[POSITIONS] + positions[t] * top[POSITIONS + 1]
-            call(top[POSITIONS + 3], at, hidden // 32, tmp[t].ctypes.data, 0, 0, 0, 0, 0, 0)
+            at = top[POSITIONS] + positions[t] * top[POSITIONS + ROW_BYTES]
+            call(top[POSITIONS + UNPACK], at, hidden // 32, tmp[t].ctypes.data, 0, 0, 0, 0, 0, 0)
             for i in range(hidden):
                 row[i] += tmp[t, i]
 
@@ -268,7 +278,9 @@ def _turn_and_store(me, team, shape, eps, layer, table, chunks, cos, sin, qkv):
     """Norm and turn queries and keys; keys and values go into the caches."""
     heads, kv_heads, size = shape[HEADS], shape[KV_HEADS], shape[HEAD]
     for c in range(chunks.shape[0]):
-        start, capacity = chunks[c, START], chunks[c, CAPACITY]
+        start, length = chunks[c, START], chunks[c, LENGTH]
+        last = length + chunks[c, COUNT] - 1
+        blocks = carray(integers(chunks[c, CACHE]), (last // BLOCK_TOKENS + 1,))
         for unit in range(me, chunks[c, COUNT] * (heads + kv_heads), team):
             i, head = unit // (heads + kv_heads), unit % (heads + kv_heads)
             row = qkv[start + i, head * size : (head + 1) * size]
@@ -279,12 +291,15 @@ def _turn_and_store(me, team, shape, eps, layer, table, chunks, cos, sin, qkv):
                 _turn(row, cos[table[ROPE], start + i], sin[table[ROPE], start + i])
             if head >= heads:
                 k = head - heads
-                place = (layer * 2 * kv_heads + k) * capacity + chunks[c, LENGTH] + i
-                _copy(row, chunks[c, CACHE] + place * size * 4)
+                place, block = (length + i) % BLOCK_TOKENS, blocks[(length + i) // BLOCK_TOKENS]
+                block += (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
+                keys = _numbers(block, BLOCK_TOKENS * size)
+                for d in range(size):
+                    keys[d * BLOCK_TOKENS + place] = row[d]
                 value = qkv[
                     start + i, (heads + kv_heads + k) * size : (heads + kv_heads + k + 1) * size
                 ]
-                _copy(value, chunks[c, CACHE] + (place + kv_heads * capacity) * size * 4)
+                _copy(value, block + (kv_heads * BLOCK_TOKENS + place) * size * 4)
 
 
 @_fast
@@ -305,14 +320,14 @@ def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
     together = TOGETHER if total >= 4 * team * TOGETHER else 1
     queries, out = np.empty((2, together, size), dtype=np.float32)
     firsts, lasts = np.empty((2, together), dtype=np.int64)
+    totals = np.empty(together, dtype=np.float32)
     unit = 0
     for c in range(chunks.shape[0]):
-        start, capacity, length = chunks[c, START], chunks[c, CAPACITY], chunks[c, LENGTH]
+        start, length, blocks = chunks[c, START], chunks[c, LENGTH], chunks[c, CACHE]
         pairs = chunks[c, COUNT] * group
         for k in range(kv_heads):
-            place = (layer * 2 * kv_heads + k) * capacity
-            keys = chunks[c, CACHE] + place * size * 4
-            values = keys + kv_heads * capacity * size * 4
+            keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
+            values = keys + kv_heads * BLOCK_TOKENS * size * 4
             for pair in range(0, pairs, together):
                 unit += 1
                 if unit % team != me:
@@ -323,8 +338,18 @@ def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
                     lasts[m] = length + i + 1
                     firsts[m] = max(0, lasts[m] - table[WINDOW]) if table[WINDOW] > 0 else 0
                     for d in range(size):
-                        queries[m, d] = qkv[start + i, head * size + d]
-                attend(queries[:inputs], keys, values, firsts, lasts, factor, scores, out[:inputs])
+                        queries[m, d] = factor * qkv[start + i, head * size + d]
+                attend(
+                    queries[:inputs],
+                    blocks,
+                    keys,
+                    values,
+                    firsts,
+                    lasts,
+                    scores,
+                    totals,
+                    out[:inputs],
+                )
                 for m in range(inputs):
                     i, head = (pair + m) // group, k * group + (pair + m) % group
                     for d in range(size):
@@ -352,13 +377,13 @@ def _best(scores, chosen, shares):
 
 
 @_fast
-def _inner(shape, table, h, up, inputs, first, last, base):
+def _inner(shape, table, h, up, reads, inputs, first, last, base):
     """Columns first to last of act(gate) * up, or of act(up), into `up`."""
     inner = shape[INNER]
-    _times(table, UP, shape[HIDDEN], h, up, inputs, first, last, base)
+    _times(table, UP, shape[HIDDEN], h, up, reads, inputs, first, last, base)
     _add_bias(up, table[UP_BIAS], inputs, first, last)
     if shape[GATED]:
-        _times(table, UP, shape[HIDDEN], h, up, inputs, inner + first, inner + last, base)
+        _times(table, UP, shape[HIDDEN], h, up, reads, inputs, inner + first, inner + last, base)
         _add_bias(up, table[UP_BIAS], inputs, inner + first, inner + last)
     plain = shape[ACTIVATION] != SILU or not shape[GATED]
     for m in range(inputs):
@@ -418,7 +443,8 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
     )
     width = (shape[HEADS] + 2 * shape[KV_HEADS]) * shape[HEAD]
     first, last = _share(width, me, team)
-    _times(table, QKV, shape[HIDDEN], normed, room.qkv, count, first, last, 0)
+    reads = step.reads
+    _times(table, QKV, shape[HIDDEN], normed, room.qkv, reads, count, first, last, 0)
     _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
     turn = _meet(sync, team, turn)
     _turn_and_store(
@@ -431,7 +457,7 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
     )
     turn = _meet(sync, team, turn)
     first, last = _share(shape[HIDDEN], me, team)
-    _times(table, OUT, shape[HEADS] * shape[HEAD], room.att, room.tmp, count, first, last, 0)
+    _times(table, OUT, shape[HEADS] * shape[HEAD], room.att, room.tmp, reads, count, first, last, 0)
     _add_bias(room.tmp, table[OUT_BIAS], count, first, last)
     return _add(me, team, sync, turn, model, table[POST_ATTN_NORM], room, count)
 
@@ -439,23 +465,24 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
 @_fast
 def _feed_forward_half(me, team, sync, turn, model, layer, step, room):
     table, shape, count = model.layers[layer], model.shape, step.tokens.shape[0]
+    reads = step.reads
     turn, normed = _normed(
         me, team, sync, turn, model, table[MLP_NORM], table[MLP_NORM_BIAS], room, count
     )
     if shape[EXPERTS]:
-        turn = _experts(me, team, sync, turn, shape, table, normed, room, count)
+        turn = _experts(me, team, sync, turn, shape, table, normed, room, reads, count)
     else:
         first, last = _share(shape[INNER], me, team)
-        _inner(shape, table, normed, room.up, count, first, last, 0)
+        _inner(shape, table, normed, room.up, reads, count, first, last, 0)
         turn = _meet(sync, team, turn)
         first, last = _share(shape[HIDDEN], me, team)
-        _times(table, DOWN, shape[INNER], room.up, room.tmp, count, first, last, 0)
+        _times(table, DOWN, shape[INNER], room.up, room.tmp, reads, count, first, last, 0)
         _add_bias(room.tmp, table[DOWN_BIAS], count, first, last)
     return _add(me, team, sync, turn, model, table[POST_MLP_NORM], room, count)
 
 
 @_fast
-def _experts(me, team, sync, turn, shape, table, normed, room, count):
+def _experts(me, team, sync, turn, shape, table, normed, room, reads, count):
     """Each token goes through its best experts, weighted by softmax over those experts' scores.
 
     Tokens that go through one expert go together: an expert's weights are read once.
@@ -471,16 +498,20 @@ def _experts(me, team, sync, turn, shape, table, normed, room, count):
     _line_up(picks, places, starts, count, shape[EXPERTS])
     first, last = _share(shape[INNER], me, team)
     rows = shape[INNER] * (2 if shape[GATED] else 1)
-    gathered = room.gathered[me]
+    gathered, read_by = room.gathered[me], room.read_by[me]
     for e in range(shape[EXPERTS]):
         begin, end = starts[e], starts[e + 1]
         if begin == end:
             continue
+        read = 0
         for t in range(count):
             for rank in range(chosen):
                 if picks[t, rank] == e:
                     gathered[places[t, rank] - begin] = normed[t]
-        _inner(shape, table, gathered, room.up[begin:end], end - begin, first, last, e * rows)
+                    read += t < reads
+        read_by[e] = read
+        up = room.up[begin:end]
+        _inner(shape, table, gathered, up, read, end - begin, first, last, e * rows)
     turn = _meet(sync, team, turn)
     first, last = _share(hidden, me, team)
     for e in range(shape[EXPERTS]):
@@ -493,6 +524,7 @@ def _experts(me, team, sync, turn, shape, table, normed, room, count):
                 shape[INNER],
                 room.up[begin:end],
                 to,
+                read_by[e],
                 end - begin,
                 first,
                 last,
@@ -513,7 +545,7 @@ def _route(shape, table, normed, picks, parts, count):
     """Every thread for itself: so few numbers are not worth waiting for."""
     scores = parts[count : count + 1]
     for t in range(count):
-        _times(table, ROUTER, shape[HIDDEN], normed[t : t + 1], scores, 1, 0, shape[EXPERTS], 0)
+        _times(table, ROUTER, shape[HIDDEN], normed[t : t + 1], scores, 0, 1, 0, shape[EXPERTS], 0)
         chosen = shape[CHOSEN]
         _best(scores[0, : shape[EXPERTS]], picks[t, :chosen], parts[t, :chosen])
 
@@ -541,7 +573,7 @@ def _logits(me, team, sync, turn, model, step, room):
         _norm(row, top[NORM], top[NORM_BIAS], shape, model.scale[EPS], room.h[k])
     turn = _meet(sync, team, turn)
     first, last = _share(shape[VOCAB], me, team)
-    _times(top, HEAD_MATRIX, shape[HIDDEN], room.h, step.logits, count, first, last, 0)
+    _times(top, HEAD_MATRIX, shape[HIDDEN], room.h, step.logits, 0, count, first, last, 0)
     divisor, cap = model.scale[DIVISOR], model.scale[SOFTCAP]
     for k in range(count):
         row = step.logits[k]

@@ -287,8 +287,41 @@ def _variable(b: Builder) -> Value:
 
 
 @intrinsic
+def columns(typing, inputs, x, x_bytes, keys, size, y, y_bytes):
+    """y[m, j] = the sum over d of x[m, d] * keys[d, j], for the 32 keys of a block of the cache.
+
+    Args:
+        inputs: literal.
+        x, keys, y: addresses; keys [size, 32].
+        x_bytes, y_bytes: from one row to the next.
+    """
+    if not isinstance(inputs, types.IntegerLiteral):
+        return None
+    several, halves = range(inputs.literal_value), range(2)
+
+    def generate(context, b, signature, arguments):
+        x0, x_step, k0, count, y0, y_step = arguments[1:]
+        sums = [[_variable(b) for _ in halves] for _ in several]
+        with cgutils.for_range(b, count) as loop:
+            row = b.add(k0, b.mul(loop.index, _i64(2 * 4 * LANES)))
+            numbers = [_load(b, row, 64 * k, _VF32) for k in halves]
+            at = b.add(x0, b.mul(loop.index, _i64(4)))
+            for m in several:
+                factor = _splat(b, _load(b, b.add(at, b.mul(x_step, _i64(m))), 0, _F32))
+                for k in halves:
+                    b.store(_fma(b, factor, numbers[k], b.load(sums[m][k])), sums[m][k])
+        for m in several:
+            for k in halves:
+                place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k)))
+                _store(b, b.load(sums[m][k]), place)
+        return context.get_dummy_value()
+
+    return types.void(inputs, *(_ADDRESS,) * 6), generate
+
+
+@intrinsic
 def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, count, y, y_bytes):
-    """y[m] = the sum over j of shares[m, j] * values[j], for 16 * `vectors` neighbouring columns.
+    """y[m] += the sum over j of shares[m, j] * values[j], for 16 * `vectors` neighbouring columns.
 
     Args:
         inputs, vectors: literals.
@@ -302,7 +335,13 @@ def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, 
 
     def generate(context, b, signature, arguments):
         p0, p_step, v0, v_step, count, y0, y_step = arguments[2:]
+        places = [
+            [b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k))) for k in wide] for m in several
+        ]
         sums = [[_variable(b) for _ in wide] for _ in several]
+        for m in several:
+            for k in wide:
+                b.store(_load(b, places[m][k], 0, _VF32), sums[m][k])
         with cgutils.for_range(b, count) as loop:
             row = b.add(v0, b.mul(v_step, loop.index))
             numbers = [_load(b, row, 64 * k, _VF32) for k in wide]
@@ -313,8 +352,7 @@ def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, 
                     b.store(_fma(b, factor, numbers[k], b.load(sums[m][k])), sums[m][k])
         for m in several:
             for k in wide:
-                place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k)))
-                _store(b, b.load(sums[m][k]), place)
+                _store(b, b.load(sums[m][k]), places[m][k])
         return context.get_dummy_value()
 
     return types.void(inputs, vectors, *(_ADDRESS,) * 7), generate
@@ -348,18 +386,54 @@ def _between(b: Builder, x: Value, low: float, high: float) -> Value:
 
 
 @intrinsic
-def exponentials(typing, address, count, shift):
-    """a[i] = exp(a[i] - shift) for the float32 at an address; `count` is taken up to whole sixteens."""
+def soften(typing, address, count):
+    """a[i] = exp(a[i] - the largest) for the float32 at an address; their sum, by sixteen partial sums.
+
+    What stands behind them, up to whole sixteens, is overwritten.
+    """
 
     def generate(context, b, signature, arguments):
-        base, count, shift = arguments
-        less = _splat(b, shift)
+        base, count = arguments
+        _fill(b, base, count)
+        most, total = _variable(b), _variable(b)
+        b.store(_load(b, base, 0, _VF32), most)
+        with _sixteens(b, count) as offset:
+            one, best = _load(b, b.add(base, offset), 0, _VF32), b.load(most)
+            b.store(b.select(b.fcmp_ordered(">", one, best), one, best), most)
+        less = _splat(b, _largest(b, b.load(most)))
         with _sixteens(b, count) as offset:
             place = b.add(base, offset)
-            _store(b, _exp(b, b.fsub(_load(b, place, 0, _VF32), less)), place)
-        return context.get_dummy_value()
+            power = _exp(b, b.fsub(_load(b, place, 0, _VF32), less))
+            _store(b, power, place)
+            b.store(b.fadd(b.load(total), power), total)
+        return _sum(b, b.load(total))
 
-    return types.void(_ADDRESS, types.int64, types.float32), generate
+    return types.float32(_ADDRESS, types.int64), generate
+
+
+def _fill(b: Builder, base: Value, count: Value) -> None:
+    """So low numbers behind the last, up to whole sixteens, that they count for nothing."""
+    last = b.and_(count, _i64(-LANES))
+    missing = b.and_(b.sub(_i64(0), count), _i64(LANES - 1))
+    with b.if_then(b.icmp_signed("!=", missing, _i64(0))):
+        place = b.add(base, b.mul(last, _i64(4)))
+        lanes = ir.Constant(_VI32, list(range(LANES)))
+        there = _splat_whole(b, b.trunc(b.sub(count, last), _I32))
+        inside = b.icmp_signed("<", lanes, there)
+        _store(b, b.select(inside, _load(b, place, 0, _VF32), _all(_VF32, -1e30)), place)
+
+
+def _splat_whole(b: Builder, scalar: Value) -> Value:
+    one = b.insert_element(ir.Constant(_VI32, ir.Undefined), scalar, ir.Constant(_I32, 0))
+    return b.shuffle_vector(one, ir.Constant(_VI32, ir.Undefined), _all(_VI32, 0))
+
+
+def _largest(b: Builder, vector: Value) -> Value:
+    for width in (8, 4, 2, 1):
+        mask = ir.Constant(_VI32, [k ^ width for k in range(LANES)])
+        other = b.shuffle_vector(vector, ir.Constant(_VF32, ir.Undefined), mask)
+        vector = b.select(b.fcmp_ordered(">", vector, other), vector, other)
+    return b.extract_element(vector, ir.Constant(_I32, 0))
 
 
 @intrinsic
@@ -469,6 +543,17 @@ def give_way(typing):
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def put(typing, address, number):
+    """Store a float32 at an address."""
+
+    def generate(context, b, signature, arguments):
+        _store(b, arguments[1], arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(_ADDRESS, types.float32), generate
 
 
 @intrinsic

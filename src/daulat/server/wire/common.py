@@ -152,10 +152,17 @@ def texts(
     return found or lists
 
 
+class PromptTokens(Outgoing, frozen=True, kw_only=True):
+    """`cached_tokens`: computed before, for an earlier request of the same key."""
+
+    cached_tokens: int
+
+
 class UsageBody(Outgoing, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokens
 
 
 class TimingsBody(Outgoing, frozen=True, kw_only=True):
@@ -181,6 +188,7 @@ def usage_body(usage: Usage) -> UsageBody:
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.total_tokens,
+        prompt_tokens_details=PromptTokens(cached_tokens=usage.cached_tokens),
     )
 
 
