@@ -14,7 +14,7 @@ from daulat import __version__
 COMMANDS = [
     ("up",),
     ("chat",),
-    *(("models", name) for name in ("list", "pull", "show", "verify", "remove")),
+    *(("models", name) for name in ("list", "pull", "show", "verify", "remove", "prepare")),
     *(("record", name) for name in ("show", "verify", "export", "redact")),
     *(("keys", name) for name in ("create", "list", "revoke")),
     *(("config", name) for name in ("show", "check")),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import pytest
 
 from daulat.endpoints import memory
 from daulat.endpoints.pool import Loaded, Pool
-from daulat.errors import ModelFileError, UnavailableError
+from daulat.engine.native.matrices import held_bytes
+from daulat.errors import ModelFileError, UnavailableError, UnsupportedModelError
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.pull import pull
 from daulat.settings import Engine as EngineSettings
+from daulat.values.architecture import Architecture
 
 
 @pytest.fixture
@@ -153,7 +157,75 @@ def test_what_a_model_takes(catalogue: Catalogue) -> None:
     native = demand("auto", 1 << 40, "auto")
     assert native.native
     assert native.weights == exact.weights  # stored as float32, so held as such
-    assert demand("bfloat16", 0, "auto").weights == half.weights
+    vectors = sum(prod(one.shape) for one in opened.tensors.values() if len(one.shape) == 1)
+    assert demand("bfloat16", 0, "auto").weights == half.weights + 2 * vectors  # those in float32
+
+
+@dataclass(frozen=True)
+class Described:
+    """A tensor of a model that is too large to make."""
+
+    shape: tuple[int, ...]
+    type: str
+
+    @property
+    def size(self) -> int:
+        return held_bytes(self.type, prod(self.shape))
+
+
+@pytest.mark.parametrize("stored", ["F32", "BF16", "F16", "Q4_K", "Q4_1"])
+def test_the_automatic_format(catalogue: Catalogue, stored: str) -> None:
+    """Floats stay up to 512 MiB, and become 8 bits beyond; blocks stay; 4 bits are asked for."""
+    architecture = entry(catalogue, "one").open().architecture
+    assert isinstance(architecture, Architecture)
+    itemsize = {"F32": 4, "BF16": 2, "F16": 2}.get(stored, 0)
+
+    def need(columns: int, dtype: Any = "auto", allowed: int = 1 << 40) -> memory.Demand:
+        tensors = {
+            "head": Described((architecture.vocab, 64), stored),
+            "up": Described((1 << 16, columns), stored),
+            "norm": Described((64,), "F32"),
+        }
+        settings = EngineSettings(dtype=dtype)
+        return memory.demand(architecture, tensors, settings, allowed)
+
+    small, large = 1024, 1 << 14
+    assert need(small).numbers == "float32"
+    assert need(large).numbers == ("int8" if itemsize else "float32")
+    assert need(small, allowed=1 << 20).numbers == ("int8" if itemsize else "float32")
+    count = (large << 16) + architecture.vocab * 64
+    if itemsize:
+        assert need(large).weights == count // 32 * 34 + 64 * 4
+        fine, coarse = architecture.vocab * 64 // 32 * 34, (large << 16) // 32 * 20
+        assert need(large, "int4").weights == fine + coarse + 64 * 4
+        assert need(large, "float32").weights == count * itemsize + 64 * 4
+    else:
+        assert need(large, "int4").weights == need(large).weights
+
+
+def test_a_forced_format_that_cannot_be_is_refused(catalogue: Catalogue) -> None:
+    opened = entry(catalogue, "one").open()
+    settings = EngineSettings(dtype="int4", kernels="plain")
+    with pytest.raises(UnsupportedModelError, match=r"engine\.dtype"):
+        memory.demand(opened.architecture, opened.tensors, settings, 1 << 30)
+
+
+async def test_how_a_model_is_held_is_said(
+    catalogue: Catalogue, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for dtype, said in (("auto", "F32"), ("int8", "int8"), ("int4", "int4")):
+        settings: Any = {"dtype": dtype, "threads": 1, "max_sequences": 1}
+        pool = Pool(catalogue, EngineSettings(**settings))
+        told: list[tuple[int, int]] = []
+        async with pool.use(
+            "one", entry(catalogue, "one").digest, lambda *done, told=told: told.append(done)
+        ) as model:
+            assert model.numbers == said
+        assert told[-1] == (3, 3)
+        await pool.close()
+    held = [getattr(record, "numbers", None) for record in caplog.records]
+    assert [one for one in held if one] == ["F32", "int8", "int4"]
 
 
 def test_the_allowance() -> None:

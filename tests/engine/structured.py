@@ -55,8 +55,8 @@ class Writer:
             self.tokenizer,
             self.tokenizer.stream(keep_space=True, spelled=grammar.spelled),
             said.append,
-            self.grammars.guide("starter", self.tokenizer, self.size, grammar),
-            grammar.until,
+            guide=self.grammars.guide("starter", self.tokenizer, self.size, grammar),
+            until=grammar.until,
         )
         random = np.random.default_rng(seed)
         while not sequence.ended:

@@ -67,7 +67,7 @@ def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
         raw = quants.quantize(numbers, Kind[form])
     stored = torch.from_numpy(np.ascontiguousarray(raw).view(np.uint8))
     exact = quants.dequantize(raw, Kind[form]).astype(np.float32).reshape(rows, COLUMNS)
-    return matrix(stored, form, torch.float32), exact
+    return matrix(stored, form), exact
 
 
 @pytest.mark.parametrize("form", list(KNOWN))

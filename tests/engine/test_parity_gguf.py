@@ -12,6 +12,7 @@ from gguf import GGMLQuantizationType as Kind
 from transformers import PreTrainedModel
 
 from daulat.engine.decoder import Chunk, Decoder
+from daulat.engine.native.vector import Q4_1, Q8_0
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine import gguf_writer
 from tests.engine.checkpoints import CASES, GRANITE, LLAMA3, make
@@ -61,6 +62,7 @@ FILES = {
         False,
     ),
 }
+KINDS_OF = {Q8_0: Kind.Q8_0, Q4_1: Kind.Q4_1}
 TOLERANCE = 1e-4
 LARGEST_LOGIT = 5.0
 PROMPT = [(5 * i * i + i) % 300 for i in range(50)]
@@ -80,13 +82,13 @@ def test_logits_and_greedy_answer(
     monkeypatch.setitem(CASES, case, (family, common | WIDE | options))
     path = tmp_path / "model.gguf"
     model = make(case)
-    _quieten(model)
+    quieten(model)
     oracle = gguf_writer.write(model, path, arch, kind, permuted=permuted)
     decoder = load(open_checkpoint(path))
     cache = decoder.new_cache(len(PROMPT) + 64)
     ours = decoder.forward([Chunk(PROMPT, cache)], every=True)
     with torch.inference_mode():
-        expected = _exactly(oracle)
+        expected = exactly(oracle)
         whole = oracle.generate(
             torch.tensor([PROMPT]), max_new_tokens=64, do_sample=False, eos_token_id=None
         )
@@ -98,7 +100,7 @@ def test_logits_and_greedy_answer(
     assert answer == whole[0, len(PROMPT) :].tolist()
 
 
-def _exactly(oracle: PreTrainedModel) -> torch.Tensor:
+def exactly(oracle: PreTrainedModel) -> torch.Tensor:
     """The logits in float64: in float32 the oracle's experts are 1e-4 from them themselves."""
     exact = copy.deepcopy(oracle).double()
     if getattr(oracle.config, "num_local_experts", None):
@@ -107,7 +109,7 @@ def _exactly(oracle: PreTrainedModel) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _quieten(model: PreTrainedModel) -> None:
+def quieten(model: PreTrainedModel) -> None:
     """Scale the last norm so that logits are of a real model's size.
 
     Random layers this wide give logits in the hundreds, where float32 itself differs by more than the

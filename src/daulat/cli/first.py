@@ -35,14 +35,20 @@ def fetch(settings: Settings, name: str) -> None:
         pull(catalogue, name, progress=progress)
 
 
-async def warm(house: House, name: str) -> None:
-    """Load a model now, so that the first question need not wait for it."""
+async def warm(house: House, name: str) -> str:
+    """Load a model now, so that the first question need not wait for it; how its weights are held."""
     name, adapter = split(name)
     entry = house.catalogue.get(name)
     if entry is None:
         raise ModelNotFoundError(house.catalogue.unknown(name))
     if house.settings.engine.kernels == "auto" and home.is_empty():
         say.note(_("Compiling for this processor; this happens once and takes about 20 seconds."))
-    async with house.pool.use(entry.name, entry.digest):
-        if adapter is not None:
-            house.catalogue.adapters.find(entry.name, adapter)
+    with say.progress(entry.name) as bar:
+        # The bar counts bytes, and the engine blocks of the model.
+        def progress(done: int, total: int) -> None:
+            bar(entry.size * done // total, entry.size)
+
+        async with house.pool.use(entry.name, entry.digest, progress) as model:
+            if adapter is not None:
+                house.catalogue.adapters.find(entry.name, adapter)
+            return model.numbers

@@ -5,6 +5,7 @@ Not here: fetching and checking (`models`), the passport (`trust.passport`).
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from daulat.cli.words import _, plural
 
 if TYPE_CHECKING:
     from daulat.models.catalogue import Catalogue, ModelEntry
+    from daulat.models.shelf import Shelf
 
 
 @click.group(cls=OrderedGroup, help=_("The models on this machine."))
@@ -96,6 +98,7 @@ def verify_model(context: click.Context, name: str | None) -> None:
         click.echo(f"{entry.name}: {state}")
         for fault in faults:
             click.echo(f"  {fault}")
+        _verify_prepared(entry)
         damaged += bool(faults)
     if damaged:
         say.note(
@@ -113,8 +116,58 @@ def verify_model(context: click.Context, name: str | None) -> None:
 @common
 def remove_model(name: str) -> None:
     entry = _entry(name)
-    _catalogue().remove(entry.name)
+    catalogue = _catalogue()
+    catalogue.remove(entry.name)
+    if all(other.digest != entry.digest for other in catalogue.entries()):
+        _shelf().remove(entry.digest)
     click.echo(_("{name} is removed.").format(name=entry.name))
+
+
+@models.command(
+    "prepare",
+    help=_(
+        "Make a model's weights ready for this machine now, in the number format that it would be loaded "
+        "in, so that its first start is quick."
+    ),
+)
+@click.argument("name")
+@click.option(
+    "--format",
+    "numbers",
+    type=click.Choice(["auto", "float32", "bfloat16", "int8", "int4"]),
+    help=_("The number format. [default: engine.dtype of daulat.toml]"),
+)
+@common
+def prepare_model(name: str, numbers: str | None) -> None:
+    from daulat.endpoints.pool import prepare
+
+    entry, engine = _entry(name), settings().engine
+    if numbers:
+        engine = dataclasses.replace(engine, dtype=numbers)
+    with say.progress(entry.name) as progress:
+        kept = prepare(
+            entry, engine, lambda done, all_: progress(entry.size * done // all_, entry.size)
+        )
+    if kept:
+        told = _("{name} is ready as {numbers}: {size}.")
+        click.echo(told.format(name=entry.name, numbers=kept[0], size=say.size(kept[1])))
+    else:
+        click.echo(_("{name} needs no preparation: it is read as it is.").format(name=entry.name))
+
+
+def _verify_prepared(entry: ModelEntry) -> None:
+    """Damaged ones are removed and not counted: they are made anew from the model's files."""
+    for file in _shelf().verify(entry.digest):
+        told = _(
+            "the prepared weights {file} were damaged and are removed; the next start makes them anew"
+        )
+        click.echo(f"  {told.format(file=file)}")
+
+
+def _shelf() -> Shelf:
+    from daulat.models.shelf import shelf_of
+
+    return shelf_of(settings().engine.prepared)
 
 
 def _catalogue() -> Catalogue:

@@ -64,7 +64,7 @@ async def _opened(settings: Settings, greeting: _Greeting) -> AsyncGenerator[Hou
                     house.interrupted,
                 )
             )
-        await first.warm(house, settings.models.default)
+        greeting.numbers = await first.warm(house, settings.models.default)
         # Last, so that a start that fails before it has not used up the one showing of the key.
         greeting.secret = _first_key(house)
         yield house
@@ -84,15 +84,19 @@ def _first_key(house: House) -> str | None:
 
 @dataclasses.dataclass(slots=True)
 class _Greeting:
-    """What is printed when the server answers. `secret` is shown only in the start that made it."""
+    """What is printed when the server answers. `secret` is shown only in the start that made it;
+    `numbers` is how the model's weights are held."""
 
     model: str
     secret: str | None = None
+    numbers: str = ""
 
     def say(self, url: str) -> None:
         click.echo(
             _("Daulat {version} answers at {url}").format(version=__version__, url=url) + "\n"
         )
+        told = _("The model {model} is loaded; its weights are held as {numbers}.")
+        click.echo(told.format(model=self.model, numbers=self.numbers) + "\n")
         click.echo(self._key())
         fragment = f"#key={self.secret}" if self.secret else ""
         self._part(_("Chat in the browser:"), f"{url}/{fragment}")

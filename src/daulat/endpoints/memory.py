@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -12,7 +13,16 @@ import psutil
 import torch
 
 from daulat.engine.native.decoder import fits
-from daulat.engine.native.matrices import held_bytes, kept_formats
+from daulat.engine.native.matrices import (
+    FLOATS,
+    KNOWN,
+    Numbers,
+    form_bytes,
+    form_for,
+    held_bytes,
+    kept_formats,
+)
+from daulat.errors import UnsupportedModelError
 from daulat.settings import Engine as EngineSettings
 from daulat.values.architecture import Architecture, EncoderArchitecture
 
@@ -20,6 +30,8 @@ MIB = 1 << 20
 _SHARE = 0.75
 """Of the machine's memory, what we may take by default: the rest is for everything else."""
 _SMALL = 2 << 30
+_EXACT = 512 << 20
+"""Bytes of float weights that are read in some 20 ms for each token: quick enough as they are."""
 
 DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -42,14 +54,16 @@ class Demand:
     Attributes:
         weights: as they will be held.
         token: key-value cache for one token; 0 for an embedding model.
-        dtype: the number format of what is not held as it is stored.
+        dtype: what the plain way computes in.
         native: machine code computes it.
+        numbers: there, what becomes of matrices that are not held as they are stored.
     """
 
     weights: int
     token: int
     dtype: torch.dtype
     native: bool = False
+    numbers: Numbers = "float32"
 
 
 def allowance(setting_mib: int) -> int:
@@ -67,27 +81,76 @@ def demand(
 ) -> Demand:
     """What a model will take.
 
-    `auto` is float32 for small models, where it is exact and costs little, and bfloat16 for the rest,
-    whose speed and size hang on the bytes.
+    Raises:
+        UnsupportedModelError: a number format is forced that this model or these kernels cannot have.
     """
     elements = sum(prod(info.shape) for info in tensors.values())
     if isinstance(architecture, EncoderArchitecture):
         return Demand(4 * elements, 0, torch.float32)
+    if settings.kernels == "auto" and fits(architecture):
+        numbers = _numbers(tensors, settings, allowed)
+        weights = sum(_held(info, architecture, numbers) for info in tensors.values())
+        token = 4 * architecture.cache_elements
+        return Demand(weights, token, torch.float32, native=True, numbers=numbers)
+    dtype = _plain_dtype(elements, settings, allowed)
+    return Demand(dtype.itemsize * elements, dtype.itemsize * architecture.cache_elements, dtype)
+
+
+def describe(need: Demand, tensors: Mapping[str, Stored]) -> str:
+    """How a model's matrices are held, in the formats' own words: `int8`, `Q4_1, Q8_0`."""
+    if not need.native:
+        return str(need.dtype).removeprefix("torch.")
+    types = Counter[str]()
+    for info in tensors.values():
+        if len(info.shape) > 1:
+            known = info.type in kept_formats(need.numbers)
+            types[info.type if known else need.numbers] += prod(info.shape)
+    return ", ".join(name for name, _count in types.most_common())
+
+
+def _numbers(tensors: Mapping[str, Stored], settings: EngineSettings, allowed: int) -> Numbers:
+    """What the settings say. `auto`: as stored while the floats are few, and 8 bits where they are many.
+
+    Decoding reads every weight for every token, so many floats are slow; 8 bits cost a part of a per cent
+    of perplexity (docs/benchmarks.md). Four bits cost more and are only taken when asked for.
+    """
+    if settings.dtype != "auto":
+        return settings.dtype
+    quantised = KNOWN.keys() - FLOATS.keys()
+    floats = sum(
+        held_bytes(info.type, prod(info.shape)) if info.type in FLOATS else 4 * prod(info.shape)
+        for info in tensors.values()
+        if len(info.shape) > 1 and info.type not in quantised
+    )
+    return "float32" if floats <= min(_EXACT, allowed // 2) else "int8"
+
+
+def _held(info: Stored, a: Architecture, numbers: Numbers) -> int:
+    """Bytes of a tensor in memory."""
+    count = prod(info.shape)
+    if info.type in kept_formats(numbers):
+        return held_bytes(info.type, count)
+    if len(info.shape) < 2:
+        return 4 * count
+    slot = "head" if info.shape[0] == a.vocab else ""
+    if a.experts and info.shape == (a.experts.count, a.hidden):
+        slot = "router"
+    return form_bytes(form_for(slot, numbers), count)
+
+
+def _plain_dtype(elements: int, settings: EngineSettings, allowed: int) -> torch.dtype:
+    """`auto` is float32 for small models, where it is exact, and bfloat16 for the rest."""
     name = settings.dtype
     if name == "auto":
         small = 4 * elements <= min(_SMALL, allowed // 2)
         name = "float32" if small else "bfloat16"
-    dtype = DTYPES[name]
-    if settings.kernels == "auto" and fits(architecture):
-        kept = kept_formats(dtype)
-        weights = sum(
-            held_bytes(info.type, prod(info.shape))
-            if info.type in kept
-            else dtype.itemsize * prod(info.shape)
-            for info in tensors.values()
+    if name not in DTYPES:
+        raise UnsupportedModelError(
+            f'engine.dtype = "{name}" is for machine code, and this model is computed the plain way '
+            '(engine.kernels = "plain", or its widths are not multiples of 32). '
+            'Set engine.dtype = "auto".'
         )
-        return Demand(weights, 4 * architecture.cache_elements, dtype, native=True)
-    return Demand(dtype.itemsize * elements, dtype.itemsize * architecture.cache_elements, dtype)
+    return DTYPES[name]
 
 
 def _container_limit() -> int:

@@ -23,7 +23,13 @@ import torch
 from daulat.endpoints import memory
 from daulat.engine.adapter import Adapter
 from daulat.engine.encoder import Encoder
-from daulat.engine.loading import load_adapter, load_decoder, load_encoder, load_native
+from daulat.engine.loading import (
+    Progress,
+    load_adapter,
+    load_decoder,
+    load_encoder,
+    load_native,
+)
 from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
@@ -33,6 +39,7 @@ from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.lora import LoraFile
 from daulat.models.lora_sites import Base, base_of
+from daulat.models.shelf import Shelf, shelf_of
 from daulat.models.tokenizer import Tokenizer, load_tokenizer
 from daulat.settings import Engine as EngineSettings
 from daulat.values.architecture import EncoderArchitecture
@@ -56,12 +63,14 @@ class Held:
 
 @dataclass(slots=True)
 class Loaded:
-    """A model in memory. `users` counts the requests at work with it.
+    """A model in memory.
 
     Attributes:
+        numbers: how its matrices are held, most of them first: `int8`, `Q4_1, Q8_0`.
         taken: bytes, without its adapters.
         base: what adapters are held against; None: it takes none.
         adapters: by digest.
+        users: counts the requests at work with it.
     """
 
     name: str
@@ -70,6 +79,7 @@ class Loaded:
     tokenizer: Tokenizer
     input_limit: int
     taken: int
+    numbers: str = "float32"
     base: Base | None = None
     adapters: dict[str, Held] = field(default_factory=dict[str, Held])
     users: int = 0
@@ -100,6 +110,7 @@ class Pool:
         self._settings = settings
         self._idle_seconds = idle_minutes * 60
         self._allowed = memory.allowance(settings.memory)
+        self._shelf = shelf_of(settings.prepared)
         torch.set_num_threads(_threads(settings))
         self._loaded: dict[str, Loaded] = {}
         self._lock = asyncio.Lock()
@@ -110,8 +121,13 @@ class Pool:
         return tuple(self._loaded.values())
 
     @contextlib.asynccontextmanager
-    async def use(self, name: str, digest: str) -> AsyncGenerator[Loaded, None]:
+    async def use(
+        self, name: str, digest: str, progress: Progress | None = None
+    ) -> AsyncGenerator[Loaded, None]:
         """The model, loaded now if need be, and not unloaded while the context is open.
+
+        Args:
+            progress: told (blocks read, blocks in all) while weights are prepared.
 
         Raises:
             UnavailableError: it does not fit into memory beside those that are at work.
@@ -121,7 +137,7 @@ class Pool:
         model = self._loaded.get(digest)
         if model is None:
             async with self._lock:
-                model = await self._get(name, digest)
+                model = await self._get(name, digest, progress)
         model.users += 1
         try:
             yield model
@@ -175,7 +191,7 @@ class Pool:
             for model in self.loaded:
                 await self._unload(model)
 
-    async def _get(self, name: str, digest: str) -> Loaded:
+    async def _get(self, name: str, digest: str, progress: Progress | None = None) -> Loaded:
         if self._closed:
             raise UnavailableError("The server is shutting down. Try again later.")
         model = self._loaded.get(digest)
@@ -183,11 +199,11 @@ class Pool:
             entry = self._catalogue.get(name)
             if entry is None or entry.digest != digest:
                 raise UnavailableError(f"The model {name} has just been replaced. Try again.")
-            model = await self._load(entry)
+            model = await self._load(entry, progress)
             self._loaded[digest] = model
         return model
 
-    async def _load(self, entry: ModelEntry) -> Loaded:
+    async def _load(self, entry: ModelEntry, progress: Progress | None) -> Loaded:
         checkpoint = await asyncio.to_thread(entry.open)
         need = memory.demand(
             checkpoint.architecture, checkpoint.tensors, self._settings, self._allowed
@@ -203,16 +219,18 @@ class Pool:
                 "raise engine.memory, or take a smaller model."
             )
         started = time.monotonic()
-        build = _build_encoder if need.token == 0 else _build_engine
-        model = await asyncio.to_thread(
-            build, entry, checkpoint, need, self._settings, self._free() - need.weights
-        )
+        work = _Work(entry, checkpoint, need, self._settings, self._shelf, progress)
+        if need.token == 0:
+            model = await asyncio.to_thread(_build_encoder, work)
+        else:
+            model = await asyncio.to_thread(_build_engine, work, self._free() - need.weights)
         log.info(
             "model loaded",
             extra={
                 "model": entry.name,
                 "digest": entry.digest,
                 "kernels": "native" if need.native else "plain",
+                "numbers": model.numbers,
                 "weights_mib": need.weights // memory.MIB,
                 "seconds": round(time.monotonic() - started, 3),
             },
@@ -289,19 +307,51 @@ class Pool:
         log.info("model unloaded", extra={"model": model.name, "digest": model.digest})
 
 
-def _build_engine(
-    entry: ModelEntry,
-    checkpoint: Checkpoint,
-    need: memory.Demand,
-    settings: EngineSettings,
-    free: int,
-) -> Loaded:
-    tokenizer = load_tokenizer(checkpoint)
+def prepare(
+    entry: ModelEntry, settings: EngineSettings, progress: Progress | None = None
+) -> tuple[str, int] | None:
+    """Make a model's prepared weights, where it has any, ahead of its first start.
+
+    Returns:
+        How they are held, and the size of their file; None: there is nothing to prepare, or to keep.
+
+    Raises:
+        ModelFileError: the model's files are damaged, or the format is not for this model.
+    """
+    checkpoint = entry.open()
+    allowed = memory.allowance(settings.memory)
+    need = memory.demand(checkpoint.architecture, checkpoint.tensors, settings, allowed)
+    place = shelf_of(settings.prepared).place(entry.digest, need.numbers)
+    if not need.native or place is None:
+        return None
+    load_native(checkpoint, need.numbers, _threads(settings), progress, place=place)
+    if not place.path.exists():
+        return None
+    return memory.describe(need, checkpoint.tensors), place.path.stat().st_size
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A model to be built."""
+
+    entry: ModelEntry
+    checkpoint: Checkpoint
+    need: memory.Demand
+    settings: EngineSettings
+    shelf: Shelf
+    progress: Progress | None
+
+
+def _build_engine(work: _Work, free: int) -> Loaded:
+    entry, need, settings = work.entry, work.need, work.settings
+    tokenizer = load_tokenizer(work.checkpoint)
     if need.native:
-        prefill = _prefill(settings)
-        decoder = load_native(checkpoint, need.dtype, _threads(settings), prefill=prefill)
+        place, prefill = work.shelf.place(entry.digest, need.numbers), _prefill(settings)
+        decoder = load_native(
+            work.checkpoint, need.numbers, _threads(settings), work.progress, prefill, place
+        )
     else:
-        decoder = load_decoder(checkpoint, need.dtype)
+        decoder = load_decoder(work.checkpoint, need.dtype)
     # Half of what is left, so that a second model finds room; never more than can be of use.
     most = decoder.architecture.context * settings.max_sequences
     cache_tokens = max(256, min(most, free // 2 // need.token))
@@ -314,7 +364,8 @@ def _build_engine(
         tokenizer,
         decoder.architecture.context,
         need.weights + cache_tokens * need.token,
-        base_of(checkpoint),
+        memory.describe(need, work.checkpoint.tensors),
+        base_of(work.checkpoint),
     )
 
 
@@ -322,20 +373,13 @@ def _read_adapter(entry: AdapterEntry, base: Base) -> Adapter:
     return load_adapter(LoraFile(entry.id, entry.paths(), base), entry.digest, base.layers)
 
 
-def _build_encoder(
-    entry: ModelEntry,
-    checkpoint: Checkpoint,
-    need: memory.Demand,
-    settings: EngineSettings,
-    free: int,
-) -> Loaded:
-    architecture = checkpoint.architecture
+def _build_encoder(work: _Work) -> Loaded:
+    entry, architecture = work.entry, work.checkpoint.architecture
     assert isinstance(architecture, EncoderArchitecture)  # noqa: S101 - `demand` has told them apart
-    tokenizer = load_tokenizer(checkpoint)
-    limit = min(checkpoint.input_limit or architecture.context, architecture.context)
-    return Loaded(
-        entry.name, entry.digest, load_encoder(checkpoint), tokenizer, limit, need.weights
-    )
+    tokenizer = load_tokenizer(work.checkpoint)
+    limit = min(work.checkpoint.input_limit or architecture.context, architecture.context)
+    encoder = load_encoder(work.checkpoint)
+    return Loaded(entry.name, entry.digest, encoder, tokenizer, limit, work.need.weights)
 
 
 def _prefill(settings: EngineSettings) -> int:

@@ -7,15 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from daulat.engine import prepared
 from daulat.engine.adapter import Adapter, Delta
 from daulat.engine.decoder import Decoder
 from daulat.engine.encoder import Encoder
 from daulat.engine.native.decoder import NativeDecoder, Slots
-from daulat.engine.native.matrices import kept_formats, matrix
+from daulat.engine.native.matrices import Numbers, form_for, kept_formats, matrix
 from daulat.engine.native.panels import FLOAT32
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.lora import LoraFile, Pair
+from daulat.models.shelf import Place
 from daulat.models.weights import Weights
 from daulat.values.architecture import Architecture, EncoderArchitecture
 
@@ -50,41 +52,70 @@ def load_decoder(
 
 def load_native(
     checkpoint: Checkpoint,
-    dtype: torch.dtype = torch.float32,
+    numbers: Numbers = "float32",
     threads: int = 1,
     progress: Progress | None = None,
     prefill: int = FLOAT32,
+    place: Place | None = None,
 ) -> NativeDecoder:
     """As `load_decoder`, for the decoder in machine code: matrices stay in their file's format.
 
     Args:
-        dtype: what becomes of matrices whose format it does not know.
+        numbers: what becomes of matrices that do not.
         prefill: what prompts are read with (`engine.native.panels`).
+        place: where the weights lie when they are ready, and are kept if they cost time to make.
 
     Raises:
         ModelFileError: the files do not hold what their description says.
     """
     architecture = _text(checkpoint)
-    weights = Weights(checkpoint, architecture, kept_formats(dtype))
-    top = _slots(weights.top(), weights, dtype, architecture)
-    blocks: list[Slots] = []
-    for i in range(len(architecture.layers)):
-        blocks.append(_slots(weights.block(i), weights, dtype, architecture))
-        if progress is not None:
-            progress(i + 1, len(architecture.layers))
-    weights.finish()
+
+    def read() -> prepared.Parts:
+        return _read(checkpoint, architecture, numbers, threads, progress)
+
+    costly = place is not None and prepared.cost(checkpoint.tensors, numbers) >= place.least
+    top, blocks = prepared.fetch(place, architecture, read) if place and costly else read()
     decoder = NativeDecoder(architecture, top, blocks, threads, prefill)
     decoder.warm()
     return decoder
 
 
+def _read(
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    numbers: Numbers,
+    threads: int,
+    progress: Progress | None,
+) -> prepared.Parts:
+    weights = Weights(checkpoint, architecture, kept_formats(numbers))
+    count = len(architecture.layers)
+    top = _slots(weights.top(), weights, architecture, numbers, threads)
+    blocks: list[Slots] = []
+    for i in range(count):
+        blocks.append(_slots(weights.block(i), weights, architecture, numbers, threads))
+        if progress is not None:
+            progress(i + 1, count)
+    weights.finish()
+    return top, blocks
+
+
 def _slots(
-    read: dict[str, Tensor], weights: Weights, dtype: torch.dtype, architecture: Architecture
+    read: dict[str, Tensor],
+    weights: Weights,
+    architecture: Architecture,
+    numbers: Numbers,
+    threads: int,
 ) -> Slots:
     vectors = {slot: _convert(t, torch.float32) for slot, t in read.items() if t.dim() == 1}
     _offset(vectors, tuple(slot for slot in vectors if slot.endswith("norm")), architecture)
     matrices = {
-        slot: matrix(_numbers(t), weights.stored.get(slot), dtype)
+        slot: matrix(
+            _numbers(t),
+            weights.stored.get(slot),
+            form_for(slot, numbers, t.dtype),
+            threads,
+            slot in weights.joined,
+        )
         for slot, t in read.items()
         if t.dim() > 1
     }

@@ -239,6 +239,38 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
+def top_shapes(a: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The slots outside the blocks."""
+    yield "embed", (a.vocab, a.hidden)
+    if a.learned_positions:
+        yield "positions", (a.learned_positions, a.hidden)
+    yield "norm", (a.hidden,)
+    if not a.tied:
+        yield "head", (a.vocab, a.hidden)
+
+
+def block_shapes(a: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The slots of a block in order; those of experts have `expert_` before their names."""
+    rows = 2 * a.intermediate if a.gated else a.intermediate
+    yield "attn_norm", (a.hidden,)
+    yield "qkv", ((a.heads + 2 * a.kv_heads) * a.head_dim, a.hidden)
+    if a.qk_norm:
+        yield "q_norm", (a.head_dim,)
+        yield "k_norm", (a.head_dim,)
+    yield "out", (a.hidden, a.heads * a.head_dim)
+    if a.post_norms:
+        yield "post_attn_norm", (a.hidden,)
+        yield "post_mlp_norm", (a.hidden,)
+    yield "mlp_norm", (a.hidden,)
+    if a.experts is None:
+        yield "up", (rows, a.hidden)
+        yield "down", (a.hidden, a.intermediate)
+    else:
+        yield "router", (a.experts.count, a.hidden)
+        yield "expert_up", (a.experts.count, rows, a.hidden)
+        yield "expert_down", (a.experts.count, a.hidden, a.intermediate)
+
+
 class Weights:
     """The decoder's weights, read one slot at a time so that only one copy is ever in memory.
 
@@ -248,12 +280,14 @@ class Weights:
 
     Attributes:
         stored: slot to format, of the matrices that the last call gave as bytes.
+        joined: the slots that it put together, which are copies already and no views of the file.
     """
 
     def __init__(
         self, source: Source, architecture: Architecture, keep: Collection[str] = ()
     ) -> None:
         self.stored: dict[str, str] = {}
+        self.joined: set[str] = set()
         self._keep = keep
         self._source = source
         self._architecture = architecture
@@ -266,23 +300,20 @@ class Weights:
         a = self._architecture
         found: dict[str, Tensor] = {}
         self.stored.clear()
-        self._take(found, "embed", (self._layout.top["embed"],), (a.vocab, a.hidden))
-        if a.learned_positions:
-            shape = (a.learned_positions, a.hidden)
-            self._take(found, "positions", (self._layout.top["positions"],), shape)
-        self._take(found, "norm", (self._layout.top["norm"],), (a.hidden,))
+        self.joined.clear()
+        for slot, shape in top_shapes(a):
+            self._take(found, slot, (self._layout.top[slot],), shape)
         if a.tied:
             # Some writers store the tied matrix a second time.
             self._left.discard(self._name(self._layout.top["head"]) + ".weight")
-        else:
-            self._take(found, "head", (self._layout.top["head"],), (a.vocab, a.hidden))
         return found
 
     def block(self, i: int) -> dict[str, Tensor]:
         """The slots of block `i`."""
         found: dict[str, Tensor] = {}
         self.stored.clear()
-        for slot, shape in self._block_shapes():
+        self.joined.clear()
+        for slot, shape in block_shapes(self._architecture):
             sources = self._layout.block.get(slot)
             if sources is None:
                 raise ModelFileError(f"{self._source.name}: this format has no place for {slot}.")
@@ -305,27 +336,6 @@ class Weights:
                 f"the first being {extra[0]!r}. The file and its description do not match."
             )
 
-    def _block_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        a = self._architecture
-        rows = 2 * a.intermediate if a.gated else a.intermediate
-        yield "attn_norm", (a.hidden,)
-        yield "qkv", ((a.heads + 2 * a.kv_heads) * a.head_dim, a.hidden)
-        if a.qk_norm:
-            yield "q_norm", (a.head_dim,)
-            yield "k_norm", (a.head_dim,)
-        yield "out", (a.hidden, a.heads * a.head_dim)
-        if a.post_norms:
-            yield "post_attn_norm", (a.hidden,)
-            yield "post_mlp_norm", (a.hidden,)
-        yield "mlp_norm", (a.hidden,)
-        if a.experts is None:
-            yield "up", (rows, a.hidden)
-            yield "down", (a.hidden, a.intermediate)
-        else:
-            yield "router", (a.experts.count, a.hidden)
-            yield "expert_up", (a.experts.count, rows, a.hidden)
-            yield "expert_down", (a.experts.count, a.hidden, a.intermediate)
-
     def _take(
         self,
         found: dict[str, Tensor],
@@ -341,6 +351,8 @@ class Weights:
     def _join(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
         kept = self._kept(slot, names, shape)
         parts = [self._rows(slot, j, self._read(name, kept)) for j, name in enumerate(names)]
+        if len(parts) > 1:
+            self.joined.add(slot)
         return self._checked(names[0], _concatenate(parts, 0), shape, kept)
 
     def _experts(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:

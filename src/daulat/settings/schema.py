@@ -56,11 +56,18 @@ class Engine:
         "auto: machine code of our own, weights as their file has them. plain: PyTorch, slower.",
         choices=("auto", "plain"),
     )
-    dtype: Literal["auto", "float32", "bfloat16"] = _key(
+    dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = _key(
         "auto",
-        "Number format of weights that are not kept as they are. auto: float32 for small models (up "
-        "to 2 GiB so), bfloat16 for others.",
-        choices=("auto", "float32", "bfloat16"),
+        "Number format of weights that are not kept as they are. auto: as they are up to 512 MiB of "
+        "them, int8 beyond. int4 is never taken by itself. docs/engine.md says what each costs.",
+        choices=("auto", "float32", "bfloat16", "int8", "int4"),
+    )
+    prepared: int = _key(
+        20480,
+        "MiB that prepared weights may take in the cache folder, so that the next start is quick; "
+        "those unused for longest go first. 0: none are kept.",
+        0,
+        1 << 24,
     )
     prefill: Literal["auto", "float32", "bfloat16"] = _key(
         "auto",

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from numba import config  # pyright: ignore[reportMissingTypeStubs]
 
+from daulat.models.shelf import cache_folder
+
 
 def choose() -> None:
     """Tell Numba, before anything is compiled. NUMBA_CACHE_DIR, where it is set, stays as it is."""
@@ -27,8 +29,7 @@ def is_empty() -> bool:
 
 
 def _folder() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "daulat" / "kernels" / _digest()
+    folder = cache_folder() / "kernels" / _digest()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -2,7 +2,7 @@
 
 A matrix keeps the bytes of its file where `vector` knows their format, or takes them in blocks that it knows
 (`repack`); so what is multiplied by are exactly the numbers that the file stands for, at about the file's
-size. Other formats become float32 or bfloat16 first.
+size. Other formats, and floats where less memory is asked for, become one of `Numbers` first.
 """
 
 # pyright: basic, reportCallIssue=false, reportPrivateImportUsage=false
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from daulat.engine.native import panels, vector
 from daulat.engine.native.panels import BFLOAT16, FLOAT32
+from daulat.engine.native.quantise import quantise
 from daulat.engine.native.repack import KINDS, repack
 from daulat.engine.native.vector import (
     BF16,
@@ -46,9 +48,39 @@ KNOWN = {
 """The file formats' words, and how each is held."""
 
 
-def kept_formats(dtype: torch.dtype) -> frozenset[str]:
-    """Which formats stay as they are when the others become `dtype`."""
-    return frozenset(KNOWN) - ({"F32"} if dtype == torch.bfloat16 else frozenset())
+FORM_NAMES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q8_0", "NIBBLES", "BYTES", "TWO_SCALES")
+"""The forms of `vector.FORMATS` in words that stay the same from version to version."""
+
+Numbers = Literal["float32", "bfloat16", "int8", "int4"]
+"""What becomes of matrices that are not kept as they are stored."""
+NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
+FLOATS = {"F32": F32, "F16": F16, "BF16": BF16}
+_OWN = {torch.float32: F32, torch.float16: F16, torch.bfloat16: BF16}
+_FINE = ("head", "embed", "qkv")
+"""Eight bits where four are asked for: what costs most in quality for its size (docs/experiments.md)."""
+_EXACT = ("router", "positions")
+"""Never quantised: small, and a router's least error picks another expert."""
+
+
+def kept_formats(numbers: Numbers) -> frozenset[str]:
+    """Which formats stay as they are when the others become `numbers`."""
+    if numbers == "float32":
+        return frozenset(KNOWN)
+    return frozenset(KNOWN) - (frozenset({"F32"}) if numbers == "bfloat16" else frozenset(FLOATS))
+
+
+def form_for(slot: str, numbers: Numbers, stored: torch.dtype = torch.float32) -> int:
+    """The form that a matrix of floats takes.
+
+    Args:
+        slot: as in `models.weights`.
+        stored: the type that it comes in.
+    """
+    if numbers in ("float32", "bfloat16"):
+        return F32 if numbers == "float32" else BF16
+    if slot in _EXACT:
+        return _OWN.get(stored, F32)
+    return Q4_1 if numbers == "int4" and slot not in _FINE else Q8_0
 
 
 _NINE = types.void(*(types.int64,) * 9)
@@ -61,7 +93,12 @@ _CACHE = 512 << 10
 
 def held_bytes(stored: str, weights: int) -> int:
     """How many bytes so many weights of a known format take in memory."""
-    return weights // BLOCK * FORMATS[KNOWN[stored]].size
+    return form_bytes(KNOWN[stored], weights)
+
+
+def form_bytes(form: int, weights: int) -> int:
+    """How many bytes so many weights take in a form."""
+    return weights // BLOCK * FORMATS[form].size
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +124,30 @@ class Matrix:
         return self.data.data_ptr(), self.row_bytes, *functions(self.form, prefill)
 
 
-def matrix(tensor: Tensor, stored: str | None, dtype: torch.dtype) -> Matrix:
+def matrix(
+    tensor: Tensor, stored: str | None, form: int = F32, threads: int = 1, own: bool = False
+) -> Matrix:
     """A matrix from a tensor: of stored bytes [..., rows, bytes], or of numbers [..., rows, columns].
 
     Args:
-        stored: the format of the bytes; None: numbers, to be kept as `dtype`.
+        stored: the format of the bytes; None: numbers, which become `form`.
+        own: the tensor is a copy already, and no view of a file.
+
+    Raises:
+        ModelFileError: numbers that cannot be quantised.
     """
-    if stored is None:
-        form = {torch.float32: F32, torch.bfloat16: BF16, torch.float16: F16}[dtype]
-        tensor = tensor.to(dtype).contiguous().view(torch.uint8)
+    rows = tensor.reshape(-1, tensor.shape[-1])
+    if stored in KINDS:
+        form, data = KNOWN[stored], repack(stored, rows)
+    elif stored is not None:
+        # Else a copy: the file's pages can be taken from memory, or change under us, at any time.
+        form, data = KNOWN[stored], rows.contiguous() if own else rows.clone().contiguous()
+    elif form in (Q4_1, Q8_0):
+        data = quantise(rows, form, threads)
     else:
-        form = KNOWN[stored]
-    data = tensor.reshape(-1, tensor.shape[-1])
-    # A copy in any case: the file's pages can be taken from memory, or change under us, at any time.
-    data = repack(stored, data) if stored in KINDS else data.clone().contiguous()
-    columns = data.shape[1] // FORMATS[form].size * BLOCK
-    return Matrix(data, form, data.shape[0], columns)
+        kind = {one: dtype for dtype, one in _OWN.items()}[form]
+        data = rows.to(kind, copy=True).contiguous().view(torch.uint8)
+    return Matrix(data, form, data.shape[0], data.shape[1] // FORMATS[form].size * BLOCK)
 
 
 # --- one pair of functions for each format; Numba's cache wants each by its own name ----------------

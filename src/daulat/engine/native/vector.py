@@ -462,6 +462,52 @@ def _sixteens(b: Builder, count: Value) -> Iterator[Value]:
         yield b.mul(loop.index, _i64(4 * LANES))
 
 
+# --- the search for a block's grid (`quantise`) -----------------------------------------------------
+
+
+def _steps(b: Builder, x: Value, low: Value, turned: Value) -> Value:
+    """The nearest of 0 to 15 steps above the least number; `turned` is one over the step."""
+    kind = ir.FunctionType(_VF32, [_VF32])
+    rint = cgutils.get_or_insert_function(b.module, kind, "llvm.rint.v16f32")
+    return b.call(rint, [_between(b, b.fmul(b.fsub(x, low), turned), 0.0, 15.0)])
+
+
+@intrinsic
+def step_sums(typing, address, low, turned):
+    """The sums of q, q q and q x over the 32 float32 x at an address, q their steps in a grid."""
+
+    def generate(context, b, signature, arguments):
+        base, low, turned = arguments
+        low, turned = _splat(b, low), _splat(b, turned)
+        totals = [_all(_VF32, 0.0)] * 3
+        for k in (0, 1):
+            x = _load(b, base, 64 * k, _VF32)
+            q = _steps(b, x, low, turned)
+            one, two, three = totals
+            totals = [b.fadd(one, q), _fma(b, q, q, two), _fma(b, q, x, three)]
+        sums = [_sum(b, total) for total in totals]
+        return context.make_tuple(b, signature.return_type, sums)
+
+    return types.UniTuple(types.float32, 3)(_ADDRESS, types.float32, types.float32), generate
+
+
+@intrinsic
+def step_error(typing, address, low, turned, step):
+    """The sum of squared errors of the 32 float32 at an address in a grid of 16 steps."""
+
+    def generate(context, b, signature, arguments):
+        base, *grid = arguments
+        low, turned, step = (_splat(b, one) for one in grid)
+        total = _all(_VF32, 0.0)
+        for k in (0, 1):
+            x = _load(b, base, 64 * k, _VF32)
+            away = b.fsub(_fma(b, _steps(b, x, low, turned), step, low), x)
+            total = _fma(b, away, away, total)
+        return _sum(b, total)
+
+    return types.float32(_ADDRESS, *(types.float32,) * 3), generate
+
+
 # --- threads --------------------------------------------------------------------------------------
 
 
