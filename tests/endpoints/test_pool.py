@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from dataclasses import dataclass
 from math import prod
@@ -211,9 +212,12 @@ def test_a_forced_format_that_cannot_be_is_refused(catalogue: Catalogue) -> None
 
 
 async def test_how_a_model_is_held_is_said(
-    catalogue: Catalogue, caplog: pytest.LogCaptureFixture
+    catalogue: Catalogue, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "daulat")
+    # A server in this process may have set up its own log before.
+    monkeypatch.setattr(logging.getLogger("daulat"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("daulat.endpoints.pool"), "disabled", False)
     for dtype, said in (("auto", "F32"), ("int8", "int8"), ("int4", "int4")):
         settings: Any = {"dtype": dtype, "threads": 1, "max_sequences": 1}
         pool = Pool(catalogue, EngineSettings(**settings))

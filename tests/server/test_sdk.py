@@ -228,7 +228,8 @@ def test_completions_score_what_they_answer_and_what_they_are_told_alike(client:
     found, count = again.choices[0].logprobs, len(first.logprobs.tokens)
     assert count == 4
     assert found.tokens[-count:] == first.logprobs.tokens
-    assert found.token_logprobs[-count:] == first.logprobs.token_logprobs
+    # What is read may be computed in bfloat16, what is written is not.
+    assert found.token_logprobs[-count:] == pytest.approx(first.logprobs.token_logprobs, abs=0.03)
     for logprob, top in zip(
         found.token_logprobs[-count:], found.top_logprobs[-count:], strict=True
     ):
