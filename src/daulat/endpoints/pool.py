@@ -30,7 +30,7 @@ from daulat.engine.loading import (
     load_encoder,
     load_native,
 )
-from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16
+from daulat.engine.native.panels import FLOAT32, has_bfloat16, quickest
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.errors import BusyError, UnavailableError
@@ -393,7 +393,7 @@ def _prefill(settings: EngineSettings) -> int:
             'engine.prefill is "bfloat16", and this processor has no instruction for it '
             '(AVX512-BF16). Set it to "auto" or "float32".'
         )
-    return BFLOAT16 if settings.prefill != "float32" and has_bfloat16() else FLOAT32
+    return FLOAT32 if settings.prefill == "float32" else quickest()
 
 
 def _threads(settings: EngineSettings) -> int:

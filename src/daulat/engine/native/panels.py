@@ -55,6 +55,11 @@ def has_bfloat16() -> bool:
     return bool(binding.get_host_cpu_features().get("avx512bf16"))
 
 
+def quickest() -> int:
+    """The kind that this processor is quickest with."""
+    return BFLOAT16 if has_bfloat16() else FLOAT32
+
+
 class _BFloat(ir.types.Type):
     """LLVM's bfloat, which llvmlite does not name."""
 
