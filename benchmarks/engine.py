@@ -285,12 +285,13 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def _checkpoint() -> Any:
-    entry = Catalogue(_cache()).get(MODEL)
+    entry = Catalogue(cache_folder()).get(MODEL)
     assert entry is not None
     return entry.open()
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where the starter model is kept between runs."""
     default = Path.home() / ".cache" / "daulat-test-models"
     return Path(os.environ.get("DAULAT_TEST_CACHE", default))
 
@@ -328,7 +329,7 @@ def main() -> None:
     if options.worker:
         print(json.dumps(PARTS[options.part or "speed"][3][options.worker][1]()))
         return
-    pull(Catalogue(_cache()), "starter")
+    pull(Catalogue(cache_folder()), "starter")
     for part in [options.part] if options.part else PARTS:
         measure(part, max(1, options.rounds))
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from daulat.engine.blocks import Blocks
 from daulat.engine.cache import SequenceCache
 from daulat.engine.decoder import Chunk
 from daulat.engine.rows import Computer, rows_of
@@ -60,6 +61,11 @@ class Engine:
     @property
     def running(self) -> int:
         return self._scheduler.running
+
+    @property
+    def blocks(self) -> Blocks:
+        """The cache's, for those who count."""
+        return self._scheduler.blocks
 
     def submit(self, sequences: Sequence[GenerationSequence]) -> None:
         """Queue the answers of one request, all or none.
