@@ -50,7 +50,7 @@ def _expected(oracle: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
 
 def _difference(oracle: PreTrainedModel, folder: Path, load: Load) -> float:
     """The largest over all positions of the long prompt."""
-    decoder = load(open_checkpoint(folder), torch.float32)
+    decoder = load(open_checkpoint(folder))
     ours = decoder.forward([Chunk(PROMPTS[0], decoder.new_cache(len(PROMPTS[0])))], every=True)
     expected = _expected(oracle, PROMPTS[0])
     assert expected.std() > 0.05
