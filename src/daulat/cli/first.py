@@ -42,7 +42,9 @@ async def warm(house: House, name: str) -> str:
     if entry is None:
         raise ModelNotFoundError(house.catalogue.unknown(name))
     if house.settings.engine.kernels == "auto" and home.is_empty():
-        say.note(_("Compiling for this processor; this happens once and takes about half a minute."))
+        say.note(
+            _("Compiling for this processor; this happens once and takes about half a minute.")
+        )
     with say.progress(entry.name) as bar:
         # The bar counts bytes, and the engine blocks of the model.
         def progress(done: int, total: int) -> None:
