@@ -136,7 +136,8 @@ def table(result: dict[str, Any]) -> str:
             "|---|---|---|",
             f"| first token behind {SHARED} shared tokens, computed anew | {slow:.3f} s | |",
             f"| the same, found | {quick:.3f} s, {shared['ratio']:.1f} times sooner | 5 times |",
-            f"| resident memory, from the {long['requests'] // 5}th to the {long['requests']}th mixed request | "
+            f"| resident memory, "
+            f"from the {long['requests'] // 5}th to the {long['requests']}th mixed request | "
             f"{long['growth']:+.1%} ({long['resident_mib'][1]:.0f} to "
             f"{long['resident_mib'][-1]:.0f} MiB) | at most +3 % |",
             f"| blocks left over | {long['leaked_blocks']} | 0 |",
