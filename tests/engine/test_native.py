@@ -189,7 +189,9 @@ def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
     order = random.permutation(4)
     memory = np.stack([piece.reshape(4, -1)[order] for piece in pieces], axis=1)
     blocks = memory.ctypes.data + np.argsort(order) * memory.strides[0]
-    queries = random.standard_normal((len(spans), size), dtype=np.float32)
+    queries = random.standard_normal((len(spans), size), dtype=np.float32) / np.sqrt(
+        np.float32(size)
+    )
     firsts = np.array([first for first, _ in spans])
     lasts = np.array([first + count for first, count in spans])
     scores = np.empty((6, 120 + 64), dtype=np.float32)

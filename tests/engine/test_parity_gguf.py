@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,7 +85,11 @@ def test_logits_and_greedy_answer(
     model = make(case)
     quieten(model)
     oracle = gguf_writer.write(model, path, arch, kind, permuted=permuted)
-    decoder = load(open_checkpoint(path))
+    agree(load(open_checkpoint(path)), oracle)
+
+
+def agree(decoder: Any, oracle: PreTrainedModel) -> torch.Tensor:
+    """Logits of every position and 64 greedy tokens are the oracle's; its logits."""
     cache = decoder.new_cache(len(PROMPT) + 64)
     ours = decoder.forward([Chunk(PROMPT, cache)], every=True)
     with torch.inference_mode():
@@ -98,6 +103,7 @@ def test_logits_and_greedy_answer(
     while len(answer) < 64:
         answer.append(int(decoder.forward([Chunk([answer[-1]], cache)])[0].argmax()))
     assert answer == whole[0, len(PROMPT) :].tolist()
+    return expected
 
 
 def exactly(oracle: PreTrainedModel) -> torch.Tensor:

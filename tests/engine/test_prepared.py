@@ -23,7 +23,15 @@ from daulat.errors import ModelFileError
 from daulat.models.checkpoint import open_checkpoint
 from daulat.models.shelf import Place, Shelf
 from tests.engine.checkpoints import CASES, edit_tensors, make, write
-from tests.engine.test_parity_gguf import FILES, KINDS_OF, PROMPT, TOLERANCE, WIDE, exactly, quieten
+from tests.engine.test_parity_gguf import (
+    FILES,
+    KINDS_OF,
+    TOLERANCE,
+    WIDE,
+    agree,
+    exactly,
+    quieten,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -72,21 +80,9 @@ def test_logits_and_greedy_answer(
     folder = write(model, tmp_path)
     oracle = quantised(model, numbers)
     decoder = load_native(open_checkpoint(folder), numbers)
-    cache = decoder.new_cache(len(PROMPT) + 64)
-    ours = decoder.forward([Chunk(PROMPT, cache)], every=True)
-    with torch.inference_mode():
-        expected = exactly(oracle)
-        whole = oracle.generate(
-            torch.tensor([PROMPT]), max_new_tokens=64, do_sample=False, eos_token_id=None
-        )
-    assert expected.std() > 0.05
-    assert (ours - expected).abs().max() <= TOLERANCE
+    expected = agree(decoder, oracle)
     with torch.inference_mode():
         assert (expected - exactly(model)).abs().max() > 10 * TOLERANCE  # it was quantised
-    answer = [int(ours[-1].argmax())]
-    while len(answer) < 64:
-        answer.append(int(decoder.forward([Chunk([answer[-1]], cache)])[0].argmax()))
-    assert answer == whole[0, len(PROMPT) :].tolist()
 
 
 @pytest.fixture(scope="module", params=["llama biases", "granite moe", "bigcode"])

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +32,7 @@ from daulat.models.lora_sites import base_of
 from daulat.models.pull import pull
 from tests.engine.adapters import ALL, ATTENTION, adapted, saved
 from tests.engine.checkpoints import make, write
+from tests.models.killing import killed_at_work
 
 
 @pytest.fixture(scope="module")
@@ -411,19 +409,7 @@ def test_kill_at_any_moment(
     catalogue: Catalogue, lora: Path, milliseconds: int, tmp_path: Path
 ) -> None:
     before = set(blobs(catalogue))
-    process = subprocess.Popen(
-        [sys.executable, "-c", _ADD, str(tmp_path / "home"), str(lora)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdin.write(b"\n")
-    process.stdin.flush()
-    time.sleep(milliseconds / 1000)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    killed_at_work(_ADD, tmp_path / "home", lora, milliseconds)
     there = list((catalogue.store.adapters / "tiny").glob("*.json"))
     assert len(catalogue.adapters.entries()) == len(there)
     for entry in catalogue.adapters.entries():

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 from daulat.errors import ModelFileError, ModelNotFoundError, PullError
 from daulat.models.catalogue import Catalogue, check_name
 from daulat.models.pull import pull
+from tests.models.killing import killed_at_work
 
 
 @pytest.fixture
@@ -186,19 +185,7 @@ for i in range(1000):
 def test_kill_at_any_moment(
     catalogue: Catalogue, small_model: Path, milliseconds: int, tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PULL, str(tmp_path / "home"), str(small_model)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdout.readline()
-    process.stdin.write(b"\n")
-    process.stdin.flush()
-    time.sleep(milliseconds / 1000)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    killed_at_work(_PULL, tmp_path / "home", small_model, milliseconds)
     for entry in catalogue.entries():
         assert catalogue.verify(entry.name) == []
     assert len(catalogue.entries()) == len(catalogue.names())

@@ -210,9 +210,7 @@ class Pool:
         )
         # Less than this many tokens of cache beside the weights would serve nobody.
         least = need.weights + need.token * 256
-        self._drop_while(lambda: self._free() < least, lambda _: True)
-        await self._unload_while(lambda: self._free() < least, lambda _: True)
-        if self._free() < least:
+        if not await self._freed(least):
             raise UnavailableError(
                 f"The model {entry.name} needs {least // memory.MIB} MiB of memory, and "
                 f"{max(self._free(), 0) // memory.MIB} MiB are free. Wait until other models are idle, "
@@ -268,14 +266,18 @@ class Pool:
                 f"{most} adapters are at work, which is all that may be in memory. Try again in a "
                 "moment, or raise engine.max_adapters."
             )
-        self._drop_while(lambda: self._free() < need, lambda _: True)
-        await self._unload_while(lambda: self._free() < need, lambda _: True)
-        if self._free() < need:
+        if not await self._freed(need):
             raise BusyError(
                 f"The adapter {entry.id} needs {need // memory.MIB + 1} MiB of memory, and "
                 f"{max(self._free(), 0) // memory.MIB} MiB are free. Try again in a moment, or raise "
                 "engine.memory."
             )
+
+    async def _freed(self, need: int) -> bool:
+        """Whether so many bytes are free, at the cost of idle adapters first and idle models next."""
+        self._drop_while(lambda: self._free() < need, lambda _: True)
+        await self._unload_while(lambda: self._free() < need, lambda _: True)
+        return self._free() >= need
 
     def _drop_while(self, needed: Callable[[], bool], eligible: Callable[[Held], bool]) -> None:
         """Unload idle adapters, the longest idle first, for as long as it is needed."""

@@ -11,24 +11,21 @@ Not here: how an adapter is checked and comes in (`adopt`), what is in its files
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from daulat.canon import canonical, digest
+from daulat.canon import canonical
 from daulat.errors import ModelFileError, ModelNotFoundError, PullError
+from daulat.models import manifest
 from daulat.models.store import Store
 
 log = logging.getLogger(__name__)
 
 MAX_MANIFEST = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ class Adapters:
             ModelFileError: its manifest is damaged.
         """
         path = self._path(base, name)
-        usable = _NAME.fullmatch(base) and _NAME.fullmatch(name)
+        usable = manifest.is_name(base) and manifest.is_name(name)
         return self._read(path) if usable and path.exists() else None
 
     def find(self, base: str, name: str) -> AdapterEntry:
@@ -166,9 +163,8 @@ class Adapters:
 
     def _read(self, path: Path) -> AdapterEntry:
         try:
-            if path.stat().st_size > MAX_MANIFEST:
-                raise ValueError("too large")
-            return _entry(path.parent.name, path.stem, json.loads(path.read_bytes()), self._store)
+            stored = manifest.read(path, MAX_MANIFEST)
+            return _entry(path.parent.name, path.stem, stored, self._store)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelFileError(
                 f"The manifest {path} is damaged. Delete it and add the adapter again."
@@ -183,16 +179,11 @@ def split(model: str) -> tuple[str, str | None]:
 
 def check_adapter_name(name: str) -> None:
     """Raises PullError: not a name that an adapter can have."""
-    if not _NAME.fullmatch(name):
+    if not manifest.is_name(name):
         raise PullError(
             f"{name[:100]!r} cannot name an adapter: take up to 96 letters, digits, dots, hyphens and "
             "underscores, the first a letter or digit."
         )
-
-
-def digest_of(files: Mapping[str, tuple[str, int]]) -> str:
-    """Over the names and digests of an adapter's files: other bytes, another adapter."""
-    return digest(canonical({path: blob for path, (blob, _) in files.items()}))
 
 
 def now() -> int:
@@ -212,32 +203,25 @@ def _manifest(entry: AdapterEntry) -> bytes:
             "source": entry.source,
             "licence": entry.licence,
             "created": entry.created,
-            "files": {
-                path: {"digest": blob, "size": size} for path, (blob, size) in entry.files.items()
-            },
+            "files": manifest.table(entry.files),
         }
     )
 
 
-def _entry(base: str, name: str, manifest: Mapping[str, Any], store: Store) -> AdapterEntry:
-    files = {
-        str(path): (str(one["digest"]), int(one["size"])) for path, one in manifest["files"].items()
-    }
-    digests = [blob for blob, _ in files.values()]
-    digests += [str(manifest["digest"]), str(manifest["base_digest"])]
-    if not all(_DIGEST.fullmatch(one) for one in digests):
-        raise ValueError("not a digest")
+def _entry(base: str, name: str, stored: Mapping[str, Any], store: Store) -> AdapterEntry:
+    files = manifest.files_of(stored["files"])
+    manifest.require_digests(str(stored["digest"]), str(stored["base_digest"]))
     return AdapterEntry(
         name,
         base,
-        str(manifest["base_digest"]),
-        str(manifest["digest"]),
-        int(manifest["rank"]),
-        tuple(str(target) for target in manifest["targets"]),
-        int(manifest["parameters"]),
-        str(manifest["source"]),
-        str(manifest["licence"]),
+        str(stored["base_digest"]),
+        str(stored["digest"]),
+        int(stored["rank"]),
+        tuple(str(target) for target in stored["targets"]),
+        int(stored["parameters"]),
+        str(stored["source"]),
+        str(stored["licence"]),
         files,
-        int(manifest["created"]),
+        int(stored["created"]),
         store,
     )

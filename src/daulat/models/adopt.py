@@ -9,10 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from daulat.errors import DaulatError, ModelFileError, ModelNotFoundError, PullError
-from daulat.models.adapters import AdapterEntry, check_adapter_name, digest_of, now
+from daulat.models.adapters import AdapterEntry, check_adapter_name, now
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.lora import CONFIG, MAX_CONFIG, MAX_RANK, TENSORS, LoraFile
 from daulat.models.lora_sites import Base, base_of
+from daulat.models.manifest import digest_of
 from daulat.models.safetensors import MAX_HEADER
 from daulat.models.sources.local import licence_of
 

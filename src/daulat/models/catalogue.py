@@ -7,17 +7,16 @@ Not here: how models come in (`pull`), what they are (`families`, `trust.passpor
 from __future__ import annotations
 
 import difflib
-import json
 import logging
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daulat.canon import canonical, digest
+from daulat.canon import canonical
 from daulat.errors import ModelFileError, ModelNotFoundError, PullError
+from daulat.models import manifest
 from daulat.models.adapters import Adapters
 from daulat.models.store import Store, hash_file
 
@@ -31,8 +30,6 @@ Progress = Callable[[int, int], None]
 
 ALIASES = {"starter": "SmolLM2-135M-Instruct", "embeddings": "all-MiniLM-L6-v2"}
 MAX_MANIFEST = 4 << 20
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ class Catalogue:
             ModelFileError: its manifest is damaged.
         """
         name = ALIASES.get(name, name)
-        if not _NAME.fullmatch(name) or not self._path(name).exists():
+        if not manifest.is_name(name) or not self._path(name).exists():
             return None
         return self._read(name)
 
@@ -147,7 +144,7 @@ class Catalogue:
             PullError: the name is taken by other bytes, or is not a usable name.
         """
         check_name(name)
-        whole = digest(canonical({path: blob for path, (blob, _) in files.items()}))
+        whole = manifest.digest_of(files)
         existing = self.get(name)
         if existing is not None and existing.digest == whole:
             return existing
@@ -246,9 +243,7 @@ class Catalogue:
     def _read(self, name: str) -> ModelEntry:
         path = self._path(name)
         try:
-            if path.stat().st_size > MAX_MANIFEST:
-                raise ValueError("too large")
-            return _entry(name, json.loads(path.read_bytes()), self.store)
+            return _entry(name, manifest.read(path, MAX_MANIFEST), self.store)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ModelFileError(
                 f"The manifest {path} is damaged. Delete it and pull {name} again."
@@ -257,7 +252,7 @@ class Catalogue:
 
 def check_name(name: str) -> None:
     """Raises PullError: not a name that a model can have."""
-    if not _NAME.fullmatch(name) or name in ALIASES:
+    if not manifest.is_name(name) or name in ALIASES:
         raise PullError(
             f"{name[:100]!r} cannot name a model: take up to 96 letters, digits, dots, hyphens and "
             "underscores, the first a letter or digit. Give a name with --name."
@@ -275,28 +270,21 @@ def _manifest(entry: ModelEntry) -> bytes:
             "revision": entry.revision,
             "licence": entry.licence,
             "created": entry.created,
-            "files": {
-                path: {"digest": blob, "size": size} for path, (blob, size) in entry.files.items()
-            },
+            "files": manifest.table(entry.files),
         }
     )
 
 
-def _entry(name: str, manifest: Mapping[str, Any], store: Store) -> ModelEntry:
-    files = {
-        str(path): (str(one["digest"]), int(one["size"])) for path, one in manifest["files"].items()
-    }
-    if not all(_DIGEST.fullmatch(blob) for blob, _ in files.values()):
-        raise ValueError("not a digest")
+def _entry(name: str, stored: Mapping[str, Any], store: Store) -> ModelEntry:
     return ModelEntry(
         name,
-        str(manifest["kind"]),
-        str(manifest["digest"]),
-        str(manifest["format"]),
-        str(manifest["source"]),
-        str(manifest["revision"]),
-        str(manifest["licence"]),
-        files,
-        int(manifest["created"]),
+        str(stored["kind"]),
+        str(stored["digest"]),
+        str(stored["format"]),
+        str(stored["source"]),
+        str(stored["revision"]),
+        str(stored["licence"]),
+        manifest.files_of(stored["files"]),
+        int(stored["created"]),
         store,
     )

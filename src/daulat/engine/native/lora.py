@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from daulat.engine.adapter import Adapter, Delta
 from daulat.engine.native.attention import compiled as _fast
-from daulat.engine.native.matrices import functions
-from daulat.engine.native.panels import FLOAT32
+from daulat.engine.native.matrices import multiplier
 from daulat.engine.native.vector import F32, LANES, call, mixtures
 
 QKV, OUT, UP, DOWN = range(4)
@@ -55,7 +54,7 @@ def _enter(row: Whole, delta: Delta, place: int) -> None:
     row[A], row[A_BYTES], row[MULTIPLY] = (
         delta.a.data_ptr(),
         delta.a.shape[1] * 4,
-        functions(F32, FLOAT32)[0],
+        multiplier(F32),
     )
     row[B], row[B_BYTES] = delta.b.data_ptr(), delta.b.shape[1] * 4
     row[RANK], row[PLACE], row[FIRST], row[ROWS] = delta.rank, place, delta.first, delta.rows

@@ -19,21 +19,17 @@ from numba import cfunc, njit, types
 from torch import Tensor
 
 from daulat.engine.native import panels, vector
-from daulat.engine.native.panels import BFLOAT16, FLOAT32
 from daulat.engine.native.quantise import quantise
 from daulat.engine.native.repack import KINDS, repack
 from daulat.engine.native.vector import (
     BF16,
     BLOCK,
-    BYTES,
     F16,
     F32,
     FORMATS,
-    NIBBLES,
     Q4_0,
     Q4_1,
     Q8_0,
-    TWO_SCALES,
 )
 
 KNOWN = {
@@ -150,7 +146,7 @@ def matrix(
     return Matrix(data, form, data.shape[0], data.shape[1] // FORMATS[form].size * BLOCK)
 
 
-# --- one pair of functions for each format; Numba's cache wants each by its own name ----------------
+# --- the functions of each format --------------------------------------------------------------------
 
 
 @njit(inline="always")
@@ -224,172 +220,43 @@ def _tiles(w, blocks, x, x_bytes, y, y_bytes, inputs, rows):
         vector.products(F32, 1, 4, w, row_bytes, blocks, x, x_bytes, y, y_bytes)
 
 
-def _multiply_f32(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(F32, w, wb, n, x, xb, y, yb, inputs, rows)
+def _multiply_by(form):
+    def multiply(w, wb, n, x, xb, y, yb, inputs, rows):
+        _multiply(form, w, wb, n, x, xb, y, yb, inputs, rows)
 
+    return multiply
 
-def _read_f32(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(F32, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
 
+def _read_by(form, prefill):
+    def read(w, wb, n, x, xb, y, yb, inputs, rows):
+        panels.read(form, prefill, w, wb, n, x, xb, y, yb, inputs, rows)
 
-def _read16_f32(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(F32, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
+    return read
 
 
-def _unpack_f32(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(F32, w, n, y)
+def _unpack_of(form):
+    def unpack(w, n, y, _3, _4, _5, _6, _7, _8):
+        vector.unpack(form, w, n, y)
 
-
-def _multiply_f16(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(F16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read_f16(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(F16, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read16_f16(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(F16, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _unpack_f16(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(F16, w, n, y)
-
-
-def _multiply_bf16(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(BF16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read_bf16(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(BF16, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read16_bf16(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(BF16, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _unpack_bf16(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(BF16, w, n, y)
-
-
-def _multiply_q4_0(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(Q4_0, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read_q4_0(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(Q4_0, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read16_q4_0(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(Q4_0, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _unpack_q4_0(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(Q4_0, w, n, y)
-
-
-def _multiply_q4_1(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(Q4_1, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read_q4_1(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(Q4_1, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read16_q4_1(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(Q4_1, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _unpack_q4_1(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(Q4_1, w, n, y)
-
-
-def _multiply_q8_0(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(Q8_0, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read_q8_0(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(Q8_0, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read16_q8_0(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(Q8_0, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _unpack_q8_0(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(Q8_0, w, n, y)
-
-
-def _multiply_nibbles(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(NIBBLES, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read_nibbles(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(NIBBLES, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read16_nibbles(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(NIBBLES, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _unpack_nibbles(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(NIBBLES, w, n, y)
-
-
-def _multiply_bytes(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(BYTES, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read_bytes(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(BYTES, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read16_bytes(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(BYTES, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _unpack_bytes(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(BYTES, w, n, y)
-
-
-def _multiply_two_scales(w, wb, n, x, xb, y, yb, inputs, rows):
-    _multiply(TWO_SCALES, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read_two_scales(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(TWO_SCALES, FLOAT32, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _read16_two_scales(w, wb, n, x, xb, y, yb, inputs, rows):
-    panels.read(TWO_SCALES, BFLOAT16, w, wb, n, x, xb, y, yb, inputs, rows)
-
-
-def _unpack_two_scales(w, n, y, _3, _4, _5, _6, _7, _8):
-    vector.unpack(TWO_SCALES, w, n, y)
-
-
-_FUNCTIONS = (
-    (_multiply_f32, (_read_f32, _read16_f32), _unpack_f32),
-    (_multiply_f16, (_read_f16, _read16_f16), _unpack_f16),
-    (_multiply_bf16, (_read_bf16, _read16_bf16), _unpack_bf16),
-    (_multiply_q4_0, (_read_q4_0, _read16_q4_0), _unpack_q4_0),
-    (_multiply_q4_1, (_read_q4_1, _read16_q4_1), _unpack_q4_1),
-    (_multiply_q8_0, (_read_q8_0, _read16_q8_0), _unpack_q8_0),
-    (_multiply_nibbles, (_read_nibbles, _read16_nibbles), _unpack_nibbles),
-    (_multiply_bytes, (_read_bytes, _read16_bytes), _unpack_bytes),
-    (_multiply_two_scales, (_read_two_scales, _read16_two_scales), _unpack_two_scales),
-)
+    return unpack
 
 
 @cache
+def _address(make, *which):
+    # Numba's cache tells functions of one name by what they close over.
+    return cfunc(_NINE, cache=True)(make(*which)).address or 0
+
+
+def multiplier(form: int) -> int:
+    """Address of the C function of nine whole numbers that is `_multiply` for a format (`vector.call`)."""
+    return _address(_multiply_by, form)
+
+
 def functions(form: int, prefill: int) -> tuple[int, int, int]:
     """Addresses of a format's three C functions, each of nine whole numbers, for `vector.call`.
 
-    The first is `_multiply`'s, for tokens that are written; the second `panels.read`'s of that kind, for
+    The first is `multiplier`'s, for tokens that are written; the second `panels.read`'s of that kind, for
     tokens that are read; the third takes (row, blocks, y) and six more that mean nothing.
     """
-    multiply, reads, unpack = _FUNCTIONS[form]
-    one, two, three = (
-        cfunc(_NINE, cache=True)(each).address or 0 for each in (multiply, reads[prefill], unpack)
-    )
-    return one, two, three
+    read = _address(_read_by, form, prefill)
+    return multiplier(form), read, _address(_unpack_of, form)
