@@ -61,10 +61,9 @@ _WARM = """
 import sys
 from pathlib import Path
 from daulat.engine.loading import load_native
-from daulat.engine.native.panels import quickest
 from daulat.models.catalogue import Catalogue
 entry = Catalogue(Path(sys.argv[1])).get(sys.argv[2])
-load_native(entry.open(), prefill=quickest())
+load_native(entry.open())
 """
 
 

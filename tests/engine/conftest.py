@@ -9,6 +9,17 @@ import pytest
 import torch
 
 from daulat.engine.loading import load_decoder, load_native
+from daulat.engine.native.decoder import NativeDecoder
+
+EXACT = 1e-4
+"""How far logits may be from the oracle's where everything is computed in float32."""
+ROUNDED = 5e-3
+"""And where inputs become 16-bit steps (`engine.native.panels`), for the tiny models, whose logits reach 5."""
+
+
+def tolerance(decoder: Any) -> float:
+    """For a decoder of weights that a file holds, or that were prepared, in few bits."""
+    return ROUNDED if isinstance(decoder, NativeDecoder) else EXACT
 
 
 @pytest.fixture(scope="module")

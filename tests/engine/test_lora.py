@@ -22,6 +22,7 @@ from daulat.models.lora_sites import base_of
 from daulat.models.tokenizer import load_tokenizer
 from tests.engine.adapters import ALL, TARGETS, adapted, saved
 from tests.engine.checkpoints import make, write
+from tests.engine.conftest import tolerance
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -243,7 +244,8 @@ def test_the_starter_as_peft_computes_it(starter_gguf: Path, tmp_path: Path, loa
     with oracle.disable_adapter():
         bare = expected_of(oracle, tokens)
     assert (bare - expected).abs().max() > 0.5
-    assert (logits_of(decoder, tokens, adapter) - expected).abs().max() <= TOLERANCE
+    largest = tolerance(decoder) * float(expected.abs().max()) / 5
+    assert (logits_of(decoder, tokens, adapter) - expected).abs().max() <= largest
     with torch.inference_mode():
         whole = oracle.generate(
             input_ids=torch.tensor([tokens]), max_new_tokens=32, do_sample=False, eos_token_id=None

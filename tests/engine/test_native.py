@@ -12,6 +12,7 @@ from gguf import GGMLQuantizationType as Kind
 from gguf import quants
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numba import njit
 
 from daulat.engine.decoder import Chunk
@@ -20,7 +21,7 @@ from daulat.engine.native import home, matrices, program
 from daulat.engine.native.attention import attend
 from daulat.engine.native.decoder import NativeDecoder, fits
 from daulat.engine.native.matrices import KNOWN, held_bytes, matrix
-from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16
+from daulat.engine.native.panels import FORMS, GROUP, Floats
 from daulat.engine.native.repack import KINDS
 from daulat.engine.native.vector import call, silu_times, soften
 from daulat.models.checkpoint import open_checkpoint
@@ -31,24 +32,27 @@ COLUMNS = 512
 
 
 @njit
-def _multiply(address, w, row_bytes, blocks, x, y, inputs, rows):
-    call(
-        address,
-        w,
-        row_bytes,
-        blocks,
-        x.ctypes.data,
-        x.shape[1] * 4,
-        y.ctypes.data,
-        y.shape[1] * 4,
-        inputs,
-        rows,
-    )
+def _multiply(numbers, x, groups, y, rows):
+    address, panel_bytes, group_bytes, multiply, _, pack = numbers
+    blocks, at = x.shape[1] // 32, groups.ctypes.data
+    for m in range(x.shape[0]):
+        group = at + m // GROUP * blocks * group_bytes
+        call(pack, x[m].ctypes.data, blocks, group, m % GROUP, 0, 0, 0, 0, 0)
+    to, inputs = y.ctypes.data, x.shape[0]
+    call(multiply, address, panel_bytes, blocks, at, to, y.shape[1] * 4, inputs, rows, 0)
+
+
+def _times(held: matrices.Matrix, x: np.ndarray, y: np.ndarray, rows: int, first: int = 0) -> None:
+    """y[:, :rows] = x times the rows from `first` on, a multiple of 16."""
+    address, panel_bytes, group_bytes, *functions = held.numbers()
+    groups = np.empty(-(-len(x) // GROUP) * (COLUMNS // 32) * group_bytes, dtype=np.uint8)
+    address += first // 16 * panel_bytes
+    _multiply((address, panel_bytes, group_bytes, *functions), x, groups, y, rows)
 
 
 @njit
-def _unpack(address, w, blocks, y):
-    call(address, w, blocks, y.ctypes.data, 0, 0, 0, 0, 0, 0)
+def _unpack(address, panel, blocks, lane, y):
+    call(address, panel, blocks, lane, y.ctypes.data, 0, 0, 0, 0, 0)
 
 
 def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
@@ -72,75 +76,82 @@ def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
 
 @pytest.mark.parametrize("form", list(KNOWN))
 def test_every_format_is_unpacked_exactly(form: str) -> None:
-    held, exact = _random(form, 7)
-    assert held.data.numel() == held_bytes(form, 7 * COLUMNS)
-    address, row_bytes, _, _, unpack = held.numbers(FLOAT32)
+    held, exact = _random(form, 32)
+    assert held.data.numel() == held_bytes(form, 32 * COLUMNS)
+    held, exact = _random(form, 23)
+    address, panel_bytes, _, _, unpack, _ = held.numbers()
     out = np.empty(COLUMNS, dtype=np.float32)
-    for row in range(7):
-        _unpack(unpack, address + row * row_bytes, COLUMNS // 32, out)
+    for row in range(23):
+        _unpack(unpack, address + row // 16 * panel_bytes, COLUMNS // 32, row % 16, out)
         assert (out == exact[row]).all()
+
+
+def _as_input(x: np.ndarray, form: str) -> np.ndarray:
+    """The numbers that are multiplied: in a grid of 32,767 steps to each side for each block of 32."""
+    if isinstance(FORMS[KNOWN[form]], Floats):
+        return x.astype(np.float64)
+    blocks = x.reshape(len(x), -1, 32)
+    most = np.abs(blocks).max(axis=2, keepdims=True)
+    steps = np.rint(blocks * (np.float32(32767) / most))
+    return (steps * (most.astype(np.float64) / 32767)).reshape(x.shape)
 
 
 @pytest.mark.parametrize("form", list(KNOWN))
 @pytest.mark.parametrize(
-    ("inputs", "rows"), [(1, 1), (1, 6), (2, 5), (3, 4), (7, 9), (12, 3), (13, 8), (31, 11)]
+    ("inputs", "rows"),
+    [(1, 1), (1, 70), (2, 16), (3, 5), (4, 32), (7, 129), (8, 64), (9, 3), (14, 48), (600, 17)],
 )
 def test_products(form: str, inputs: int, rows: int) -> None:
     held, exact = _random(form, rows)
     x = np.random.default_rng(inputs).standard_normal((inputs, COLUMNS), dtype=np.float32)
     y = np.full((inputs + 1, rows + 1), 7, dtype=np.float32)
-    address, row_bytes, multiply, _, _ = held.numbers(FLOAT32)
-    _multiply(multiply, address, row_bytes, COLUMNS // 32, x, y, inputs, rows)
-    expected = x.astype(np.float64) @ exact.astype(np.float64).T
-    assert np.abs(y[:inputs, :rows] - expected).max() <= 1e-5 * np.abs(expected).max()
+    _times(held, x, y, rows)
+    exact = exact.astype(np.float64)
+    taken, plain = _as_input(x, form) @ exact.T, x.astype(np.float64) @ exact.T
+    assert np.abs(y[:inputs, :rows] - taken).max() <= 3e-6 * np.abs(taken).max()
+    assert (np.abs(y[:inputs, :rows] - plain) <= 1e-5 * (np.abs(x) @ np.abs(exact).T)).all()
     assert (y[inputs] == 7).all()
     assert (y[:, rows] == 7).all()
-    for m in range(inputs):  # alone, each gives the same bits
-        alone = np.empty((1, rows), dtype=np.float32)
-        _multiply(multiply, address, row_bytes, COLUMNS // 32, x[m : m + 1], alone, 1, rows)
-        assert (alone[0] == y[m, :rows]).all()
-
-
-KINDS_OF_READING = [
-    FLOAT32,
-    pytest.param(
-        BFLOAT16,
-        marks=pytest.mark.skipif(
-            not has_bfloat16(), reason="this processor has no instruction for bfloat16"
-        ),
-    ),
-]
-
-
-def _as_read(numbers: np.ndarray, kind: int) -> np.ndarray:
-    if kind == FLOAT32:
-        return numbers.astype(np.float64)
-    return torch.from_numpy(numbers).bfloat16().double().numpy()
-
-
-@pytest.mark.parametrize("kind", KINDS_OF_READING)
-@pytest.mark.parametrize("form", list(KNOWN))
-@pytest.mark.parametrize(
-    ("inputs", "rows"), [(1, 1), (2, 16), (5, 70), (9, 129), (14, 64), (600, 17)]
-)
-def test_reading(form: str, kind: int, inputs: int, rows: int) -> None:
-    held, exact = _random(form, rows)
-    x = np.random.default_rng(2).standard_normal((inputs, COLUMNS), dtype=np.float32)
-    y = np.full((inputs + 1, rows + 1), 7, dtype=np.float32)
-    address, row_bytes, _, read, _ = held.numbers(kind)
-    _multiply(read, address, row_bytes, COLUMNS // 32, x, y, inputs, rows)
-    expected = _as_read(x, kind) @ _as_read(exact, kind).T
-    assert np.abs(y[:inputs, :rows] - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert (y[inputs] == 7).all()
-    assert (y[:, rows] == 7).all()
-    for m in range(
-        0, inputs, 1 + inputs // 7
-    ):  # alone, and by another share of the rows, the same bits
-        first = m % rows
+    for m in range(0, inputs, 1 + inputs // 7):
+        # Alone, and by another share of the rows, each gives the same bits.
+        first = m % (1 + rows // 16) * 16 if rows > 16 else 0
         alone = np.empty((1, rows - first), dtype=np.float32)
-        at = address + first * row_bytes
-        _multiply(read, at, row_bytes, COLUMNS // 32, x[m : m + 1], alone, 1, rows - first)
-        assert (alone[0] == y[m, first:rows]).all()
+        if rows > first:
+            _times(held, x[m : m + 1], alone, rows - first, first)
+            assert (alone[0] == y[m, first:rows]).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([name for name in KNOWN if not isinstance(FORMS[KNOWN[name]], Floats)]),
+    arrays(
+        np.float32,
+        (1, COLUMNS),
+        elements=st.floats(-1e8, 1e8, width=32),
+        fill=st.sampled_from([0.0, 1.0, -1e-20]),
+    ),
+)
+def test_products_of_any_inputs(form: str, x: np.ndarray) -> None:
+    """Each block of inputs is at most half a step from what it was."""
+    held, exact = _random(form, 16)
+    y = np.empty((1, 16), dtype=np.float32)
+    _times(held, x, y, 16)
+    exact = exact.astype(np.float64)
+    blocks = np.abs(x.astype(np.float64)).reshape(-1, 32).max(axis=1)
+    half_steps = (blocks / 32767 * 0.5001 + 1e-30) @ np.abs(exact).reshape(16, -1, 32).sum(axis=2).T
+    sums = np.abs(x.astype(np.float64)) @ np.abs(exact).T
+    assert (np.abs(y - x.astype(np.float64) @ exact.T) <= half_steps + 1e-5 * sums).all()
+
+
+@pytest.mark.parametrize("form", ["Q4_1", "Q8_0", "Q6_K", "F32"])
+@pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
+def test_what_is_not_finite_stays_so(form: str, number: float) -> None:
+    held, _ = _random(form, 16)
+    x, y = np.ones((2, COLUMNS), dtype=np.float32), np.zeros((2, 16), dtype=np.float32)
+    x[0, 33] = number
+    _times(held, x, y, 16)
+    assert not np.isfinite(y[0]).any()
+    assert np.isfinite(y[1]).all()
 
 
 @njit
@@ -227,29 +238,23 @@ def _answer(decoder: NativeDecoder, prompt: list[int], piece: int, company: int)
     cache = decoder.new_cache(120)
     others = [decoder.new_cache(300) for _ in range(company)]
     bits: list[bytes] = []
-    pending, written = prompt, False
+    pending = prompt
     while len(bits) < 12:
-        chunks = [
-            Chunk(PROMPTS[k % 4][: 1 + k % 3], cache_, k % 2 == 0)
-            for k, cache_ in enumerate(others)
-        ]
+        chunks = [Chunk(PROMPTS[k % 4][: 1 + k % 3], cache_) for k, cache_ in enumerate(others)]
         place = len(chunks) // 2
-        chunks.insert(place, Chunk(pending[:piece], cache, written))
+        chunks.insert(place, Chunk(pending[:piece], cache))
         logits = decoder.forward(chunks)[place]
         pending = pending[piece:]
         if not pending:
             bits.append(logits.numpy().tobytes())
-            pending, written = [int(logits.argmax())], True
+            pending = [int(logits.argmax())]
     return bits
 
 
-@pytest.mark.parametrize("kind", KINDS_OF_READING)
-def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(
-    folder: Path, kind: int
-) -> None:
+def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(folder: Path) -> None:
     expected: list[bytes] | None = None
     for threads, piece, company in itertools.product((1, 2, 3), (1, 7, 70), (0, 1, 9)):
-        decoder = load_native(open_checkpoint(folder), threads=threads, prefill=kind)
+        decoder = load_native(open_checkpoint(folder), threads=threads)
         bits = _answer(decoder, PROMPTS[0], piece, company)
         expected = expected or bits
         assert bits == expected, (threads, piece, company)

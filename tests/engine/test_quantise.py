@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from daulat.engine.native.matrices import form_bytes, form_for
+from daulat.engine.native.panels import BF16, F32, Q4_1, Q8_0
 from daulat.engine.native.quantise import quantise
-from daulat.engine.native.vector import BF16, F32, Q4_1, Q8_0
 from daulat.errors import ModelFileError
 
 KINDS = {Q8_0: Kind.Q8_0, Q4_1: Kind.Q4_1}

@@ -30,7 +30,6 @@ from daulat.engine.loading import (
     load_encoder,
     load_native,
 )
-from daulat.engine.native.panels import BFLOAT16, FLOAT32, has_bfloat16, quickest
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.errors import BusyError, UnavailableError
@@ -229,7 +228,6 @@ class Pool:
                 "digest": entry.digest,
                 "kernels": "native" if need.native else "plain",
                 "numbers": model.numbers,
-                "prompts": _READING[_prefill(self._settings)] if need.native else need.numbers,
                 "weights_mib": need.weights // memory.MIB,
                 "seconds": round(time.monotonic() - started, 3),
             },
@@ -349,9 +347,9 @@ def _build_engine(work: _Work, free: int) -> Loaded:
     entry, need, settings = work.entry, work.need, work.settings
     tokenizer = load_tokenizer(work.checkpoint)
     if need.native:
-        place, prefill = work.shelf.place(entry.digest, need.numbers), _prefill(settings)
+        place = work.shelf.place(entry.digest, need.numbers)
         decoder = load_native(
-            work.checkpoint, need.numbers, _threads(settings), work.progress, prefill, place
+            work.checkpoint, need.numbers, _threads(settings), work.progress, place
         )
     else:
         decoder = load_decoder(work.checkpoint, need.dtype)
@@ -383,23 +381,6 @@ def _build_encoder(work: _Work) -> Loaded:
     limit = min(work.checkpoint.input_limit or architecture.context, architecture.context)
     encoder = load_encoder(work.checkpoint)
     return Loaded(entry.name, entry.digest, encoder, tokenizer, limit, work.need.weights)
-
-
-_READING = {FLOAT32: "float32", BFLOAT16: "bfloat16"}
-
-
-def _prefill(settings: EngineSettings) -> int:
-    """What prompts are read with.
-
-    Raises:
-        UnavailableError: the setting asks for what the processor cannot do.
-    """
-    if settings.prefill == "bfloat16" and not has_bfloat16():
-        raise UnavailableError(
-            'engine.prefill is "bfloat16", and this processor has no instruction for it '
-            '(AVX512-BF16). Set it to "auto" or "float32".'
-        )
-    return FLOAT32 if settings.prefill == "float32" else quickest()
 
 
 def _threads(settings: EngineSettings) -> int:

@@ -38,17 +38,11 @@ class Content:
     tokens: bytes
 
 
-def contents(before: bytes, tokens: Sequence[int], read: int) -> list[Content]:
-    """The contents of the full blocks that the tokens make.
-
-    Args:
-        read: so many are of a prompt; the others were written, which gives other numbers
-            (`engine.decoder.Chunk`), so the two do not stand for each other.
-    """
+def contents(before: bytes, tokens: Sequence[int]) -> list[Content]:
+    """The contents of the full blocks that the tokens make."""
     found: list[Content] = []
     for first in range(0, len(tokens) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
         data = np.asarray(tokens[first : first + BLOCK_TOKENS], dtype="<i8").tobytes()
-        data += bytes([max(min(read - first, BLOCK_TOKENS), 0)])
         key = hashlib.sha256(before + data).digest()
         found.append(Content(key, before, data))
         before = key

@@ -39,9 +39,6 @@ class Chunk:
     """The next tokens of one sequence.
 
     Attributes:
-        written: the model wrote them itself; else they are read. The two may go through different
-            arithmetic (`engine.native.panels`), so which it is must hang on the token alone, however it
-            comes to be computed.
         adapter: what the sequence is computed with.
         wanted: which of them, counted from the chunk's first and ascending, the logits are asked for
             behind; None: behind the last.
@@ -49,7 +46,6 @@ class Chunk:
 
     tokens: Sequence[int]
     cache: SequenceCache
-    written: bool = False
     adapter: Adapter | None = None
     wanted: Sequence[int] | None = None
 

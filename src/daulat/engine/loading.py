@@ -13,7 +13,6 @@ from daulat.engine.decoder import Decoder
 from daulat.engine.encoder import Encoder
 from daulat.engine.native.decoder import NativeDecoder, Slots
 from daulat.engine.native.matrices import Numbers, form_for, kept_formats, matrix
-from daulat.engine.native.panels import FLOAT32
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.lora import LoraFile, Pair
@@ -55,14 +54,12 @@ def load_native(
     numbers: Numbers = "float32",
     threads: int = 1,
     progress: Progress | None = None,
-    prefill: int = FLOAT32,
     place: Place | None = None,
 ) -> NativeDecoder:
     """As `load_decoder`, for the decoder in machine code: matrices stay in their file's format.
 
     Args:
         numbers: what becomes of matrices that do not.
-        prefill: what prompts are read with (`engine.native.panels`).
         place: where the weights lie when they are ready, and are kept if they cost time to make.
 
     Raises:
@@ -75,7 +72,7 @@ def load_native(
 
     costly = place is not None and prepared.cost(checkpoint.tensors, numbers) >= place.least
     top, blocks = prepared.fetch(place, architecture, read) if place and costly else read()
-    decoder = NativeDecoder(architecture, top, blocks, threads, prefill)
+    decoder = NativeDecoder(architecture, top, blocks, threads)
     decoder.warm()
     return decoder
 
@@ -114,7 +111,6 @@ def _slots(
             weights.stored.get(slot),
             form_for(slot, numbers, t.dtype),
             threads,
-            slot in weights.joined,
         )
         for slot, t in read.items()
         if t.dim() > 1

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from daulat.engine.native.decoder import Slots
 from daulat.engine.native.matrices import FORM_NAMES, Matrix, Numbers, kept_formats
+from daulat.engine.native.panels import FORMS
 from daulat.engine.native.repack import KINDS
-from daulat.engine.native.vector import BLOCK, FORMATS
+from daulat.engine.native.vector import BLOCK, LANES
 from daulat.errors import ModelFileError
 from daulat.models.mapped import TensorInfo
 from daulat.models.safetensors import SafetensorsFile
@@ -121,7 +122,7 @@ def _held(
             raise ModelFileError(f"{name} is not a vector of {shape[0]}")
         return tensor
     form, rows = forms[name], prod(shape[:-1])
-    width = shape[-1] // BLOCK * FORMATS[form].size
-    if tensor.dtype != torch.uint8 or tensor.shape != (rows, width) or shape[-1] % BLOCK:
-        raise ModelFileError(f"{name} is not a matrix of {rows} rows of {width} bytes")
+    panels, width = -(-rows // LANES), shape[-1] // BLOCK * FORMS[form].size
+    if tensor.dtype != torch.uint8 or tensor.shape != (panels, width) or shape[-1] % BLOCK:
+        raise ModelFileError(f"{name} is not a matrix of {panels} panels of {width} bytes")
     return Matrix(tensor, form, rows, shape[-1])

@@ -167,7 +167,6 @@ class Engine:
             Chunk(
                 part.tokens,
                 part.cache,
-                part.written,
                 part.sequence.adapter,
                 part.sequence.wanted(len(part.tokens)),
             )

@@ -47,7 +47,6 @@ class Work:
     sequence: GenerationSequence
     tokens: Sequence[int]
     cache: SequenceCache
-    written: bool
 
 
 class Scheduler:
@@ -104,9 +103,7 @@ class Scheduler:
             )
         for sequence in sequences:
             self._waiting.add(sequence)
-            self._contents[sequence] = contents(
-                sequence.root, sequence.tokens, len(sequence.prompt)
-            )
+            self._contents[sequence] = contents(sequence.root, sequence.tokens)
 
     def admit(self) -> None:
         """Give free places to those who wait; whose turn it is is not overtaken for want of memory."""
@@ -160,7 +157,7 @@ class Scheduler:
                 continue
             if not sequence.decoding:
                 budget -= len(tokens)
-            work.append(Work(sequence, tokens, sequence.cache, sequence.writing))
+            work.append(Work(sequence, tokens, sequence.cache))
         return work
 
     def _make_room(self, sequence: GenerationSequence, tokens: int) -> bool:
@@ -202,7 +199,7 @@ class Scheduler:
                 before = known[-1].key if known else sequence.root
                 first = at * BLOCK_TOKENS
                 tokens = sequence.tokens[first : first + BLOCK_TOKENS]
-                known.extend(contents(before, tokens, max(len(sequence.prompt) - first, 0)))
+                known.extend(contents(before, tokens))
             if sequence.may_share:
                 self.blocks.keep(cache.numbers[at], known[at])
             if self._coming.get(known[at].key) is sequence:

@@ -187,13 +187,7 @@ class GenerationSequence:
         """What goes into the next step: a stretch of what is not computed, or the token chosen last."""
         if self.decoding:
             return self.tokens[-1:]
-        end = self._computed + most
-        return self.tokens[self._computed : end if self.writing else min(end, len(self.prompt))]
-
-    @property
-    def writing(self) -> bool:
-        """The next step's tokens are the answer's, not the prompt's."""
-        return self._computed >= len(self.prompt)
+        return self.tokens[self._computed : self._computed + most]
 
     @property
     def decoding(self) -> bool:

@@ -280,14 +280,12 @@ class Weights:
 
     Attributes:
         stored: slot to format, of the matrices that the last call gave as bytes.
-        joined: the slots that it put together, which are copies already and no views of the file.
     """
 
     def __init__(
         self, source: Source, architecture: Architecture, keep: Collection[str] = ()
     ) -> None:
         self.stored: dict[str, str] = {}
-        self.joined: set[str] = set()
         self._keep = keep
         self._source = source
         self._architecture = architecture
@@ -300,7 +298,6 @@ class Weights:
         a = self._architecture
         found: dict[str, Tensor] = {}
         self.stored.clear()
-        self.joined.clear()
         for slot, shape in top_shapes(a):
             self._take(found, slot, (self._layout.top[slot],), shape)
         if a.tied:
@@ -312,7 +309,6 @@ class Weights:
         """The slots of block `i`."""
         found: dict[str, Tensor] = {}
         self.stored.clear()
-        self.joined.clear()
         for slot, shape in block_shapes(self._architecture):
             sources = self._layout.block.get(slot)
             if sources is None:
@@ -351,8 +347,6 @@ class Weights:
     def _join(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
         kept = self._kept(slot, names, shape)
         parts = [self._rows(slot, j, self._read(name, kept)) for j, name in enumerate(names)]
-        if len(parts) > 1:
-            self.joined.add(slot)
         return self._checked(names[0], _concatenate(parts, 0), shape, kept)
 
     def _experts(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:

@@ -69,12 +69,6 @@ class Engine:
         0,
         1 << 24,
     )
-    prefill: Literal["auto", "float32", "bfloat16"] = _key(
-        "auto",
-        "Number format in which prompts are read. auto: bfloat16 where the processor multiplies it "
-        "(AVX512-BF16), twice as fast, else float32.",
-        choices=("auto", "float32", "bfloat16"),
-    )
     threads: int = _key(0, "Processor threads; 0: one for each core.", 0, 1024)
     memory: int = _key(
         0,

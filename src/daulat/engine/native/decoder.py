@@ -1,8 +1,8 @@
 """The decoder in machine code, behind the interface of `engine.decoder.Decoder`.
 
-It keeps the weights in the format of their file where `vector` knows it, and computes in float32. What it
-gives for a sequence depends on nothing but that sequence: not on what else is in the step, not on how the
-prompt was cut.
+It keeps the weights in the numbers of their file where `panels` knows them. What it gives for a sequence
+depends on nothing but that sequence: not on what else is in the step, not on how the prompt was cut, not on
+which tokens were read and which written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from daulat.engine.native import lora
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER
 from daulat.engine.native.matrices import Matrix
-from daulat.engine.native.panels import FLOAT32
+from daulat.engine.native.panels import GROUP, group_bytes
 from daulat.engine.native.team import team
 from daulat.engine.native.vector import BLOCK
 from daulat.values.architecture import Architecture
@@ -77,7 +77,6 @@ class NativeDecoder:
     Args:
         top, blocks: the slots of `models.weights`; matrices as `Matrix`, vectors as float32.
         threads: how many compute.
-        prefill: what prompts are read with, `panels.FLOAT32` or `panels.BFLOAT16`.
     """
 
     def __init__(
@@ -86,13 +85,12 @@ class NativeDecoder:
         top: Slots,
         blocks: Sequence[Slots],
         threads: int,
-        prefill: int = FLOAT32,
     ) -> None:
         self.architecture = architecture
         self._team = team(threads)
         self._kept = (top, blocks)  # the tables hold addresses only
         outer = np.zeros(p.TOP_SIZE, dtype=np.int64)
-        _enter(outer, _TOP, top, prefill)
+        _enter(outer, _TOP, top)
         if architecture.tied:
             size = p.MATRIX_SIZE
             outer[p.HEAD_MATRIX : p.HEAD_MATRIX + size] = outer[p.EMBED : p.EMBED + size]
@@ -102,13 +100,14 @@ class NativeDecoder:
         for row, layer, block in zip(layers, architecture.layers, blocks, strict=True):
             row[p.WINDOW] = layer.window or 0
             row[p.ROPE] = self._ropes.index(layer.rope) if layer.rope else -1
-            _enter(row, _BLOCK, block, prefill)
+            _enter(row, _BLOCK, block)
         self._model = p.Model(_shape(architecture), _scale(architecture), outer, layers)
         nothing = np.zeros((1, 0, 1), dtype=np.float32)
         self._turns = nothing, nothing
         self._tables: WeakKeyDictionary[Adapter, tuple[Whole, int]] = WeakKeyDictionary()
         self._tokens = self._longest = self._ranks = 0
-        self._room = _room(architecture, threads, 0, 0, 1)
+        self._packed = max(map(_input_bytes, (top, *blocks)))
+        self._room = self._room_for(1, 1, 1)
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
@@ -137,11 +136,11 @@ class NativeDecoder:
         # A step of no tokens through no blocks: what is left is the output matrix.
         logits = np.empty((len(states), self.architecture.vocab), dtype=np.float32)
         none = np.zeros(0, dtype=np.int64)
+        room = self._room_for(len(states), 1, 1)
         step = p.Step(
             np.zeros((0, p.CHUNK_SIZE), dtype=np.int64),
             none,
             none,
-            0,
             none,
             *self._angles(none, 0),
             np.ascontiguousarray(states.numpy(), dtype=np.float32),
@@ -149,48 +148,40 @@ class NativeDecoder:
             _NO_ADAPTERS,
             _NO_STRETCHES,
         )
-        self._team.run((self._model._replace(layers=self._model.layers[:0]), step, self._room))
+        self._team.run((self._model._replace(layers=self._model.layers[:0]), step, room))
         return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
 
     def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Tensor, Tensor]:
         """The wanted tokens' states [W, H], and their logits, [W, V] or [0, V]."""
-        # Those that are read come first, for the program's sake.
-        order = sorted(range(len(chunks)), key=lambda i: chunks[i].written)
-        laid = [chunks[i] for i in order]
-        counts = [len(chunk.tokens) for chunk in laid]
+        counts = [len(chunk.tokens) for chunk in chunks]
         starts = np.cumsum([0, *counts])
         table = np.array(
             [
                 (start, count, c.cache.table.ctypes.data, c.cache.length)
-                for start, count, c in zip(starts, counts, laid, strict=False)
+                for start, count, c in zip(starts, counts, chunks, strict=False)
             ],
             dtype=np.int64,
         )
-        tokens = np.concatenate([np.asarray(c.tokens, dtype=np.int64) for c in laid])
+        tokens = np.concatenate([np.asarray(c.tokens, dtype=np.int64) for c in chunks])
         if tokens.min() < 0 or tokens.max() >= self.architecture.vocab:
             raise IndexError("a token is not in the vocabulary")
-        if any(c.cache.length + len(c.tokens) > c.cache.capacity for c in laid):
+        if any(c.cache.length + len(c.tokens) > c.cache.capacity for c in chunks):
             raise IndexError("a sequence has more tokens than its cache holds")
         positions = np.concatenate(
-            [np.arange(c.cache.length, c.cache.length + len(c.tokens)) for c in laid]
+            [np.arange(c.cache.length, c.cache.length + len(c.tokens)) for c in chunks]
         )
-        places = dict(zip(order, starts.tolist(), strict=False))
-        wanted = np.array(
-            wanted_rows(chunks, [places[i] for i in range(len(chunks))]), dtype=np.int64
-        )
-        longest = max(c.cache.length + len(c.tokens) for c in laid)
-        adapters, stretches, ranks = self._adapted(laid)
+        wanted = np.array(wanted_rows(chunks, starts.tolist()[:-1]), dtype=np.int64)
+        longest = max(c.cache.length + len(c.tokens) for c in chunks)
+        adapters, stretches, ranks = self._adapted(chunks)
         room = self._room_for(len(tokens), longest, ranks)
         cos, sin = self._angles(positions, longest)
         a = self.architecture
         states = np.empty((len(wanted), a.hidden), dtype=np.float32)
         logits = np.empty((len(wanted) if with_logits else 0, a.vocab), dtype=np.float32)
-        reads = sum(len(c.tokens) for c in laid if not c.written)
         step = p.Step(
             table,
             tokens,
             positions,
-            reads,
             wanted,
             cos,
             sin,
@@ -200,7 +191,7 @@ class NativeDecoder:
             stretches,
         )
         self._team.run((self._model, step, room))
-        for chunk in laid:
+        for chunk in chunks:
             chunk.cache.advance(len(chunk.tokens))
         return torch.from_numpy(states), torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
 
@@ -227,7 +218,12 @@ class NativeDecoder:
             # Sequences grow a token at a time, so their room grows by doubling.
             self._longest = self._longest if longest <= self._longest else 2 * longest
             self._room = _room(
-                self.architecture, self._team.size, self._tokens, self._longest, self._ranks
+                self.architecture,
+                self._team.size,
+                self._tokens,
+                self._longest,
+                self._ranks,
+                self._packed,
             )
         return self._room
 
@@ -247,8 +243,18 @@ class NativeDecoder:
         return cos[:, positions], sin[:, positions]
 
 
-def _room(a: Architecture, team: int, tokens: int, longest: int, ranks: int) -> p.Room:
-    """Memory to work in, for steps of up to so many tokens, sequences of up to so many, such adapters."""
+def _input_bytes(slots: Slots) -> int:
+    """Bytes of a group of inputs to the one of these matrices that takes most."""
+    found = (held for held in slots.values() if isinstance(held, Matrix))
+    return max(held.columns // BLOCK * group_bytes(held.form) for held in found)
+
+
+def _room(a: Architecture, team: int, tokens: int, longest: int, ranks: int, packed: int) -> p.Room:
+    """Memory to work in, for steps of up to so many tokens, sequences of up to so many, such adapters.
+
+    Args:
+        packed: bytes of a group of a matrix's inputs at most.
+    """
 
     def floats(*shape: int) -> Floats:
         return np.empty(shape, dtype=np.float32)
@@ -257,6 +263,7 @@ def _room(a: Architecture, team: int, tokens: int, longest: int, ranks: int) -> 
     spread = max(a.experts.count, chosen) if a.experts else 1
     experts = a.experts.count if a.experts else 0
     routed = tokens + 1 if a.experts else 1
+    groups, own = (-(-count // GROUP) for count in (tokens, max(routed, p.FEW)))
     return p.Room(
         x=floats(tokens, a.hidden),
         h=floats(tokens, a.hidden),
@@ -270,11 +277,11 @@ def _room(a: Architecture, team: int, tokens: int, longest: int, ranks: int) -> 
         shares=floats(team, routed, spread),
         places=np.empty((team, routed, chosen), dtype=np.int64),
         starts=np.empty((team, experts + 1), dtype=np.int64),
-        read_by=np.empty((team, experts + 1), dtype=np.int64),
-        gathered=floats(team, routed, a.hidden if a.experts else 1),
         mixed=floats(routed * chosen, a.hidden if a.experts else 1),
         low=floats(tokens, ranks),
         own_low=floats(team, p.FEW, ranks),
+        packed=np.empty(groups * packed, dtype=np.uint8),
+        own_packed=np.empty((team, own * packed), dtype=np.uint8),
     )
 
 
@@ -302,10 +309,10 @@ def _scale(a: Architecture) -> Floats:
     return scale
 
 
-def _enter(row: Whole, places: Mapping[str, int], slots: Slots, prefill: int) -> None:
+def _enter(row: Whole, places: Mapping[str, int], slots: Slots) -> None:
     for slot, held in slots.items():
         place = places[slot]
         if isinstance(held, Matrix):
-            row[place : place + p.MATRIX_SIZE] = held.numbers(prefill)
+            row[place : place + p.MATRIX_SIZE] = held.numbers()
         else:
             row[place] = held.data_ptr()

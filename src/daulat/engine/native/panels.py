@@ -1,21 +1,30 @@
-"""Products of many inputs with a matrix: how prompts are read.
+"""Products of vectors with a matrix in panels, and how both lie in memory for it.
 
-`vector.products` goes along a row, which is right for one input: each weight is read once. With hundreds of
-inputs the sums of lanes, and taking weights out of their blocks for every few inputs, would cost more than the
-products. So here rows are unpacked once, sixteen rows become the sixteen lanes of a vector (a panel), and an
-input's number goes to all lanes: nothing is summed across.
+A panel is sixteen rows of a matrix side by side: each row is a lane of a vector, an input's number goes to all
+lanes, and nothing is summed across. Along its columns a panel is a row of blocks of 32, as in the files'
+formats; a block is a vector or two of scales, and then the weights.
 
-Each result is summed in the order of the columns, one by one, whatever is computed beside it. That is not the
-order of `vector.products`; which of the two a token goes through must hang on nothing but the token
-(`engine.decoder.Chunk.written`).
+Inputs lie in groups of eight, block by block beside each other (`pack`), so that one pass over a panel serves
+eight.
 
-Two kinds: float32 throughout; and bfloat16 numbers with float32 sums, in pairs, for processors that have an
-instruction for it (AVX512-BF16, twice as fast). Rounding is to nearest, ties to even.
+Weights of few bits are multiplied in whole numbers. For that the inputs become 16-bit steps too, in a grid of
+their own for each 32 of them. The 32 products of a block are summed exactly; the sum is scaled, and added to a
+row's float32 sum, block after block. What is lost is that rounding of the inputs, half a step of a 32,767th of
+the largest of the 32. Weights of floats are multiplied in float32, even and odd columns apart, each in their
+order.
+
+So a result does not depend on what else is multiplied at the same time, and one way serves a prompt of hundreds
+of tokens and a single one that is being written.
+
+Addresses are whole numbers and are not checked: `matrices` and `decoder` answer for them.
 """
 
 # pyright: basic, reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from llvmlite import binding, ir
@@ -26,279 +35,427 @@ from numba.extending import intrinsic
 from daulat.engine.native import vector
 from daulat.engine.native.vector import (
     _F32,
+    _I16,
     _I32,
+    _VF16,
     _VF32,
     _VI16,
     _VI32,
+    BLOCK,
     LANES,
     Builder,
     Value,
     _all,
+    _fetch,
     _fma,
     _i64,
     _load,
     _splat,
+    _splat_whole,
     _store,
     _variable,
 )
 
-FLOAT32, BFLOAT16 = range(2)
+
+@dataclass(frozen=True, slots=True)
+class Floats:
+    """A form whose weights are floating-point numbers.
+
+    Attributes:
+        kind: how LLVM reads sixteen of them.
+        each: bytes of one.
+    """
+
+    kind: ir.VectorType
+    each: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of a block."""
+        return LANES * BLOCK * self.each
 
 
-def _processor_has(feature: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A form whose weights are whole numbers times a scale, by the block and row.
+
+    Attributes:
+        bits: 4 (0 to 15) or 8 (-128 to 127) in a step.
+        half: scales are float16, else float32.
+        offset: taken from each step.
+        least: a number that is added comes behind the scale.
+        two: a scale each for the first and the last sixteen columns.
+    """
+
+    bits: int
+    half: bool
+    offset: int = 0
+    least: bool = False
+    two: bool = False
+
+    @property
+    def scales(self) -> int:
+        """Numbers ahead of a row's steps."""
+        return 2 if self.least or self.two else 1
+
+    @property
+    def head(self) -> int:
+        """Bytes ahead of a block's steps."""
+        return LANES * self.scales * (2 if self.half else 4)
+
+    @property
+    def size(self) -> int:
+        """Bytes of a block."""
+        return self.head + LANES * BLOCK * self.bits // 8
+
+
+F32, F16, BF16, Q4_0, Q4_1, Q8_0, NIBBLES, BYTES, TWO_SCALES = range(9)
+FORMS = (
+    Floats(_VF32, 4),
+    Floats(_VF16, 2),
+    Floats(_VI16, 2),
+    Steps(4, half=True, offset=8),
+    Steps(4, half=True, least=True),
+    Steps(8, half=True),
+    Steps(4, half=False, least=True),
+    Steps(8, half=False, least=True),
+    Steps(8, half=False, two=True),
+)
+"""The first six are the files' own, the last three are what K-quants become (`repack`). Each gives exactly the
+numbers that the `gguf` package gives for it: where a product has few enough bits to be exact, one rounding
+follows in both."""
+
+COLUMNS = tuple(c + o for k in range(0, 16, 4) for o in (0, 16, 1, 17) for c in (k, k + 2))
+"""The columns of a block in the order in which steps lie, two and two together: as the nibbles of Q4_0 and Q4_1
+come out of their bytes four at a time. Even pairs are of the first sixteen columns, odd ones of the last."""
+
+GROUP = 8
+"""Inputs that lie together."""
+_INPUT, _TAIL = 2 * BLOCK, 8
+STEPS_GROUP = GROUP * (_INPUT + _TAIL)
+"""Bytes of a block of a group in steps: 32 of 16 bits for each input, then for each the grid's step, a float32,
+and the sum of the steps, an int32."""
+FLOATS_GROUP = GROUP * BLOCK * 4
+"""Bytes of a block of a group in float32: for each column, one number of each input."""
+_CACHE = 512 << 10
+"""Bytes of inputs that stay in the second-level cache while all panels pass by."""
+
+
+def processor_has(feature: str) -> bool:
     """Whether code is compiled for a processor that has it: this one, or the one that Numba is told of."""
     if config.CPU_NAME:
         return f"+{feature}" in (config.CPU_FEATURES or "").split(",")
     return bool(binding.get_host_cpu_features().get(feature))
 
 
-_WIDE = 4 if _processor_has("avx512f") else 1
-"""Vectors of rows in a panel: with the inputs below, what fills the registers."""
-_TILE = 6
-_CACHE = 512 << 10
-"""Bytes of inputs that stay in the second-level cache while all panels pass by."""
+_VNNI = processor_has("avx512vnni")
+_MOST = GROUP if processor_has("avx512f") else 2
+"""Inputs at once: what fills the registers."""
+
+_V32 = ir.VectorType(_I16, 2 * LANES)
+_WIDE = ir.VectorType(_I32, 2 * LANES)
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor multiplies pairs of bfloat16."""
-    return _processor_has("avx512bf16")
+def group_bytes(form: int) -> int:
+    """Bytes of a block of a group of inputs to a matrix of that form."""
+    return FLOATS_GROUP if isinstance(FORMS[form], Floats) else STEPS_GROUP
 
 
-def quickest() -> int:
-    """The kind that this processor is quickest with."""
-    return BFLOAT16 if has_bfloat16() else FLOAT32
+# --- inputs ------------------------------------------------------------------------------------------
 
 
-class _BFloat(ir.types.Type):
-    """LLVM's bfloat, which llvmlite does not name."""
-
-    def __str__(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
-
-
-_VBF = ir.VectorType(_BFloat(), 2 * LANES)
-
-
-def _rounded(b: Builder, x: Value) -> Value:
-    """Sixteen float32 as their bits, of which the upper half is the nearest bfloat16."""
-    bits = b.bitcast(x, _VI32)
-    odd = b.and_(b.lshr(bits, _all(_VI32, 16)), _all(_VI32, 1))
-    return b.add(bits, b.add(odd, _all(_VI32, 0x7FFF)))
-
-
-def _pairs(b: Builder, low: Value, high: Value) -> Value:
-    """32 float32 as sixteen pairs of bfloat16, neighbours together."""
-    masks = [
-        ir.Constant(ir.VectorType(_I32, LANES), list(range(k, 2 * LANES, 2))) for k in range(2)
-    ]
-    even, odd = (_rounded(b, b.shuffle_vector(low, high, mask)) for mask in masks)
-    return b.or_(b.lshr(even, _all(_VI32, 16)), b.and_(odd, _all(_VI32, 0xFFFF0000)))
-
-
-def _transposed(b: Builder, rows: list[Value]) -> list[Value]:
-    """Sixteen vectors of sixteen, columns for rows: halves are exchanged, then quarters, and so on."""
-    for step in (8, 4, 2, 1):
-        for i in range(LANES):
-            if i & step:
-                continue
-            first, second = rows[i], rows[i + step]
-            keep = [k + LANES - step if k & step else k for k in range(LANES)]
-            swap = [k + LANES if k & step else k + step for k in range(LANES)]
-            masks = [ir.Constant(ir.VectorType(_I32, LANES), mask) for mask in (keep, swap)]
-            rows[i], rows[i + step] = (b.shuffle_vector(first, second, mask) for mask in masks)
-    return rows
+def _across(b: Builder, value: Value, join: object) -> Value:
+    """All lanes joined, in all lanes."""
+    for width in (8, 4, 2, 1):
+        mask = ir.Constant(_VI32, [k ^ width for k in range(LANES)])
+        value = join(value, b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask))
+    return value
 
 
 @intrinsic
-def _pack(typing, kind, rows, row_bytes, steps, panel, panel_bytes):
-    """Sixteen rows of float32 as one of a panel's vectors.
+def pack_steps(typing, x, blocks, group, member):
+    """One input of float32 as steps, into its place in a group.
 
-    Args:
-        kind: literal, FLOAT32 or BFLOAT16.
-        rows, row_bytes: address of the first row, and from one to the next.
-        steps: 16 columns (float32) or 32 (bfloat16) each.
-        panel, panel_bytes: address of the vector, and from a column (pair of columns) to the next.
+    What is not finite makes a step that is not, and with it every product. Blocks of nothing above 1e-30
+    count as zeros.
     """
-    if not isinstance(kind, types.IntegerLiteral):
-        return None
-    pairs = kind.literal_value == BFLOAT16
 
     def generate(context, b, signature, arguments):
-        r0, r_step, count, p0, p_step = arguments[1:]
-        with cgutils.for_range(b, count) as loop:
-            at = b.add(r0, b.mul(loop.index, _i64(128 if pairs else 64)))
-            found = []
-            for r in range(LANES):
-                row = b.add(at, b.mul(r_step, _i64(r)))
-                low = _load(b, row, 0, _VF32)
-                both = pairs and _pairs(b, low, _load(b, row, 64, _VF32))
-                found.append(both or b.bitcast(low, _VI32))
-            place = b.add(p0, b.mul(b.mul(loop.index, _i64(LANES)), p_step))
-            for k, column in enumerate(_transposed(b, found)):
-                _store(b, column, b.add(place, b.mul(p_step, _i64(k))))
-        return context.get_dummy_value()
-
-    return types.void(kind, *(types.int64,) * 5), generate
-
-
-@intrinsic
-def _round(typing, x, count, y):
-    """float32 to bfloat16; `count` is a multiple of sixteen."""
-
-    def generate(context, b, signature, arguments):
-        x0, count, y0 = arguments
-        with cgutils.for_range(b, b.udiv(count, _i64(LANES))) as loop:
-            number = _load(b, b.add(x0, b.mul(loop.index, _i64(64))), 0, _VF32)
-            half = b.trunc(b.lshr(_rounded(b, number), _all(_VI32, 16)), _VI16)
-            _store(b, half, b.add(y0, b.mul(loop.index, _i64(32))))
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 3), generate
-
-
-@intrinsic
-def _products(typing, kind, inputs, wide, panel, x, x_bytes, steps, y, y_bytes):
-    """y[m, r] = the product of row r of a panel with input m.
-
-    Args:
-        kind, inputs, wide: literals; wide: the panel's vectors.
-        steps: columns (float32), or pairs of columns (bfloat16).
-    """
-    if not all(isinstance(one, types.IntegerLiteral) for one in (kind, inputs, wide)):
-        return None
-    pairs = kind.literal_value == BFLOAT16
-    several, vectors = range(inputs.literal_value), range(wide.literal_value)
-
-    def add(b, total, number, weights):
-        if not pairs:
-            return _fma(b, _splat(b, number), weights, total)
-        form = ir.FunctionType(_VF32, [_VF32, _VBF, _VBF])
-        name = "llvm.x86.avx512bf16.dpbf16ps.512"
-        number = b.bitcast(_splat(b, number), _VBF)
-        return b.call(
-            cgutils.get_or_insert_function(b.module, form, name),
-            [total, number, b.bitcast(weights, _VBF)],
+        x0, count, y0, place = arguments
+        one, two = (ir.FunctionType(_VF32, [_VF32] * k) for k in (1, 2))
+        fabs, rint = (
+            cgutils.get_or_insert_function(b.module, one, f"llvm.{name}.v16f32")
+            for name in ("fabs", "rint")
         )
-
-    def generate(context, b, signature, arguments):
-        p0, x0, x_step, count, y0, y_step = arguments[3:]
-        sums = [[_variable(b) for _ in vectors] for _ in several]
+        maximum = cgutils.get_or_insert_function(b.module, two, "llvm.maximum.v16f32")
         with cgutils.for_range(b, count) as loop:
-            row = b.add(p0, b.mul(loop.index, _i64(64 * len(vectors))))
-            weights = [_load(b, row, 64 * k, _VF32) for k in vectors]
-            at = b.add(x0, b.mul(loop.index, _i64(4)))
-            for m in several:
-                number = _load(b, b.add(at, b.mul(x_step, _i64(m))), 0, _F32)
-                for k in vectors:
-                    b.store(add(b, b.load(sums[m][k]), number, weights[k]), sums[m][k])
-        for m in several:
-            for k in vectors:
-                place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k)))
-                _store(b, b.load(sums[m][k]), place)
+            at = b.add(x0, b.mul(loop.index, _i64(4 * BLOCK)))
+            halves = [_load(b, at, 64 * k, _VF32) for k in (0, 1)]
+            most = b.call(maximum, [b.call(fabs, [half]) for half in halves])
+            most = _across(b, most, lambda a, c: b.call(maximum, [a, c]))
+            there = b.fcmp_ordered(">=", most, _all(_VF32, 1e-30))
+            turned = b.fdiv(_all(_VF32, 32767.0), most)
+            turned = b.select(there, turned, _all(_VF32, 0.0))
+            whole = [b.fptosi(b.call(rint, [b.fmul(half, turned)]), _VI32) for half in halves]
+            total = _across(b, b.add(*whole), b.add)
+            order = ir.Constant(ir.VectorType(_I32, BLOCK), COLUMNS)
+            steps = b.shuffle_vector(*(b.trunc(half, _VI16) for half in whole), order)
+            block = b.add(y0, b.mul(loop.index, _i64(STEPS_GROUP)))
+            _store(b, steps, b.add(block, b.mul(place, _i64(_INPUT))))
+            tail = b.add(block, b.add(_i64(GROUP * _INPUT), b.mul(place, _i64(_TAIL))))
+            zero = ir.Constant(_I32, 0)
+            step = b.fmul(most, _all(_VF32, 1 / 32767))
+            _store(b, b.extract_element(step, zero), tail)
+            _store(b, b.extract_element(total, zero), b.add(tail, _i64(4)))
         return context.get_dummy_value()
 
-    return types.void(kind, inputs, wide, *(types.int64,) * 6), generate
+    return types.void(*(types.int64,) * 4), generate
 
 
 @njit(inline="always")
-def _panel(kind, wide, panel, x, x_bytes, steps, y, y_bytes, inputs):
-    """All inputs with one panel."""
-    while inputs >= 6:
-        _products(kind, 6, wide, panel, x, x_bytes, steps, y, y_bytes)
-        x, y, inputs = x + 6 * x_bytes, y + 6 * y_bytes, inputs - 6
-    while inputs >= 2:
-        _products(kind, 2, wide, panel, x, x_bytes, steps, y, y_bytes)
-        x, y, inputs = x + 2 * x_bytes, y + 2 * y_bytes, inputs - 2
-    if inputs:
-        _products(kind, 1, wide, panel, x, x_bytes, steps, y, y_bytes)
+def pack_floats(x, blocks, group, member):
+    """One input of float32 as it is, into its place in a group."""
+    for column in range(blocks * BLOCK):
+        vector.put(group + (column * GROUP + member) * 4, vector.get(x + column * 4))
 
 
-@njit(cache=True)
-def _wide_float32(panel, x, x_bytes, steps, y, y_bytes, inputs):
-    _panel(FLOAT32, _WIDE, panel, x, x_bytes, steps, y, y_bytes, inputs)
+# --- weights -----------------------------------------------------------------------------------------
 
 
-@njit(cache=True)
-def _narrow_float32(panel, x, x_bytes, steps, y, y_bytes, inputs):
-    _panel(FLOAT32, 1, panel, x, x_bytes, steps, y, y_bytes, inputs)
+def _column(b: Builder, form: Floats, at: Value, column: int) -> Value:
+    """One column of a block, as float32."""
+    held = _load(b, at, LANES * form.each * column, form.kind)
+    if form.kind == _VI16:
+        return b.bitcast(b.shl(b.zext(held, _VI32), _all(_VI32, 16)), _VF32)
+    return held if form.kind == _VF32 else b.fpext(held, _VF32)
 
 
-@njit(cache=True)
-def _wide_bfloat16(panel, x, x_bytes, steps, y, y_bytes, inputs):
-    _panel(BFLOAT16, _WIDE, panel, x, x_bytes, steps, y, y_bytes, inputs)
+def _shifted(b: Builder, how: str, value: Value, bits: int) -> Value:
+    return getattr(b, how)(value, ir.Constant(_V32, [bits] * (2 * LANES)))
 
 
-@njit(cache=True)
-def _narrow_bfloat16(panel, x, x_bytes, steps, y, y_bytes, inputs):
-    _panel(BFLOAT16, 1, panel, x, x_bytes, steps, y, y_bytes, inputs)
+def _pairs(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
+    """The steps of a block, two columns of all rows at a time, 16 bits each."""
+    for k in range(form.bits):
+        held = _load(b, at, form.head + 64 * k, _V32)
+        if form.bits == 8:
+            yield _shifted(b, "ashr", _shifted(b, "shl", held, 8), 8)
+            yield _shifted(b, "ashr", held, 8)
+            continue
+        for bits in (0, 4, 8, 12):
+            part = _shifted(b, "lshr", held, bits) if bits else held
+            yield part if bits == 12 else b.and_(part, ir.Constant(_V32, [15] * (2 * LANES)))
+
+
+def _scales(b: Builder, form: Steps, at: Value) -> list[Value]:
+    if form.half:
+        return [b.fpext(_load(b, at, 32 * k, _VF16), _VF32) for k in range(form.scales)]
+    return [_load(b, at, 64 * k, _VF32) for k in range(form.scales)]
+
+
+def _unpacked(b: Builder, form: Floats | Steps, at: Value) -> Iterator[tuple[int, Value]]:
+    """Every column of a block, and its numbers as float32."""
+    if isinstance(form, Floats):
+        yield from ((column, _column(b, form, at, column)) for column in range(BLOCK))
+        return
+    scale, other = (_scales(b, form, at) * 2)[:2]
+    for place, pair in enumerate(_pairs(b, form, at)):
+        both = b.bitcast(pair, _VI32)
+        halves = (
+            b.ashr(b.shl(both, _all(_VI32, 16)), _all(_VI32, 16)),
+            b.ashr(both, _all(_VI32, 16)),
+        )
+        for column, half in zip(COLUMNS[2 * place :], halves, strict=False):
+            step = b.sitofp(b.sub(half, _all(_VI32, form.offset)), _VF32)
+            if form.least:
+                yield column, _fma(b, step, scale, other)
+            else:
+                yield column, b.fmul(step, other if form.two and column >= LANES else scale)
+
+
+@intrinsic
+def _spread(typing, form, panel, blocks, y):
+    """A panel as float32, [columns, 16]."""
+    if not isinstance(form, types.IntegerLiteral):
+        return None
+    held = FORMS[form.literal_value]
+
+    def generate(context, b, signature, arguments):
+        p0, count, y0 = arguments[1:]
+        with cgutils.for_range(b, count) as loop:
+            to = b.add(y0, b.mul(loop.index, _i64(BLOCK * 64)))
+            for column, numbers in _unpacked(
+                b, held, b.add(p0, b.mul(loop.index, _i64(held.size)))
+            ):
+                _store(b, numbers, b.add(to, _i64(64 * column)))
+        return context.get_dummy_value()
+
+    return types.void(form, *(types.int64,) * 3), generate
 
 
 @njit(inline="always")
-def _any_panel(kind, wide, panel, x, x_bytes, steps, y, y_bytes, inputs):
-    if kind == BFLOAT16 and wide > 1:
-        _wide_bfloat16(panel, x, x_bytes, steps, y, y_bytes, inputs)
-    elif kind == BFLOAT16:
-        _narrow_bfloat16(panel, x, x_bytes, steps, y, y_bytes, inputs)
-    elif wide > 1:
-        _wide_float32(panel, x, x_bytes, steps, y, y_bytes, inputs)
-    else:
-        _narrow_float32(panel, x, x_bytes, steps, y, y_bytes, inputs)
+def unpack(form, panel, blocks, lane, y):
+    """One row of a panel as float32."""
+    spread = np.empty(blocks * BLOCK * LANES, dtype=np.float32)
+    _spread(form, panel, blocks, spread.ctypes.data)
+    for column in range(blocks * BLOCK):
+        vector.put(y + column * 4, spread[column * LANES + lane])
+
+
+# --- products ----------------------------------------------------------------------------------------
+
+
+def _dot(b: Builder, total: Value, one: Value, other: Value) -> Value:
+    """Sixteen int32, to each of which two products of 16-bit numbers are added."""
+    if _VNNI:
+        kind = ir.FunctionType(_VI32, [_VI32] * 3)
+        name = "llvm.x86.avx512.vpdpwssd.512"
+        operands = [total, *(b.bitcast(side, _VI32) for side in (one, other))]
+        return b.call(cgutils.get_or_insert_function(b.module, kind, name), operands)
+    products = b.mul(*(b.sext(b.bitcast(side, _V32), _WIDE) for side in (one, other)))
+    even, odd = (
+        b.shuffle_vector(
+            products,
+            ir.Constant(_WIDE, ir.Undefined),
+            ir.Constant(_VI32, list(range(k, 2 * LANES, 2))),
+        )
+        for k in (0, 1)
+    )
+    return b.add(total, b.add(even, odd))
+
+
+def _steps_block(
+    b: Builder, form: Steps, at: Value, x: Value, tails: list[Value], sums: list[Value]
+) -> None:
+    """sums[m] += a block of a panel times input m, whose steps begin at x + m * _INPUT."""
+    # Few inputs: two sums in turn, so that one product need not wait for the one before. What is added in which
+    # order is all the same in whole numbers.
+    turns = 2 if form.two or len(sums) <= 2 else 1
+    wholes = [[_started(b, form, tail), _all(_VI32, 0)][:turns] for tail in tails]
+    for place, pair in enumerate(_pairs(b, form, at)):
+        for m, whole in enumerate(wholes):
+            number = _splat_whole(b, _load(b, x, m * _INPUT + 4 * place, _I32))
+            whole[place % turns] = _dot(b, whole[place % turns], number, pair)
+    scales = _scales(b, form, at)
+    for whole, tail, place in zip(wholes, tails, sums, strict=True):
+        first = b.add(*whole) if turns == 2 and not form.two else whole[0]
+        value = b.fmul(b.sitofp(first, _VF32), scales[0])
+        if form.two:
+            value = _fma(b, b.sitofp(whole[1], _VF32), scales[1], value)
+        if form.least:
+            count = b.sitofp(_load(b, tail, 4, _I32), _F32)
+            value = _fma(b, scales[1], _splat(b, count), value)
+        step = _splat(b, _load(b, tail, 0, _F32))
+        b.store(_fma(b, value, step, b.load(place)), place)
+
+
+def _started(b: Builder, form: Steps, tail: Value) -> Value:
+    """What the sum of a block begins with, so that steps need not be made less by their offset."""
+    if not form.offset:
+        return _all(_VI32, 0)
+    return _splat_whole(b, b.mul(_load(b, tail, 4, _I32), ir.Constant(_I32, -form.offset)))
+
+
+def _floats_block(
+    b: Builder, form: Floats, at: Value, x: Value, sums: list[tuple[Value, Value]]
+) -> None:
+    """sums[m] += a block of a panel times input m, whose first number is at x + m * 4."""
+    for column in range(BLOCK):
+        weights = _column(b, form, at, column)
+        for m, pair in enumerate(sums):
+            number = _splat(b, _load(b, x, (column * GROUP + m) * 4, _F32))
+            place = pair[column % 2]
+            b.store(_fma(b, number, weights, b.load(place)), place)
+
+
+@intrinsic
+def _products(typing, form, inputs, panel, blocks, group, member, y, y_bytes):
+    """y[m] = the sixteen products of a panel's rows with input member + m of a group.
+
+    Args:
+        form, inputs: literals.
+        panel, group, y: addresses; y of the result of input `member`.
+        y_bytes: from one input's results to the next.
+    """
+    if not all(isinstance(one, types.IntegerLiteral) for one in (form, inputs)):
+        return None
+    held, several = FORMS[form.literal_value], range(inputs.literal_value)
+    floats = isinstance(held, Floats)
+
+    def generate(context, b, signature, arguments):
+        p0, count, g0, first, y0, y_step = arguments[2:]
+        each = 4 if floats else _INPUT
+        x0 = b.add(g0, b.mul(first, _i64(each)))
+        tail0 = b.add(g0, b.add(_i64(GROUP * _INPUT), b.mul(first, _i64(_TAIL))))
+        sums = [[_variable(b) for _ in range(2 if floats else 1)] for _ in several]
+        with cgutils.for_range(b, count) as loop:
+            at = b.add(p0, b.mul(loop.index, _i64(held.size)))
+            for line in range(0, held.size, 64):
+                _fetch(b, b.add(at, _i64(line)))
+            step = b.mul(loop.index, _i64(group_bytes(form.literal_value)))
+            if floats:
+                _floats_block(b, held, at, b.add(x0, step), sums)
+            else:
+                tails = [b.add(tail0, b.add(step, _i64(_TAIL * m))) for m in several]
+                _steps_block(b, held, at, b.add(x0, step), tails, [one[0] for one in sums])
+        for m in several:
+            found = [b.load(place) for place in sums[m]]
+            _store(b, b.fadd(*found) if floats else found[0], b.add(y0, b.mul(y_step, _i64(m))))
+        return context.get_dummy_value()
+
+    return types.void(form, inputs, *(types.int64,) * 6), generate
 
 
 @njit(inline="always")
-def read(form, kind, weights, row_bytes, blocks, x, x_bytes, y, y_bytes, inputs, rows):
-    """y[m, r] for all m and r, for literal `form` and `kind`; arguments as of `matrices`' functions."""
-    columns = blocks * 32
-    size = 2 if kind == BFLOAT16 else 4
-    step = min(max(_CACHE // (columns * size) // _TILE, 1) * _TILE, inputs)
-    # bfloat16 inputs are copied, float32 ones are read where they are.
-    copied = np.empty(step * columns if kind == BFLOAT16 else 1, dtype=np.uint16)
-    unpacked = np.empty(LANES * columns, dtype=np.float32)
-    panel = np.empty(_WIDE * LANES * columns, dtype=np.float32)
-    last = np.empty((step, LANES), dtype=np.float32)
-    steps = columns // 2 if kind == BFLOAT16 else columns
+def _group(form, panel, blocks, group, y, y_bytes, count):
+    """One panel with the first `count` inputs of a group."""
+    if count == _MOST:
+        _products(form, _MOST, panel, blocks, group, 0, y, y_bytes)
+        return
+    done = 0
+    if _MOST == 8 and count & 4:
+        _products(form, 4, panel, blocks, group, 0, y, y_bytes)
+        done = 4
+    while count - done >= 2:
+        _products(form, 2, panel, blocks, group, done, y + done * y_bytes, y_bytes)
+        done += 2
+    if count > done:
+        _products(form, 1, panel, blocks, group, done, y + done * y_bytes, y_bytes)
+
+
+@njit(inline="always")
+def multiply(form, panels, panel_bytes, blocks, groups, y, y_bytes, inputs, rows):
+    """y[m, r] for all m and r, for a literal `form`.
+
+    Args:
+        panels, groups, y: addresses of the first panel, group and result.
+        panel_bytes, y_bytes: from one panel, and from one input's results, to the next.
+    """
+    of_group = group_bytes_of(form) * blocks
+    step = max(_CACHE // of_group, 1) * GROUP
+    last = np.empty((GROUP, LANES), dtype=np.float32)
     for first in range(0, inputs, step):
-        count = min(step, inputs - first)
-        at, at_bytes = x + first * x_bytes, x_bytes
-        if kind == BFLOAT16:
-            at, at_bytes = copied.ctypes.data, columns * 2
-            for m in range(count):
-                _round(x + (first + m) * x_bytes, columns, at + m * at_bytes)
-        row = 0
-        while row < rows:
-            wide = _WIDE if rows - row >= _WIDE * LANES else 1
-            high = min(rows - row, wide * LANES)
-            to, to_bytes = y + first * y_bytes + row * 4, y_bytes
-            if high < LANES:
-                unpacked[:] = 0
-                to, to_bytes = last.ctypes.data, LANES * 4
-            for v in range(wide):
-                for r in range(min(high - v * LANES, LANES)):
-                    place = unpacked.ctypes.data + r * columns * 4
-                    vector.unpack(form, weights + (row + v * LANES + r) * row_bytes, blocks, place)
-                _pack(
-                    kind,
-                    unpacked.ctypes.data,
-                    columns * 4,
-                    steps // LANES,
-                    panel.ctypes.data + v * 64,
-                    wide * 64,
-                )
-            where = panel.ctypes.data
-            _any_panel(kind, wide, where, at, at_bytes, steps, to, to_bytes, count)
-            if high < LANES:
-                _copy_columns(last, y + first * y_bytes + row * 4, y_bytes, count, high)
-            row += high
+        end = min(first + step, inputs)
+        for row in range(0, rows, LANES):
+            panel, high = panels + row // LANES * panel_bytes, min(rows - row, LANES)
+            for m in range(first, end, GROUP):
+                group, count = groups + m // GROUP * of_group, min(GROUP, end - m)
+                to = y + m * y_bytes + row * 4
+                if high == LANES:
+                    _group(form, panel, blocks, group, to, y_bytes, count)
+                else:
+                    _group(form, panel, blocks, group, last.ctypes.data, LANES * 4, count)
+                    _copy(last, to, y_bytes, count, high)
+
+
+@njit(inline="always")
+def group_bytes_of(form):
+    """As `group_bytes`, in machine code."""
+    return FLOATS_GROUP if form in (F32, F16, BF16) else STEPS_GROUP
 
 
 @njit(cache=True)
-def _copy_columns(source, y, y_bytes, count, high):
+def _copy(source, y, y_bytes, count, high):
     for m in range(count):
         for r in range(high):
             vector.put(y + m * y_bytes + r * 4, source[m, r])

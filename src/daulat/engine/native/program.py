@@ -7,8 +7,8 @@ The arithmetic is that of `engine.decoder`, in float32; the sums of one number a
 else is in the step. Rows whose sequence has an adapter get its part behind each matrix (`lora`).
 
 The tables, in whole numbers (0: there is none):
-- a matrix takes five: address, bytes of a row, and the functions that multiply few inputs by it, that multiply
-  many inputs by it, and that unpack a row;
+- a matrix takes six: address, bytes of a panel, bytes of a block of a group of its inputs, and the functions
+  that multiply, that unpack a row, and that pack an input (`panels`);
 - a vector of float32 takes one, its address.
 """
 
@@ -26,7 +26,10 @@ from daulat.engine.cache import BLOCK_TOKENS
 from daulat.engine.native import lora
 from daulat.engine.native.attention import TOGETHER, attend
 from daulat.engine.native.attention import compiled as _fast
+from daulat.engine.native.panels import GROUP
 from daulat.engine.native.vector import (
+    BLOCK,
+    LANES,
     arrive,
     call,
     floats,
@@ -45,7 +48,7 @@ EPS, ATTENTION, EMBEDDING, RESIDUAL, DIVISOR, SOFTCAP = range(6)
 SCALE_SIZE = 6
 
 WINDOW, ROPE = 0, 1
-QKV, OUT, UP, DOWN, ROUTER = range(2, 27, 5)
+QKV, OUT, UP, DOWN, ROUTER = range(2, 32, 6)
 (
     ATTN_NORM,
     ATTN_NORM_BIAS,
@@ -59,14 +62,14 @@ QKV, OUT, UP, DOWN, ROUTER = range(2, 27, 5)
     UP_BIAS,
     DOWN_BIAS,
     POST_MLP_NORM,
-) = range(27, 39)
-LAYER_SIZE = 39
+) = range(32, 44)
+LAYER_SIZE = 44
 
-EMBED, HEAD_MATRIX, POSITIONS = 0, 5, 10
-NORM, NORM_BIAS = 15, 16
-TOP_SIZE = 17
-MATRIX_SIZE = 5
-ADDRESS, ROW_BYTES, MULTIPLY, READ, UNPACK = range(MATRIX_SIZE)
+EMBED, HEAD_MATRIX, POSITIONS = 0, 6, 12
+NORM, NORM_BIAS = 18, 19
+TOP_SIZE = 20
+MATRIX_SIZE = 6
+ADDRESS, PANEL_BYTES, GROUP_BYTES, MULTIPLY, UNPACK, PACK = range(MATRIX_SIZE)
 
 START, COUNT, CACHE, LENGTH = range(4)
 CHUNK_SIZE = 4
@@ -89,7 +92,6 @@ class Step(NamedTuple):
     chunks: int64 [C, CHUNK_SIZE]; a cache is the address of the addresses of its blocks, [layers, 2, K, ...]:
         keys [D, BLOCK_TOKENS], values [BLOCK_TOKENS, D].
     tokens, positions: int64 [T].
-    reads: how many of the tokens are read (`engine.decoder.Chunk`); they come first.
     wanted: the rows whose last hidden states are asked for, int64 [W].
     cos, sin: float32 [rope tables, T, dimensions / 2].
     states: float32 [W or more, H]; the first W are filled: hidden states behind the last norm.
@@ -100,7 +102,6 @@ class Step(NamedTuple):
     chunks: Any
     tokens: Any
     positions: Any
-    reads: Any
     wanted: Any
     cos: Any
     sin: Any
@@ -119,8 +120,9 @@ class Room(NamedTuple):
         up: [T or T * experts chosen, 2I or I].
         scores: [team, TOGETHER, longest sequence and two blocks more].
         choices, places: int64 [team, T + 1, experts chosen]; shares: [team, T + 1, experts].
-        starts, read_by: int64 [team, experts + 1]; gathered: [team, T, H]; mixed: [T * experts chosen, H].
+        starts: int64 [team, experts + 1]; mixed: [T * experts chosen, H].
         low: [T, ranks]; own_low: [team, FEW, ranks]: between an adapter's two matrices.
+        packed: uint8 [room for the inputs of a matrix in groups]; own_packed: [team, the same].
     """
 
     x: Any
@@ -135,18 +137,19 @@ class Room(NamedTuple):
     shares: Any
     places: Any
     starts: Any
-    read_by: Any
-    gathered: Any
     mixed: Any
     low: Any
     own_low: Any
+    packed: Any
+    own_packed: Any
 
 
-FEW = 16
-"""Up to so many tokens every thread norms them all for itself, which is quicker than waiting for the others."""
+FEW = 4
+"""Up to so many tokens every thread norms and packs them all for itself, which is quicker than waiting for the
+others."""
 
-SHARE = 16
-"""Rows are shared out in pieces of so many, so that vectors end where a thread's part ends."""
+SHARE = 32
+"""Rows are shared out in pieces of so many, whole panels."""
 
 SILU, GELU, GELU_TANH, RELU = range(4)
 _SPINS = 4000
@@ -176,22 +179,54 @@ def _share(count, me, team):
 
 
 @_fast
-def _times(table, slot, columns, x, y, reads, inputs, first, last, base):
-    """y[:, first:last] = x times rows base + first to base + last of a matrix.
-
-    The first `reads` inputs are tokens that are read (`panels`), the others are written.
-    """
-    if last == first:
+def _times(table, slot, columns, groups, y, inputs, first, last, base):
+    """y[:, first:last] = rows base + first to base + last of a matrix times its inputs, which are packed."""
+    if last == first or inputs == 0:
         return
-    weights, row_bytes = table[slot + ADDRESS], table[slot + ROW_BYTES]
-    weights += (base + first) * row_bytes
-    at, to, xb, yb = x.ctypes.data, y.ctypes.data + first * 4, x.shape[1] * 4, y.shape[1] * 4
-    blocks, rows = columns // 32, last - first
-    if reads:
-        call(table[slot + READ], weights, row_bytes, blocks, at, xb, to, yb, reads, rows)
-    if inputs > reads:
-        at, to, left = at + reads * xb, to + reads * yb, inputs - reads
-        call(table[slot + MULTIPLY], weights, row_bytes, blocks, at, xb, to, yb, left, rows)
+    panel = table[slot + ADDRESS] + (base + first) // LANES * table[slot + PANEL_BYTES]
+    to, to_bytes, rows = y.ctypes.data + first * 4, y.shape[1] * 4, last - first
+    call(
+        table[slot + MULTIPLY],
+        panel,
+        table[slot + PANEL_BYTES],
+        columns // BLOCK,
+        groups,
+        to,
+        to_bytes,
+        inputs,
+        rows,
+        0,
+    )
+
+
+@_fast
+def _pack(table, slot, columns, x, t, place, groups):
+    """Row t of x as an input to a matrix, in a place among them."""
+    blocks = columns // BLOCK
+    group = groups + place // GROUP * blocks * table[slot + GROUP_BYTES]
+    call(table[slot + PACK], x[t].ctypes.data, blocks, group, place % GROUP, 0, 0, 0, 0, 0)
+
+
+@_fast
+def _packed(me, team, sync, turn, table, slot, columns, x, room, count):
+    """All rows of x as a matrix's inputs, where this thread reads them: few in its own memory."""
+    if count <= FEW:
+        groups = room.own_packed[me].ctypes.data
+        for t in range(count):
+            _pack(table, slot, columns, x, t, t, groups)
+        return turn, groups
+    groups = room.packed.ctypes.data
+    for t in range(me, count, team):
+        _pack(table, slot, columns, x, t, t, groups)
+    return _meet(sync, team, turn), groups
+
+
+@_fast
+def _unpack(table, slot, row, columns, y):
+    """One row of a matrix as float32."""
+    panel = table[slot + ADDRESS] + row // LANES * table[slot + PANEL_BYTES]
+    to = y.ctypes.data
+    call(table[slot + UNPACK], panel, columns // BLOCK, row % LANES, to, 0, 0, 0, 0, 0)
 
 
 @_fast
@@ -270,14 +305,12 @@ def _embed(me, team, shape, scale, top, tokens, positions, x, tmp):
     hidden = shape[HIDDEN]
     for t in range(me, tokens.shape[0], team):
         row = x[t]
-        at = top[EMBED] + tokens[t] * top[EMBED + ROW_BYTES]
-        call(top[EMBED + UNPACK], at, hidden // 32, row.ctypes.data, 0, 0, 0, 0, 0, 0)
+        _unpack(top, EMBED, tokens[t], hidden, row)
         if scale[EMBEDDING] != 1:
             for i in range(hidden):
                 row[i] *= scale[EMBEDDING]
         if top[POSITIONS]:
-            at = top[POSITIONS] + positions[t] * top[POSITIONS + ROW_BYTES]
-            call(top[POSITIONS + UNPACK], at, hidden // 32, tmp[t].ctypes.data, 0, 0, 0, 0, 0, 0)
+            _unpack(top, POSITIONS, positions[t], hidden, tmp[t])
             for i in range(hidden):
                 row[i] += tmp[t, i]
 
@@ -386,13 +419,13 @@ def _best(scores, chosen, shares):
 
 
 @_fast
-def _up(shape, table, h, up, reads, inputs, first, last, base):
+def _up(shape, table, groups, up, inputs, first, last, base):
     """Columns first to last of up, and of gate where there is one."""
     inner = shape[INNER]
-    _times(table, UP, shape[HIDDEN], h, up, reads, inputs, first, last, base)
+    _times(table, UP, shape[HIDDEN], groups, up, inputs, first, last, base)
     _add_bias(up, table[UP_BIAS], inputs, first, last)
     if shape[GATED]:
-        _times(table, UP, shape[HIDDEN], h, up, reads, inputs, inner + first, inner + last, base)
+        _times(table, UP, shape[HIDDEN], groups, up, inputs, inner + first, inner + last, base)
         _add_bias(up, table[UP_BIAS], inputs, inner + first, inner + last)
 
 
@@ -477,10 +510,10 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
         me, team, sync, turn, model, table[ATTN_NORM], table[ATTN_NORM_BIAS], room, count
     )
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.QKV, normed, room)
+    turn, groups = _packed(me, team, sync, turn, table, QKV, shape[HIDDEN], normed, room, count)
     width = (shape[HEADS] + 2 * shape[KV_HEADS]) * shape[HEAD]
     first, last = _share(width, me, team)
-    reads = step.reads
-    _times(table, QKV, shape[HIDDEN], normed, room.qkv, reads, count, first, last, 0)
+    _times(table, QKV, shape[HIDDEN], groups, room.qkv, count, first, last, 0)
     _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
     _adapt(step, layer, lora.QKV, low, room.qkv, first, last)
     turn = _meet(sync, team, turn)
@@ -494,8 +527,10 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
     )
     turn = _meet(sync, team, turn)
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.OUT, room.att, room)
+    width = shape[HEADS] * shape[HEAD]
+    turn, groups = _packed(me, team, sync, turn, table, OUT, width, room.att, room, count)
     first, last = _share(shape[HIDDEN], me, team)
-    _times(table, OUT, shape[HEADS] * shape[HEAD], room.att, room.tmp, reads, count, first, last, 0)
+    _times(table, OUT, width, groups, room.tmp, count, first, last, 0)
     _add_bias(room.tmp, table[OUT_BIAS], count, first, last)
     _adapt(step, layer, lora.OUT, low, room.tmp, first, last)
     return _add(me, team, sync, turn, model, table[POST_ATTN_NORM], room, count)
@@ -504,16 +539,16 @@ def _attention_half(me, team, sync, turn, model, layer, step, room):
 @_fast
 def _feed_forward_half(me, team, sync, turn, model, layer, step, room):
     table, shape, count = model.layers[layer], model.shape, step.tokens.shape[0]
-    reads = step.reads
     turn, normed = _normed(
         me, team, sync, turn, model, table[MLP_NORM], table[MLP_NORM_BIAS], room, count
     )
     if shape[EXPERTS]:
-        turn = _experts(me, team, sync, turn, shape, table, normed, room, reads, count)
+        turn = _experts(me, team, sync, turn, shape, table, normed, room, count)
     else:
         turn, low = _lowered(me, team, sync, turn, step, layer, lora.UP, normed, room)
+        turn, groups = _packed(me, team, sync, turn, table, UP, shape[HIDDEN], normed, room, count)
         first, last = _share(shape[INNER], me, team)
-        _up(shape, table, normed, room.up, reads, count, first, last, 0)
+        _up(shape, table, groups, room.up, count, first, last, 0)
         _adapt(step, layer, lora.UP, low, room.up, first, last)
         if shape[GATED]:
             inner = shape[INNER]
@@ -521,15 +556,18 @@ def _feed_forward_half(me, team, sync, turn, model, layer, step, room):
         _inner(shape, room.up, count, first, last)
         turn = _meet(sync, team, turn)
         turn, low = _lowered(me, team, sync, turn, step, layer, lora.DOWN, room.up, room)
+        turn, groups = _packed(
+            me, team, sync, turn, table, DOWN, shape[INNER], room.up, room, count
+        )
         first, last = _share(shape[HIDDEN], me, team)
-        _times(table, DOWN, shape[INNER], room.up, room.tmp, reads, count, first, last, 0)
+        _times(table, DOWN, shape[INNER], groups, room.tmp, count, first, last, 0)
         _add_bias(room.tmp, table[DOWN_BIAS], count, first, last)
         _adapt(step, layer, lora.DOWN, low, room.tmp, first, last)
     return _add(me, team, sync, turn, model, table[POST_MLP_NORM], room, count)
 
 
 @_fast
-def _experts(me, team, sync, turn, shape, table, normed, room, reads, count):
+def _experts(me, team, sync, turn, shape, table, normed, room, count):
     """Each token goes through its best experts, weighted by softmax over those experts' scores.
 
     Tokens that go through one expert go together: an expert's weights are read once.
@@ -541,43 +579,30 @@ def _experts(me, team, sync, turn, shape, table, normed, room, reads, count):
         room.places[me],
         room.starts[me],
     )
-    _route(shape, table, normed, picks, parts, count)
+    groups = room.own_packed[me].ctypes.data
+    _route(shape, table, normed, groups, picks, parts, count)
     _line_up(picks, places, starts, count, shape[EXPERTS])
     first, last = _share(shape[INNER], me, team)
     rows = shape[INNER] * (2 if shape[GATED] else 1)
-    gathered, read_by = room.gathered[me], room.read_by[me]
     for e in range(shape[EXPERTS]):
         begin, end = starts[e], starts[e + 1]
         if begin == end:
             continue
-        read = 0
         for t in range(count):
             for rank in range(chosen):
                 if picks[t, rank] == e:
-                    gathered[places[t, rank] - begin] = normed[t]
-                    read += t < reads
-        read_by[e] = read
+                    _pack(table, UP, hidden, normed, t, places[t, rank] - begin, groups)
         up = room.up[begin:end]
-        _up(shape, table, gathered, up, read, end - begin, first, last, e * rows)
+        _up(shape, table, groups, up, end - begin, first, last, e * rows)
         _inner(shape, up, end - begin, first, last)
     turn = _meet(sync, team, turn)
     first, last = _share(hidden, me, team)
     for e in range(shape[EXPERTS]):
         begin, end = starts[e], starts[e + 1]
-        if begin < end:
-            to = room.mixed[begin:end]
-            _times(
-                table,
-                DOWN,
-                shape[INNER],
-                room.up[begin:end],
-                to,
-                read_by[e],
-                end - begin,
-                first,
-                last,
-                e * hidden,
-            )
+        for t in range(begin, end):
+            _pack(table, DOWN, shape[INNER], room.up, t, t - begin, groups)
+        to, count_of = room.mixed[begin:end], end - begin
+        _times(table, DOWN, shape[INNER], groups, to, count_of, first, last, e * hidden)
     for t in range(count):
         for i in range(first, last):
             room.tmp[t, i] = np.float32(0)
@@ -589,11 +614,12 @@ def _experts(me, team, sync, turn, shape, table, normed, room, reads, count):
 
 
 @_fast
-def _route(shape, table, normed, picks, parts, count):
+def _route(shape, table, normed, groups, picks, parts, count):
     """Every thread for itself: so few numbers are not worth waiting for."""
     scores = parts[count : count + 1]
     for t in range(count):
-        _times(table, ROUTER, shape[HIDDEN], normed[t : t + 1], scores, 0, 1, 0, shape[EXPERTS], 0)
+        _pack(table, ROUTER, shape[HIDDEN], normed, t, 0, groups)
+        _times(table, ROUTER, shape[HIDDEN], groups, scores, 1, 0, shape[EXPERTS], 0)
         chosen = shape[CHOSEN]
         _best(scores[0, : shape[EXPERTS]], picks[t, :chosen], parts[t, :chosen])
 
@@ -622,11 +648,13 @@ def _states(me, team, sync, turn, model, step, room):
 
 
 @_fast
-def _logits(me, team, sync, turn, model, step):
+def _logits(me, team, sync, turn, model, step, room):
     shape, top, count = model.shape, model.top, step.logits.shape[0]
+    turn, groups = _packed(
+        me, team, sync, turn, top, HEAD_MATRIX, shape[HIDDEN], step.states, room, count
+    )
     first, last = _share(shape[VOCAB], me, team)
-    if count > 0:
-        _times(top, HEAD_MATRIX, shape[HIDDEN], step.states, step.logits, 0, count, first, last, 0)
+    _times(top, HEAD_MATRIX, shape[HIDDEN], groups, step.logits, count, first, last, 0)
     divisor, cap = model.scale[DIVISOR], model.scale[SOFTCAP]
     for k in range(count):
         row = step.logits[k]
@@ -662,4 +690,4 @@ def run(me, team, sync, turn, model, step, room):
         turn = _attention_half(me, team, sync, turn, model, layer, step, room)
         turn = _feed_forward_half(me, team, sync, turn, model, layer, step, room)
     turn = _states(me, team, sync, turn, model, step, room)
-    _logits(me, team, sync, turn, model, step)
+    _logits(me, team, sync, turn, model, step, room)

@@ -1,4 +1,4 @@
-"""Float matrices in blocks of 32 whole numbers that `vector` multiplies by: 8-bit (Q8_0) and 4-bit (Q4_1).
+"""Float matrices in blocks of 32 whole numbers, as files have them: 8-bit (Q8_0) and 4-bit (Q4_1).
 
 A block of Q8_0 is a float16 step d and 32 signed bytes q, standing for d q. A block of Q4_1 is a float16 step
 d, a float16 least number m and 32 nibbles q, standing for d q + m.
@@ -26,7 +26,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from daulat.engine.native.vector import BLOCK, FORMATS, Q4_1, Q8_0, step_error, step_sums
+from daulat.engine.native.panels import FORMS, Q4_1, Q8_0
+from daulat.engine.native.vector import BLOCK, LANES, step_error, step_sums
 from daulat.errors import ModelFileError
 
 LARGEST = 65504.0
@@ -44,7 +45,7 @@ def quantise(numbers: Tensor, form: int, threads: int = 1) -> Tensor:
 
     Args:
         numbers: [rows, columns] of any float type; columns a multiple of 32.
-        form: `vector.Q8_0` or `vector.Q4_1`.
+        form: `panels.Q8_0` or `panels.Q4_1`.
 
     Returns:
         uint8 [rows, bytes of a row].
@@ -53,7 +54,7 @@ def quantise(numbers: Tensor, form: int, threads: int = 1) -> Tensor:
         ModelFileError: a weight is not finite, or too large for a float16 scale.
     """
     rows, columns = numbers.shape
-    out = np.empty((rows, columns // BLOCK, FORMATS[form].size), dtype=np.uint8)
+    out = np.empty((rows, columns // BLOCK, FORMS[form].size // LANES), dtype=np.uint8)
     step = max(1, _ROWS_AT_ONCE // columns)
 
     def some(first: int) -> None:

@@ -1,5 +1,6 @@
-"""llama.cpp's K-quants, whose 256 weights share packed scales, as blocks of 32 that stand by themselves.
+"""From rows as files store them to panels.
 
+llama.cpp's K-quants, whose 256 weights share packed scales, become blocks of 32 that stand by themselves first.
 Nothing is rounded: a block's scale is a float16 times a whole number of 6 or 8 bits, which float32 holds.
 The layouts are those of ggml (`ggml-common.h`: block_q4_K, block_q5_K, block_q6_K).
 """
@@ -9,16 +10,51 @@ The layouts are those of ggml (`ggml-common.h`: block_q4_K, block_q5_K, block_q6
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
 
-from daulat.engine.native.vector import BYTES, FORMATS, NIBBLES, TWO_SCALES
+from daulat.engine.native.panels import (
+    BYTES,
+    COLUMNS,
+    FORMS,
+    NIBBLES,
+    TWO_SCALES,
+    Floats,
+)
+from daulat.engine.native.vector import BLOCK, LANES
 
 SUPER = 256
 """Weights in a block of a K-quant."""
+
+
+_AT_ONCE = 64
+"""Panels that one thread takes at a time."""
+
+
+def lay(rows: Tensor, form: int, threads: int = 1) -> Tensor:
+    """Rows of blocks, uint8 [rows, bytes of a row], as panels, uint8 [panels, bytes of a panel]. Rows that
+    are missing to the last panel are zeros."""
+    kind = FORMS[form]
+    source = np.ascontiguousarray(rows.numpy())
+    blocks = source.shape[1] * LANES // kind.size
+    panels = -(-len(source) // LANES)
+    out = np.zeros((panels, blocks, kind.size), dtype=np.uint8)
+
+    def some(first: int) -> None:
+        part, to = source[first * LANES : (first + _AT_ONCE) * LANES], out[first : first + _AT_ONCE]
+        if isinstance(kind, Floats):
+            _lay_floats(part.reshape(len(part), -1, kind.each), to)
+        else:
+            scales = kind.head // LANES // kind.scales
+            _lay_steps(part.reshape(len(part), blocks, -1), to, kind.scales, scales, kind.bits)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(some, range(0, panels, _AT_ONCE)))
+    return torch.from_numpy(out.reshape(panels, -1))
 
 
 def repack(stored: str, data: Tensor) -> Tensor:
@@ -26,7 +62,7 @@ def repack(stored: str, data: Tensor) -> Tensor:
     size, form, place, fill = KINDS[stored]
     blocks = np.ascontiguousarray(data.numpy()).reshape(-1, size)
     halves = np.ascontiguousarray(blocks[:, place]).view(np.float16).astype(np.float32)
-    out = np.empty((len(blocks), 8, FORMATS[form].size), dtype=np.uint8)
+    out = np.empty((len(blocks), 8, FORMS[form].size // LANES), dtype=np.uint8)
     scales = np.empty((len(blocks), 8, 2), dtype=np.float32)
     fill(blocks, halves, scales, out)
     out[:, :, :8] = scales.view(np.uint8)
@@ -34,6 +70,40 @@ def repack(stored: str, data: Tensor) -> Tensor:
 
 
 _compiled = njit(boundscheck=False, nogil=True, cache=True)
+
+
+_COLUMNS = np.array(COLUMNS, dtype=np.int64)
+
+
+@_compiled
+def _lay_floats(rows, out):
+    each = rows.shape[2]
+    for row in range(rows.shape[0]):
+        panel, lane = row // LANES, row % LANES
+        for column in range(rows.shape[1]):
+            block, place = column // BLOCK, (column % BLOCK * LANES + lane) * each
+            for k in range(each):
+                out[panel, block, place + k] = rows[row, column, k]
+
+
+@_compiled
+def _lay_steps(rows, out, scales, each, bits):
+    for row in range(rows.shape[0]):
+        panel, lane = row // LANES, row % LANES
+        for block in range(rows.shape[1]):
+            source, to = rows[row, block], out[panel, block]
+            for scale in range(scales):
+                for k in range(each):
+                    to[(scale * LANES + lane) * each + k] = source[scale * each + k]
+            first, head = scales * each, scales * each * LANES + 4 * lane
+            if bits == 4:
+                for k in range(16):
+                    to[head + k // 4 * 64 + k % 4] = source[first + k]
+            else:
+                for k in range(32):
+                    # Bytes 0 and 2 of four are one pair of columns, 1 and 3 the next.
+                    column = _COLUMNS[k // 4 * 4 + k % 2 * 2 + k % 4 // 2]
+                    to[head + k // 4 * 64 + k % 4] = source[first + column]
 
 
 @_compiled

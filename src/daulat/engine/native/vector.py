@@ -3,8 +3,8 @@
 Each function here becomes a few machine instructions in the code that calls it (Numba's intrinsics); what
 the processor lacks, LLVM makes of what it has. Nothing here knows of models.
 
-Sums are made in one fixed order, whatever is computed beside them: sixteen partial sums over the blocks of
-a row, then halves onto halves. So the result for one input does not depend on how many others there are.
+Sums are made in one fixed order, whatever is computed beside them. So the result for one input does not depend
+on how many others there are.
 
 Addresses are whole numbers and are not checked: `matrices` and `decoder` answer for them.
 """
@@ -13,9 +13,9 @@ Addresses are whole numbers and are not checked: `matrices` and `decoder` answer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -31,15 +31,12 @@ _F16 = ir.HalfType()
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _VF32 = ir.VectorType(_F32, LANES)
 _VF16 = ir.VectorType(_F16, LANES)
-_VI8 = ir.VectorType(_I8, LANES)
 _VI16 = ir.VectorType(_I16, LANES)
 _VI32 = ir.VectorType(_I32, LANES)
 _ADDRESS = types.int64
 
 Builder = Any
 Value = Any
-Pair = tuple[Value, Value]
-Halves = tuple[Callable[[], Value], Callable[[], Value]]
 
 
 def _i64(value: int) -> Value:
@@ -98,186 +95,45 @@ def _sum(b: Builder, vector: Value) -> Value:
     return b.extract_element(vector, ir.Constant(_I32, 0))
 
 
-# --- what is in a block of 32 weights -------------------------------------------------------------
-
-
-def _halves(b: Builder, address: Value, count: int) -> list[Value]:
-    """The first float16 numbers of a block, each in all lanes.
-
-    Four are read at once, whatever the others mean: reading one alone makes x86 wait for an unrelated
-    register, which cost two thirds of the speed. Every quantised block is longer than that.
-    """
-    wide = b.fpext(_load(b, address, 0, ir.VectorType(_F16, 4)), ir.VectorType(_F32, 4))
-    undefined = ir.Constant(wide.type, ir.Undefined)
-    return [b.shuffle_vector(wide, undefined, _all(_VI32, k)) for k in range(count)]
-
-
-def _nibbles(b: Builder, address: Value, offset: int) -> Pair:
-    packed = _load(b, address, offset, _VI8)
-    low, high = b.and_(packed, _all(_VI8, 15)), b.lshr(packed, _all(_VI8, 4))
-    return tuple(b.uitofp(b.zext(part, _VI32), _VF32) for part in (low, high))  # type: ignore[return-value]
-
-
-def _block_f32(b: Builder, at: Value) -> Halves:
-    return _lazily(lambda k: _load(b, at, 64 * k, _VF32))
-
-
-def _block_f16(b: Builder, at: Value) -> Halves:
-    return _lazily(lambda k: b.fpext(_load(b, at, 32 * k, _VF16), _VF32))
-
-
-def _block_bf16(b: Builder, at: Value) -> Halves:
-    def half(k: int) -> Value:
-        bits = b.zext(_load(b, at, 32 * k, _VI16), _VI32)
-        return b.bitcast(b.shl(bits, _all(_VI32, 16)), _VF32)
-
-    return _lazily(half)
-
-
-def _lazily(half: Callable[[int], Value]) -> Halves:
-    """Loaded where they are needed, so that they do not fill the registers before."""
-    return (lambda: half(0)), (lambda: half(1))
-
-
-def _ready(low: Value, high: Value) -> Halves:
-    return (lambda: low), (lambda: high)
-
-
-def _block_q4_0(b: Builder, at: Value) -> Halves:
-    (scale,) = _halves(b, at, 1)
-    shift = b.fmul(scale, _all(_VF32, -8.0))
-    low, high = _nibbles(b, at, 2)
-    return _ready(_fma(b, low, scale, shift), _fma(b, high, scale, shift))
-
-
-def _block_q4_1(b: Builder, at: Value) -> Halves:
-    scale, least = _halves(b, at, 2)
-    low, high = _nibbles(b, at, 4)
-    return _ready(_fma(b, low, scale, least), _fma(b, high, scale, least))
-
-
-def _block_q8_0(b: Builder, at: Value) -> Halves:
-    (scale,) = _halves(b, at, 1)
-
-    def scaled(offset: int) -> Value:
-        return b.fmul(b.sitofp(b.sext(_load(b, at, offset, _VI8), _VI32), _VF32), scale)
-
-    return _lazily(lambda k: scaled(2 + 16 * k))
-
-
-def _block_nibbles(b: Builder, at: Value) -> Halves:
-    scale, least = (_splat(b, _load(b, at, offset, _F32)) for offset in (0, 4))
-    low, high = _nibbles(b, at, 8)
-    return _ready(_fma(b, low, scale, least), _fma(b, high, scale, least))
-
-
-def _block_bytes(b: Builder, at: Value) -> Halves:
-    scale, least = (_splat(b, _load(b, at, offset, _F32)) for offset in (0, 4))
-
-    def half(k: int) -> Value:
-        number = b.uitofp(b.zext(_load(b, at, 8 + 16 * k, _VI8), _VI32), _VF32)
-        return _fma(b, number, scale, least)
-
-    return _lazily(half)
-
-
-def _block_two_scales(b: Builder, at: Value) -> Halves:
-    def half(k: int) -> Value:
-        number = b.sitofp(b.sext(_load(b, at, 8 + 16 * k, _VI8), _VI32), _VF32)
-        return b.fmul(number, _splat(b, _load(b, at, 4 * k, _F32)))
-
-    return _lazily(half)
-
-
-class Format(NamedTuple):
-    """How 32 weights are stored: in how many bytes, and how they become two vectors of float32."""
-
-    size: int
-    unpack: Callable[[Builder, Value], Halves]
-
-
-F32, F16, BF16, Q4_0, Q4_1, Q8_0, NIBBLES, BYTES, TWO_SCALES = range(9)
-FORMATS = (
-    Format(128, _block_f32),
-    Format(64, _block_f16),
-    Format(64, _block_bf16),
-    Format(18, _block_q4_0),
-    Format(20, _block_q4_1),
-    Format(34, _block_q8_0),
-    Format(24, _block_nibbles),
-    Format(40, _block_bytes),
-    Format(40, _block_two_scales),
-)
-"""The first six are the files' own, the last three are what `repack` makes of others: a float32 scale and least
-number and 4-bit or 8-bit steps; and a scale for each sixteen signed 8-bit numbers. Each gives exactly the
-numbers that the `gguf` package gives for it: where a product has few enough bits to be exact, one rounding
-follows in both."""
-
-
 # --- products -------------------------------------------------------------------------------------
 
 
 @intrinsic
-def products(typing, form, inputs, rows, weights, row_bytes, blocks, x, x_bytes, y, y_bytes):
-    """y[m, r] = the product of row r of a matrix with vector m, for literal numbers of both.
+def products(typing, inputs, rows, weights, row_bytes, blocks, x, x_bytes, y, y_bytes):
+    """y[m, r] = the product of row r of a float32 matrix with vector m, for literal numbers of both.
 
     Args:
-        form: literal, the place in `FORMATS`.
         inputs, rows: literals.
         weights, x, y: addresses of the first row, vector and result.
         row_bytes, x_bytes, y_bytes: from one to the next.
-        blocks: in a row.
+        blocks: of 32 columns, in a row.
     """
-    if not all(isinstance(one, types.IntegerLiteral) for one in (form, inputs, rows)):
+    if not all(isinstance(one, types.IntegerLiteral) for one in (inputs, rows)):
         return None
-    size, unpack = FORMATS[form.literal_value]
     several, high = range(inputs.literal_value), range(rows.literal_value)
 
     def generate(context, b, signature, arguments):
-        w0, row_step, count, x0, x_step, y0, y_step = arguments[3:]
+        w0, row_step, count, x0, x_step, y0, y_step = arguments[2:]
         sums = [[_variable(b) for _ in several] for _ in high]
-        with cgutils.for_range(b, count) as loop:
-            at = b.add(w0, b.mul(loop.index, _i64(size)))
-            vector = b.add(x0, b.mul(loop.index, _i64(4 * BLOCK)))
+        with cgutils.for_range(b, b.mul(count, _i64(2))) as loop:
+            offset = b.mul(loop.index, _i64(4 * LANES))
+            at, vector = b.add(w0, offset), b.add(x0, offset)
             rows_at = [b.add(at, b.mul(row_step, _i64(r))) for r in high]
             for row_at in rows_at:
                 _fetch(b, row_at)
-            pairs = [unpack(b, row_at) for row_at in rows_at]
-            for k in (0, 1):
-                numbers = [pair[k]() for pair in pairs]
-                for m in several:
-                    number = _load(b, b.add(vector, b.mul(x_step, _i64(m))), 64 * k, _VF32)
-                    for r in high:
-                        total = _fma(b, numbers[r], number, b.load(sums[r][m]))
-                        b.store(total, sums[r][m])
+            numbers = [_load(b, row_at, 0, _VF32) for row_at in rows_at]
+            for m in several:
+                number = _load(b, b.add(vector, b.mul(x_step, _i64(m))), 0, _VF32)
+                for r in high:
+                    total = _fma(b, numbers[r], number, b.load(sums[r][m]))
+                    b.store(total, sums[r][m])
         for m in several:
             for r in high:
                 place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(4 * r)))
                 _store(b, _sum(b, b.load(sums[r][m])), place)
         return context.get_dummy_value()
 
-    return types.void(form, inputs, rows, *(_ADDRESS,) * 7), generate
-
-
-@intrinsic
-def unpack(typing, form, weights, blocks, y):
-    """One row of weights as float32; `form` is literal."""
-    if not isinstance(form, types.IntegerLiteral):
-        return None
-    size, widen = FORMATS[form.literal_value]
-
-    def generate(context, b, signature, arguments):
-        w0, count, y0 = arguments[1:]
-        with cgutils.for_range(b, count) as loop:
-            at = b.add(w0, b.mul(loop.index, _i64(size)))
-            _fetch(b, at)
-            pair = widen(b, at)
-            place = b.add(y0, b.mul(loop.index, _i64(4 * BLOCK)))
-            for k, half in enumerate(pair):
-                _store(b, half(), b.add(place, _i64(64 * k)))
-        return context.get_dummy_value()
-
-    return types.void(form, *(_ADDRESS,) * 3), generate
+    return types.void(inputs, rows, *(_ADDRESS,) * 7), generate
 
 
 def _variable(b: Builder) -> Value:
@@ -543,6 +399,16 @@ def give_way(typing):
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def get(typing, address):
+    """The float32 at an address."""
+
+    def generate(context, b, signature, arguments):
+        return _load(b, arguments[0], 0, _F32)
+
+    return types.float32(_ADDRESS), generate
 
 
 @intrinsic
