@@ -89,7 +89,7 @@ def test_logits_and_greedy_answer(
 
 
 def agree(decoder: Any, oracle: PreTrainedModel) -> torch.Tensor:
-    """Logits of every position are the oracle's, and 64 greedy tokens are its best or as good as; its logits."""
+    """Logits of every position are the oracle's, and 64 greedy tokens are as good as its own; its logits."""
     near = tolerance(decoder)
     cache = decoder.new_cache(len(PROMPT) + 64)
     ours = decoder.forward([Chunk(PROMPT, cache)], every=True)
