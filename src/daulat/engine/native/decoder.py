@@ -18,11 +18,11 @@ from torch import Tensor
 
 from daulat.engine import rotary
 from daulat.engine.adapter import Adapter
-from daulat.engine.cache import BLOCK_TOKENS, Arena, SequenceCache, standalone
+from daulat.engine.cache import Arena, SequenceCache, standalone
 from daulat.engine.decoder import Chunk, wanted_rows
 from daulat.engine.native import lora
 from daulat.engine.native import program as p
-from daulat.engine.native.attention import TOGETHER
+from daulat.engine.native.attention import TOGETHER, WIDTH
 from daulat.engine.native.matrices import Matrix
 from daulat.engine.native.panels import GROUP, group_bytes
 from daulat.engine.native.team import team
@@ -105,9 +105,9 @@ class NativeDecoder:
         nothing = np.zeros((1, 0, 1), dtype=np.float32)
         self._turns = nothing, nothing
         self._tables: WeakKeyDictionary[Adapter, tuple[Whole, int]] = WeakKeyDictionary()
-        self._tokens = self._longest = self._ranks = 0
+        self._tokens = self._ranks = 0
         self._packed = max(map(_input_bytes, (top, *blocks)))
-        self._room = self._room_for(1, 1, 1)
+        self._room = self._room_for(1, 1)
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
@@ -136,7 +136,7 @@ class NativeDecoder:
         # A step of no tokens through no blocks: what is left is the output matrix.
         logits = np.empty((len(states), self.architecture.vocab), dtype=np.float32)
         none = np.zeros(0, dtype=np.int64)
-        room = self._room_for(len(states), 1, 1)
+        room = self._room_for(len(states), 1)
         step = p.Step(
             np.zeros((0, p.CHUNK_SIZE), dtype=np.int64),
             none,
@@ -173,7 +173,7 @@ class NativeDecoder:
         wanted = np.array(wanted_rows(chunks, starts.tolist()[:-1]), dtype=np.int64)
         longest = max(c.cache.length + len(c.tokens) for c in chunks)
         adapters, stretches, ranks = self._adapted(chunks)
-        room = self._room_for(len(tokens), longest, ranks)
+        room = self._room_for(len(tokens), ranks)
         cos, sin = self._angles(positions, longest)
         a = self.architecture
         states = np.empty((len(wanted), a.hidden), dtype=np.float32)
@@ -211,17 +211,14 @@ class NativeDecoder:
             max(ranks for _, ranks in tables),
         )
 
-    def _room_for(self, tokens: int, longest: int, ranks: int) -> p.Room:
-        if tokens > self._tokens or longest > self._longest or ranks > self._ranks:
+    def _room_for(self, tokens: int, ranks: int) -> p.Room:
+        if tokens > self._tokens or ranks > self._ranks:
             self._ranks = max(ranks, self._ranks)
             self._tokens = max(tokens, self._tokens)
-            # Sequences grow a token at a time, so their room grows by doubling.
-            self._longest = self._longest if longest <= self._longest else 2 * longest
             self._room = _room(
                 self.architecture,
                 self._team.size,
                 self._tokens,
-                self._longest,
                 self._ranks,
                 self._packed,
             )
@@ -249,8 +246,8 @@ def _input_bytes(slots: Slots) -> int:
     return max(held.columns // BLOCK * group_bytes(held.form) for held in found)
 
 
-def _room(a: Architecture, team: int, tokens: int, longest: int, ranks: int, packed: int) -> p.Room:
-    """Memory to work in, for steps of up to so many tokens, sequences of up to so many, such adapters.
+def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p.Room:
+    """Memory to work in, for steps of up to so many tokens, with such adapters.
 
     Args:
         packed: bytes of a group of a matrix's inputs at most.
@@ -272,7 +269,7 @@ def _room(a: Architecture, team: int, tokens: int, longest: int, ranks: int, pac
         att=floats(tokens, a.heads * a.head_dim),
         up=floats(tokens * chosen, a.intermediate * (2 if a.gated else 1)),
         tmp=floats(tokens, a.hidden),
-        scores=floats(team, TOGETHER, longest + 2 * BLOCK_TOKENS),
+        scores=floats(team, TOGETHER, WIDTH),
         choices=np.empty((team, routed, chosen), dtype=np.int64),
         shares=floats(team, routed, spread),
         places=np.empty((team, routed, chosen), dtype=np.int64),

@@ -118,7 +118,7 @@ class Room(NamedTuple):
         x, h, tmp: [T, H]; own: [team, FEW, H].
         qkv: [T, (Q + 2K) D]; att: [T, Q D].
         up: [T or T * experts chosen, 2I or I].
-        scores: [team, TOGETHER, longest sequence and two blocks more].
+        scores: [team, TOGETHER, WIDTH], of `attention`.
         choices, places: int64 [team, T + 1, experts chosen]; shares: [team, T + 1, experts].
         starts: int64 [team, experts + 1]; mixed: [T * experts chosen, H].
         low: [T, ranks]; own_low: [team, FEW, ranks]: between an adapter's two matrices.
@@ -356,13 +356,10 @@ def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
     """Queries that share keys (a group's heads, of neighbouring tokens) go together where there are many."""
     heads, kv_heads, size = shape[HEADS], shape[KV_HEADS], shape[HEAD]
     group = heads // kv_heads
-    total = 0
-    for c in range(chunks.shape[0]):
-        total += chunks[c, COUNT] * heads
-    together = TOGETHER if total >= 4 * team * TOGETHER else 1
+    together = TOGETHER // group * group if group < TOGETHER else TOGETHER
     queries, out = np.empty((2, together, size), dtype=np.float32)
     firsts, lasts = np.empty((2, together), dtype=np.int64)
-    totals = np.empty(together, dtype=np.float32)
+    totals, mosts = np.empty((2, together), dtype=np.float32)
     unit = 0
     for c in range(chunks.shape[0]):
         start, length, blocks = chunks[c, START], chunks[c, LENGTH], chunks[c, CACHE]
@@ -389,7 +386,8 @@ def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
                     firsts,
                     lasts,
                     scores,
-                    totals,
+                    totals[:inputs],
+                    mosts[:inputs],
                     out[:inputs],
                 )
                 for m in range(inputs):

@@ -242,29 +242,34 @@ def _between(b: Builder, x: Value, low: float, high: float) -> Value:
 
 
 @intrinsic
-def soften(typing, address, count):
-    """a[i] = exp(a[i] - the largest) for the float32 at an address; their sum, by sixteen partial sums.
+def soften(typing, address, count, least):
+    """a[i] = exp(a[i] - m) for the float32 at an address, m the largest of them and `least`.
 
     What stands behind them, up to whole sixteens, is overwritten.
+
+    Returns:
+        m, and the sum of the new a, by sixteen partial sums.
     """
 
     def generate(context, b, signature, arguments):
-        base, count = arguments
+        base, count, least = arguments
         _fill(b, base, count)
         most, total = _variable(b), _variable(b)
-        b.store(_load(b, base, 0, _VF32), most)
+        b.store(_splat(b, least), most)
         with _sixteens(b, count) as offset:
             one, best = _load(b, b.add(base, offset), 0, _VF32), b.load(most)
             b.store(b.select(b.fcmp_ordered(">", one, best), one, best), most)
-        less = _splat(b, _largest(b, b.load(most)))
+        largest = _largest(b, b.load(most))
+        less = _splat(b, largest)
         with _sixteens(b, count) as offset:
             place = b.add(base, offset)
             power = _exp(b, b.fsub(_load(b, place, 0, _VF32), less))
             _store(b, power, place)
             b.store(b.fadd(b.load(total), power), total)
-        return _sum(b, b.load(total))
+        found = [largest, _sum(b, b.load(total))]
+        return context.make_tuple(b, signature.return_type, found)
 
-    return types.float32(_ADDRESS, types.int64), generate
+    return types.UniTuple(types.float32, 2)(_ADDRESS, types.int64, types.float32), generate
 
 
 def _fill(b: Builder, base: Value, count: Value) -> None:
