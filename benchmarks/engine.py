@@ -8,6 +8,7 @@ llama.cpp as the wheel `xllamacpp`, transformers in bfloat16. Others live in env
 
 The part `speed` writes benchmarks/results/engine.json, `scores` benchmarks/results/scores.json, and each its
 table in docs/benchmarks.md; `--part` names one of them, `--only` the engines whose names hold one of its words.
+The part `shapes` is benchmarks/shapes.py's, where `--only` picks among the shapes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,8 @@ import importlib.util
 import json
 import math
 import os
-import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,26 +32,32 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import peers
 import scores
+import shapes
+from common import (
+    COMPANY,
+    LONG,
+    NEW,
+    READ,
+    RESULTS,
+    SHORT,
+    EngineFailed,
+    cache_folder,
+    checkpoint,
+    said,
+    tokens,
+)
 from limits import limits
-from start import MODEL, ROOT, environment_facts, write_table
+from start import environment_facts, write_table
 
 from daulat.models.catalogue import Catalogue
 from daulat.models.pull import pull
 
-RESULTS = ROOT / "benchmarks" / "results"
-SHORT, LONG, NEW, COMPANY = 64, 1000, 64, 16
-READ = 1024
 TASKS = {
     "decode": "decode, 1 sequence, short",
     "decode_long": f"decode, 1 sequence, {LONG} tokens of context",
     "decode_16": f"decode, {COMPANY} sequences, total",
     "prefill": f"prefill, {READ} tokens",
 }
-
-
-def tokens(count: int, seed: int) -> list[int]:
-    """The same for every engine: ordinary tokens in no order."""
-    return random.Random(seed).choices(range(1000, 40_000), k=count)  # noqa: S311 - a workload
 
 
 # --- the engines, each in its own process -----------------------------------------------------------
@@ -64,8 +69,8 @@ def _decoder(kernels: str) -> Any:
 
     if kernels != "plain":
         prefill = FLOAT32 if kernels == "float32" else quickest()
-        return load_native(_checkpoint(), threads=os.cpu_count() or 1, prefill=prefill)
-    return load_decoder(_checkpoint())
+        return load_native(checkpoint(), threads=os.cpu_count() or 1, prefill=prefill)
+    return load_decoder(checkpoint())
 
 
 def _ours(kernels: str) -> dict[str, float]:
@@ -107,7 +112,7 @@ def _model() -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    (path,) = _checkpoint().files.values()
+    (path,) = checkpoint().files.values()
     folder = Path(os.environ["DAULAT_BENCH_FOLDER"])
     link = folder / "starter.gguf"
     if not link.exists():
@@ -171,7 +176,7 @@ def _transformers() -> dict[str, float]:
 def _llama_cpp() -> dict[str, float]:
     import xllamacpp  # pyright: ignore[reportMissingImports]
 
-    (path,) = _checkpoint().files.values()
+    (path,) = checkpoint().files.values()
 
     def server(company: int) -> Any:
         parameters = xllamacpp.CommonParams()
@@ -214,7 +219,7 @@ SCORERS: dict[str, tuple[str, Measure]] = {
     "daulat, plain kernels": ("daulat", lambda: scores.ours(_decoder("plain"))),
     "llama.cpp (xllamacpp), Q4_1": (
         "xllamacpp",
-        lambda: scores.llama_cpp(next(iter(_checkpoint().files.values()))),
+        lambda: scores.llama_cpp(next(iter(checkpoint().files.values()))),
     ),
     "transformers, bfloat16": ("transformers", lambda: scores.transformers(_model())),
 }
@@ -228,13 +233,9 @@ PARTS: dict[str, tuple[str, str, dict[str, str], dict[str, tuple[str, Measure]]]
 # --- the rounds -------------------------------------------------------------------------------------
 
 
-class EngineFailed(Exception):
-    """An engine's process ended badly; the text is the end of what it said."""
-
-
 def job() -> dict[str, Any]:
     """What a peer in another environment is to do (benchmarks/peers.py)."""
-    (path,) = _checkpoint().files.values()
+    (path,) = checkpoint().files.values()
     return {
         "gguf": str(path),
         "folder": str(exported()),
@@ -249,29 +250,6 @@ def job() -> dict[str, Any]:
             "prefill": [tokens(READ, seed) for seed in (2, 3, 4)],
         },
     }
-
-
-def said(command: Sequence[str], text: str = "", **environment: str) -> Any:
-    """The JSON on the last line of what a process prints.
-
-    Raises:
-        EngineFailed: it ended badly, or said nothing.
-    """
-    done = subprocess.run(
-        command,
-        env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **environment},
-        input=text,
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    try:
-        if done.returncode == 0:
-            return json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        pass
-    last = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()][-12:]
-    raise EngineFailed(f"exit status {done.returncode}: " + "\n".join(last))
 
 
 def once(
@@ -349,8 +327,8 @@ def _shares(result: dict[str, Any]) -> str:
     ours, machine = result["median"].get("daulat", {}), result["limits"]
     if "prefill" not in ours:
         return ""
-    checkpoint = _checkpoint()
-    a, stored = checkpoint.architecture, checkpoint.tensors.values()
+    starter = checkpoint()
+    a, stored = starter.architecture, starter.tensors.values()
     weights = sum(math.prod(t.shape) for t in stored if len(t.shape) > 1) - a.vocab * a.hidden
     attention = 2 * len(a.layers) * a.heads * a.head_dim * READ / 2
     rate = ours["prefill"] * 2 * (weights + attention) / 1e9
@@ -363,18 +341,6 @@ def _shares(result: dict[str, Any]) -> str:
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 1) for name, value in values.items()}
-
-
-def _checkpoint() -> Any:
-    entry = Catalogue(cache_folder()).get(MODEL)
-    assert entry is not None
-    return entry.open()
-
-
-def cache_folder() -> Path:
-    """Where the starter model is kept between runs."""
-    default = Path.home() / ".cache" / "daulat-test-models"
-    return Path(os.environ.get("DAULAT_TEST_CACHE", default))
 
 
 def _engines(part: str, only: Sequence[str], pythons: Mapping[str, str]) -> Iterator[str]:
@@ -430,7 +396,7 @@ def _python(text: str) -> tuple[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the engine beside its peers.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--part", choices=list(PARTS), help="only this part")
+    parser.add_argument("--part", choices=[*PARTS, "shapes"], help="only this part")
     parser.add_argument(
         "--only", action="append", default=[], help="engines with this in their name"
     )
@@ -448,8 +414,12 @@ def main() -> None:
         print(json.dumps(PARTS[options.part or "speed"][3][options.worker][1]()))
         return
     pull(Catalogue(cache_folder()), "starter")
-    for part in [options.part] if options.part else PARTS:
-        measure(part, max(1, options.rounds), options.only, dict(options.peer))
+    count = max(1, options.rounds)
+    for part in [options.part] if options.part else [*PARTS, "shapes"]:
+        if part == "shapes":
+            shapes.measure(count, options.only)
+        else:
+            measure(part, count, options.only, dict(options.peer))
 
 
 if __name__ == "__main__":
