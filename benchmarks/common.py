@@ -17,6 +17,8 @@ from daulat.models.catalogue import Catalogue
 RESULTS = ROOT / "benchmarks" / "results"
 SHORT, LONG, NEW, COMPANY = 64, 1000, 64, 16
 READ = 1024
+PATIENCE = 3600
+"""Seconds for one engine's round, in which it may also convert weights."""
 
 
 class EngineFailed(Exception):
@@ -45,16 +47,20 @@ def said(command: Sequence[str], text: str = "", **environment: str) -> Any:
     """The JSON on the last line of what a process prints.
 
     Raises:
-        EngineFailed: it ended badly, or said nothing.
+        EngineFailed: it ended badly, or said nothing, or did not end.
     """
-    done = subprocess.run(
-        command,
-        env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **environment},
-        input=text,
-        capture_output=True,
-        check=False,
-        text=True,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **environment},
+            input=text,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineFailed(f"no answer in {PATIENCE} s") from None
     try:
         if done.returncode == 0:
             return json.loads(done.stdout.splitlines()[-1])

@@ -364,6 +364,8 @@ def measure(part: str, count: int, only: Sequence[str], pythons: Mapping[str, st
         }
         for name, runs in found.figures.items()
     }
+    if not median:
+        sys.exit(f"No engine of the part {part} could be measured; nothing was written.")
     result = {
         "limits": limits(),
         "facts": " ".join([environment_facts(), *_elsewhere(found)]),

@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import shape_files
 from common import NEW, RESULTS, SHORT, EngineFailed, said, tokens
 from limits import limits, read_rate
-from start import environment_facts, write_table
+from start import conditions, facts, write_table
 
 FORMATS = dict.fromkeys(shape_files.SHAPES, ("int8", "int4")) | {"Mistral-7B-v0.3": ("int4",)}
 BAR = 0.80
@@ -162,36 +162,43 @@ def _stored_bytes(name: str) -> int:
     return sum(path.stat().st_size for path in shape_files.folder_of(name).glob("*.safetensors"))
 
 
+Figures = dict[str, dict[str, list[dict[str, float]]]]
+"""Of each shape, of each engine and format, one table a round."""
+
+
 def measure(count: int, only: Sequence[str] = ()) -> None:
     """All rounds, into benchmarks/results/shapes.json and the table; `only`: shapes with such a word."""
     names = [n for n in FORMATS if not only or any(word in n for word in only)]
-    runs = {n: [run for numbers in FORMATS[n] for run in _runs(n, numbers)] for n in names}
-    found: dict[str, dict[str, list[dict[str, float]]]] = {n: {} for n in names}
-    failed: dict[str, str] = {}
-    for number in range(count):
-        for name in names:
-            for engine, numbers in runs[name]:
-                title = f"{engine}, {numbers}"
-                if f"{name}: {title}" in failed:
-                    continue
-                command = [sys.executable, __file__, name, engine, numbers]
-                try:
-                    figures = said(command)
-                except EngineFailed as error:
-                    if engine == "daulat":
-                        raise
-                    failed[f"{name}: {title}"] = str(error)
-                    print(
-                        f"round {number + 1}: {name}: {title} is left out: {error}", file=sys.stderr
-                    )
-                    continue
-                found[name].setdefault(title, []).append(figures)
-                print(f"round {number + 1}: {name}: {title}: {figures}", file=sys.stderr)
-    result = {"limits": limits(), "facts": environment_facts(), "rounds": found, "failed": failed}
+    found, failed = rounds(names, count)
+    here = facts({**conditions(), "model": "random weights"})
+    result = {"limits": limits(), "facts": here, "rounds": found, "failed": failed}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "shapes.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     write_table("shapes", table(result))
     print(table(result))
+
+
+def rounds(names: Sequence[str], count: int) -> tuple[Figures, dict[str, str]]:
+    """The figures, and what peers said that were given up."""
+    found: Figures = {name: {} for name in names}
+    failed: dict[str, str] = {}
+    runs = [
+        (name, *run) for name in names for numbers in FORMATS[name] for run in _runs(name, numbers)
+    ]
+    for number in range(count):
+        for name, engine, numbers in list(runs):
+            try:
+                figures = said([sys.executable, __file__, name, engine, numbers])
+            except EngineFailed as error:
+                if engine == "daulat":
+                    raise
+                runs.remove((name, engine, numbers))
+                failed[f"{name} in {engine}, {numbers}"] = str(error)
+                print(f"round {number + 1}: {name}: {engine} is left out: {error}", file=sys.stderr)
+                continue
+            found[name].setdefault(f"{engine}, {numbers}", []).append(figures)
+            print(f"round {number + 1}: {name}: {engine}, {numbers}: {figures}", file=sys.stderr)
+    return found, failed
 
 
 def table(result: dict[str, Any]) -> str:
