@@ -2,9 +2,13 @@
 
 Every engine runs in a process of its own, one after the other, round after round, on the same tokens of the
 starter model; medians over the rounds are compared. Peers that are not installed are left out:
-llama.cpp as the wheel `xllamacpp`, transformers in bfloat16. The part `speed` writes
-benchmarks/results/engine.json, the part `scores` benchmarks/results/scores.json, and both their tables in
-docs/benchmarks.md; `--part` names one of them.
+llama.cpp as the wheel `xllamacpp`, transformers in bfloat16. Others live in environments of their own:
+
+    python benchmarks/engine.py --peer openvino=/path/to/python --peer vllm=... --peer llama-cpp-python=...
+
+The part `speed` writes benchmarks/results/engine.json, `scores` benchmarks/results/scores.json, and each its
+table in docs/benchmarks.md; `--part` names one of them, `--only` the engines whose names hold one of its words.
+The part `shapes` is benchmarks/shapes.py's, where `--only` picks among the shapes.
 """
 
 from __future__ import annotations
@@ -14,38 +18,46 @@ import importlib.util
 import json
 import math
 import os
-import random
+import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+import peers
 import scores
-from start import MODEL, ROOT, environment_facts, write_table
+import shapes
+from common import (
+    COMPANY,
+    LONG,
+    NEW,
+    READ,
+    RESULTS,
+    SHORT,
+    EngineFailed,
+    cache_folder,
+    checkpoint,
+    said,
+    tokens,
+)
+from limits import limits
+from start import environment_facts, write_table
 
 from daulat.models.catalogue import Catalogue
 from daulat.models.pull import pull
 
-RESULTS = ROOT / "benchmarks" / "results"
-SHORT, LONG, NEW, COMPANY = 64, 1000, 64, 16
-READ = 1024
 TASKS = {
     "decode": "decode, 1 sequence, short",
     "decode_long": f"decode, 1 sequence, {LONG} tokens of context",
     "decode_16": f"decode, {COMPANY} sequences, total",
     "prefill": f"prefill, {READ} tokens",
 }
-
-
-def tokens(count: int, seed: int) -> list[int]:
-    """The same for every engine: ordinary tokens in no order."""
-    return random.Random(seed).choices(range(1000, 40_000), k=count)  # noqa: S311 - a workload
 
 
 # --- the engines, each in its own process -----------------------------------------------------------
@@ -57,8 +69,8 @@ def _decoder(kernels: str) -> Any:
 
     if kernels != "plain":
         prefill = FLOAT32 if kernels == "float32" else quickest()
-        return load_native(_checkpoint(), threads=os.cpu_count() or 1, prefill=prefill)
-    return load_decoder(_checkpoint())
+        return load_native(checkpoint(), threads=os.cpu_count() or 1, prefill=prefill)
+    return load_decoder(checkpoint())
 
 
 def _ours(kernels: str) -> dict[str, float]:
@@ -100,7 +112,7 @@ def _model() -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    (path,) = _checkpoint().files.values()
+    (path,) = checkpoint().files.values()
     folder = Path(os.environ["DAULAT_BENCH_FOLDER"])
     link = folder / "starter.gguf"
     if not link.exists():
@@ -108,6 +120,30 @@ def _model() -> Any:
     return AutoModelForCausalLM.from_pretrained(
         folder, gguf_file=link.name, dtype=torch.bfloat16
     ).eval()
+
+
+def exported() -> Path:
+    """The starter's weights as Hugging Face's files in bfloat16, for peers that cannot read its own file."""
+    from safetensors.torch import save_file
+    from transformers import AutoTokenizer
+
+    folder = cache_folder() / "peers" / "starter-bfloat16"
+    if folder.is_dir():
+        return folder
+    model = _model()
+    half = folder.with_suffix(".part")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    weights = {n: t.contiguous() for n, t in model.state_dict().items() if n != "lm_head.weight"}
+    assert model.config.tie_word_embeddings
+    save_file(weights, half / "model.safetensors", metadata={"format": "pt"})
+    config = model.config.to_dict()
+    del config["quantization_config"]  # how the file had them, which these are no longer
+    (half / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    source = Path(os.environ["DAULAT_BENCH_FOLDER"])
+    AutoTokenizer.from_pretrained(source, gguf_file="starter.gguf").save_pretrained(half)
+    half.rename(folder)
+    return folder
 
 
 def _transformers() -> dict[str, float]:
@@ -140,7 +176,7 @@ def _transformers() -> dict[str, float]:
 def _llama_cpp() -> dict[str, float]:
     import xllamacpp  # pyright: ignore[reportMissingImports]
 
-    (path,) = _checkpoint().files.values()
+    (path,) = checkpoint().files.values()
 
     def server(company: int) -> Any:
         parameters = xllamacpp.CommonParams()
@@ -183,7 +219,7 @@ SCORERS: dict[str, tuple[str, Measure]] = {
     "daulat, plain kernels": ("daulat", lambda: scores.ours(_decoder("plain"))),
     "llama.cpp (xllamacpp), Q4_1": (
         "xllamacpp",
-        lambda: scores.llama_cpp(next(iter(_checkpoint().files.values()))),
+        lambda: scores.llama_cpp(next(iter(checkpoint().files.values()))),
     ),
     "transformers, bfloat16": ("transformers", lambda: scores.transformers(_model())),
 }
@@ -197,47 +233,69 @@ PARTS: dict[str, tuple[str, str, dict[str, str], dict[str, tuple[str, Measure]]]
 # --- the rounds -------------------------------------------------------------------------------------
 
 
-def limits() -> dict[str, float]:
-    """What this machine can do: GB/s read, float32 and bfloat16 products in GFLOP/s."""
-    import torch
+def job() -> dict[str, Any]:
+    """What a peer in another environment is to do (benchmarks/peers.py)."""
+    (path,) = checkpoint().files.values()
+    return {
+        "gguf": str(path),
+        "folder": str(exported()),
+        "made": str(cache_folder() / "peers"),
+        "threads": os.cpu_count() or 1,
+        "new": NEW,
+        "prompts": {
+            "warm": [tokens(READ, 0)],
+            "decode": [tokens(SHORT, 0)],
+            "decode_long": [tokens(LONG, 0)],
+            "decode_16": [tokens(SHORT, seed) for seed in range(COMPANY)],
+            "prefill": [tokens(READ, seed) for seed in (2, 3, 4)],
+        },
+    }
 
-    def best(work: Callable[[], Any], rounds: int = 7) -> float:
-        def once() -> float:
-            started = time.perf_counter()
-            work()
-            return time.perf_counter() - started
 
-        return min(once() for _ in range(rounds))
+def once(
+    part: str, name: str, folder: Path, pythons: Mapping[str, str]
+) -> tuple[dict[str, float], str | None]:
+    """One round of one engine, and its version where its environment is another."""
+    if name not in peers.PEERS:
+        command = [sys.executable, __file__, "--part", part, "--worker", name]
+        return said(command, DAULAT_BENCH_FOLDER=str(folder)), None
+    command = [pythons[peers.PEERS[name][0]], peers.__file__, name]
+    answer = said(command, json.dumps(job()), PYTHONPATH="")
+    return answer["figures"], answer["version"]
 
-    data = torch.ones(1 << 28)
-    found = {"read_gb_per_s": data.numel() * 4 / best(data.sum) / 1e9}
-    for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a, b = torch.ones(2048, 2048, dtype=dtype), torch.ones(2048, 2048, dtype=dtype)
-        found[f"{name}_gflop_per_s"] = 2 * 2048**3 / best(lambda a=a, b=b: a @ b) / 1e9
-    return {name: round(value, 1) for name, value in found.items()}
+
+@dataclass
+class Rounds:
+    """Attributes:
+    figures: of each engine, one table a round.
+    versions: of the peers in other environments.
+    failed: engines that were given up, and what they said.
+    """
+
+    figures: dict[str, list[dict[str, float]]]
+    versions: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def rounds(
-    part: str, names: Sequence[str], count: int, folder: Path
-) -> dict[str, list[dict[str, float]]]:
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    environment = {
-        **os.environ,
-        "DAULAT_BENCH_FOLDER": str(folder),
-        "TOKENIZERS_PARALLELISM": "false",
-    }
+    part: str, names: Sequence[str], count: int, folder: Path, pythons: Mapping[str, str]
+) -> Rounds:
+    found = Rounds({name: [] for name in names})
     for number in range(count):
-        for name in names:
-            done = subprocess.run(
-                [sys.executable, __file__, "--part", part, "--worker", name],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                check=True,
-                text=True,
-            )
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"round {number + 1}: {name}: {_rounded(found[name][-1])}", file=sys.stderr)
+        for name in list(found.figures):
+            try:
+                figures, of = once(part, name, folder, pythons)
+            except EngineFailed as error:
+                if name.startswith("daulat"):
+                    raise
+                print(f"round {number + 1}: {name} is left out: {error}", file=sys.stderr)
+                found.failed[name] = str(error)
+                del found.figures[name]
+                continue
+            if of:
+                found.versions[name] = of
+            found.figures[name].append(figures)
+            print(f"round {number + 1}: {name}: {_rounded(figures)}", file=sys.stderr)
     return found
 
 
@@ -250,7 +308,8 @@ def table(part: str, result: dict[str, Any]) -> str:
         values = [result["median"][name].get(task) for name in names]
         pairs = zip(names, values, strict=True)
         peers = [v for name, v in pairs if v is not None and not name.startswith("daulat")]
-        ratio = f"{values[0] / max(peers):.2f}" if peers and values[0] else "-"
+        ours = result["median"].get("daulat", {}).get(task)
+        ratio = f"{ours / max(peers):.2f}" if peers and ours else "-"
         cells = ["-" if v is None else f"{v:.0f}" for v in values]
         lines.append(f"| {words} | " + " | ".join(cells) + f" | {ratio} |")
     machine = result["limits"]
@@ -268,8 +327,8 @@ def _shares(result: dict[str, Any]) -> str:
     ours, machine = result["median"].get("daulat", {}), result["limits"]
     if "prefill" not in ours:
         return ""
-    checkpoint = _checkpoint()
-    a, stored = checkpoint.architecture, checkpoint.tensors.values()
+    starter = checkpoint()
+    a, stored = starter.architecture, starter.tensors.values()
     weights = sum(math.prod(t.shape) for t in stored if len(t.shape) > 1) - a.vocab * a.hidden
     attention = 2 * len(a.layers) * a.heads * a.head_dim * READ / 2
     rate = ours["prefill"] * 2 * (weights + attention) / 1e9
@@ -284,54 +343,85 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 1) for name, value in values.items()}
 
 
-def _checkpoint() -> Any:
-    entry = Catalogue(cache_folder()).get(MODEL)
-    assert entry is not None
-    return entry.open()
-
-
-def cache_folder() -> Path:
-    """Where the starter model is kept between runs."""
-    default = Path.home() / ".cache" / "daulat-test-models"
-    return Path(os.environ.get("DAULAT_TEST_CACHE", default))
-
-
-def _installed(part: str) -> Iterator[str]:
-    for name, (module, _) in PARTS[part][3].items():
-        if importlib.util.find_spec(module):
+def _engines(part: str, only: Sequence[str], pythons: Mapping[str, str]) -> Iterator[str]:
+    """Those that are there and wanted: ours first, then their order in the tables."""
+    here = [n for n, (module, _) in PARTS[part][3].items() if importlib.util.find_spec(module)]
+    elsewhere = [n for n, (at, _) in peers.PEERS.items() if at in pythons and part == "speed"]
+    for name in [*here, *elsewhere]:
+        if not only or any(word in name for word in only):
             yield name
 
 
-def measure(part: str, count: int) -> None:
+def measure(part: str, count: int, only: Sequence[str], pythons: Mapping[str, str]) -> None:
     """All rounds of one part, into its file of results and its table."""
     title, _, tasks, _ = PARTS[part]
     with tempfile.TemporaryDirectory() as folder:
-        found = rounds(part, list(_installed(part)), count, Path(folder))
+        os.environ["DAULAT_BENCH_FOLDER"] = folder
+        found = rounds(part, list(_engines(part, only, pythons)), count, Path(folder), pythons)
     median = {
         name: {
             task: statistics.median(run[task] for run in runs) for task in tasks if task in runs[0]
         }
-        for name, runs in found.items()
+        for name, runs in found.figures.items()
     }
-    result = {"limits": limits(), "facts": environment_facts(), "rounds": found, "median": median}
+    if not median:
+        sys.exit(f"No engine of the part {part} could be measured; nothing was written.")
+    result = {
+        "limits": limits(),
+        "facts": " ".join([environment_facts(), *_elsewhere(found)]),
+        "rounds": found.figures,
+        "failed": found.failed,
+        "median": median,
+    }
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{title}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     write_table(title, table(part, result))
     print(table(part, result))
 
 
+def _elsewhere(found: Rounds) -> Iterator[str]:
+    if found.versions:
+        yield "Peers: " + ", ".join(dict.fromkeys(found.versions.values())) + "."
+    if found.failed:
+        yield "Did not run: " + ", ".join(found.failed) + "."
+
+
+def _python(text: str) -> tuple[str, str]:
+    """`name=/path/to/python`."""
+    name, _, path = text.partition("=")
+    if name not in peers.PACKAGES or not os.access(path, os.X_OK):
+        known = ", ".join(peers.PACKAGES)
+        raise argparse.ArgumentTypeError(f"{text!r}: name=/path/to/python, of {known}")
+    return name, path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the engine beside its peers.")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--part", choices=list(PARTS), help="only this part")
-    parser.add_argument("--worker", choices=list(ENGINES), help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=[*PARTS, "shapes"], help="only this part")
+    parser.add_argument(
+        "--only", action="append", default=[], help="engines with this in their name"
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        type=_python,
+        default=[],
+        metavar="NAME=PYTHON",
+        help="measure a peer in an environment of its own: " + ", ".join(peers.PACKAGES),
+    )
+    parser.add_argument("--worker", choices=[*ENGINES, *SCORERS], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         print(json.dumps(PARTS[options.part or "speed"][3][options.worker][1]()))
         return
     pull(Catalogue(cache_folder()), "starter")
-    for part in [options.part] if options.part else PARTS:
-        measure(part, max(1, options.rounds))
+    count = max(1, options.rounds)
+    for part in [options.part] if options.part else [*PARTS, "shapes"]:
+        if part == "shapes":
+            shapes.measure(count, options.only)
+        else:
+            measure(part, count, options.only, dict(options.peer))
 
 
 if __name__ == "__main__":

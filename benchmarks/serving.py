@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import psutil
-from engine import RESULTS, cache_folder, tokens
+from common import RESULTS, cache_folder, tokens
 from start import MODEL, environment_facts, write_table
 
 from daulat.engine.loading import load_native
