@@ -65,11 +65,9 @@ TASKS = {
 
 def _decoder(kernels: str) -> Any:
     from daulat.engine.loading import load_decoder, load_native
-    from daulat.engine.native.panels import FLOAT32, quickest
 
     if kernels != "plain":
-        prefill = FLOAT32 if kernels == "float32" else quickest()
-        return load_native(checkpoint(), threads=os.cpu_count() or 1, prefill=prefill)
+        return load_native(checkpoint(), threads=os.cpu_count() or 1)
     return load_decoder(checkpoint())
 
 
@@ -88,9 +86,7 @@ def _ours(kernels: str) -> dict[str, float]:
         caches = [read(tokens(length, seed)) for seed in range(company)]
         started = time.perf_counter()
         for step in range(NEW):
-            logits = decoder.forward(
-                [Chunk([1000 + step], cache, written=True) for cache in caches]
-            )
+            logits = decoder.forward([Chunk([1000 + step], cache) for cache in caches])
             logits.numpy().argmax(-1)
         return company * NEW / (time.perf_counter() - started)
 
@@ -208,7 +204,6 @@ def _llama_cpp() -> dict[str, float]:
 
 ENGINES: dict[str, tuple[str, Callable[[], dict[str, float]]]] = {
     "daulat": ("daulat", lambda: _ours("native")),
-    "daulat, prompts in float32": ("daulat", lambda: _ours("float32")),
     "llama.cpp (xllamacpp), Q4_1": ("xllamacpp", _llama_cpp),
     "transformers, bfloat16": ("transformers", _transformers),
 }

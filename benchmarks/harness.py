@@ -77,8 +77,6 @@ def server(cache: Path, folder: Path) -> Iterator[str]:
     home = folder / "home"
     home.mkdir(mode=0o700)
     (home / "models").symlink_to(cache / "models")
-    # The other side reads in float32 too.
-    (home / "daulat.toml").write_text('[engine]\nprefill = "float32"\n', encoding="utf-8")
     log = folder / "server.log"
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(

@@ -27,7 +27,6 @@ from common import RESULTS, cache_folder, tokens
 from start import MODEL, environment_facts, write_table
 
 from daulat.engine.loading import load_native
-from daulat.engine.native.panels import quickest
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.engine.sequence import Ended, GenerationSequence, Outcome
@@ -48,7 +47,7 @@ class Model:
         assert entry is not None
         checkpoint = entry.open()
         self.tokenizer = load_tokenizer(checkpoint)
-        self.decoder = load_native(checkpoint, threads=os.cpu_count() or 1, prefill=quickest())
+        self.decoder = load_native(checkpoint, threads=os.cpu_count() or 1)
 
     def ask(
         self, prompt: Sequence[int], limit: int, heard: queue.Queue[Outcome], tenant: str

@@ -47,7 +47,6 @@ WARM = 4
 def ours(name: str, numbers: Any) -> dict[str, float]:
     from daulat.engine.decoder import Chunk
     from daulat.engine.loading import load_native
-    from daulat.engine.native.panels import quickest
     from daulat.models.checkpoint import open_checkpoint
     from daulat.models.shelf import Shelf
 
@@ -59,7 +58,6 @@ def ours(name: str, numbers: Any) -> dict[str, float]:
         open_checkpoint(shape_files.folder_of(name)),
         numbers,
         threads=os.cpu_count() or 1,
-        prefill=quickest(),
         place=place,
     )
     cache = decoder.new_cache(SHORT + WARM + NEW)
@@ -68,7 +66,7 @@ def ours(name: str, numbers: Any) -> dict[str, float]:
     def write(count: int) -> float:
         started = time.perf_counter()
         for step in range(count):
-            logits = decoder.forward([Chunk([1000 + step], cache, written=True)])
+            logits = decoder.forward([Chunk([1000 + step], cache)])
             logits.numpy().argmax(-1)
         return count / (time.perf_counter() - started)
 

@@ -128,8 +128,10 @@ _NINE = types.void(*(types.int64,) * 9)
 
 
 def _multiply_by(form):
+    wide = panels.most_panels(form)
+
     def multiply(w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows, _8):
-        panels.multiply(form, w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows)
+        panels.multiply(form, wide, w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows)
 
     return multiply
 

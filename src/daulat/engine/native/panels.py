@@ -325,28 +325,37 @@ def _dot(b: Builder, total: Value, one: Value, other: Value) -> Value:
 
 
 def _steps_block(
-    b: Builder, form: Steps, at: Value, x: Value, tails: list[Value], sums: list[Value]
+    b: Builder, form: Steps, ats: list[Value], x: Value, tails: list[Value], sums: list[list[Value]]
 ) -> None:
-    """sums[m] += a block of a panel times input m, whose steps begin at x + m * _INPUT."""
+    """sums[w][m] += a block of panel w times input m, whose steps begin at x + m * _INPUT."""
     # Few inputs: two sums in turn, so that one product need not wait for the one before. What is added in which
     # order is all the same in whole numbers.
-    turns = 2 if form.two or len(sums) <= 2 else 1
-    wholes = [[_started(b, form, tail), _all(_VI32, 0)][:turns] for tail in tails]
-    for place, pair in enumerate(_pairs(b, form, at)):
-        for m, whole in enumerate(wholes):
+    turns = 2 if form.two or len(tails) <= 2 else 1
+    wholes = [[[_started(b, form, tail), _all(_VI32, 0)][:turns] for tail in tails] for _ in ats]
+    pairs = zip(*(_pairs(b, form, at) for at in ats), strict=True)
+    for place, weights in enumerate(pairs):
+        for m in range(len(tails)):
             number = _splat_whole(b, _load(b, x, m * _INPUT + 4 * place, _I32))
-            whole[place % turns] = _dot(b, whole[place % turns], number, pair)
-    scales = _scales(b, form, at)
-    for whole, tail, place in zip(wholes, tails, sums, strict=True):
-        first = b.add(*whole) if turns == 2 and not form.two else whole[0]
-        value = b.fmul(b.sitofp(first, _VF32), scales[0])
-        if form.two:
-            value = _fma(b, b.sitofp(whole[1], _VF32), scales[1], value)
-        if form.least:
-            count = b.sitofp(_load(b, tail, 4, _I32), _F32)
-            value = _fma(b, scales[1], _splat(b, count), value)
-        step = _splat(b, _load(b, tail, 0, _F32))
-        b.store(_fma(b, value, step, b.load(place)), place)
+            for pair, whole in zip(weights, wholes, strict=True):
+                whole[m][place % turns] = _dot(b, whole[m][place % turns], number, pair)
+    for at, panel, places in zip(ats, wholes, sums, strict=True):
+        scales = _scales(b, form, at)
+        for whole, tail, place in zip(panel, tails, places, strict=True):
+            b.store(_scaled(b, form, scales, whole, tail, b.load(place)), place)
+
+
+def _scaled(
+    b: Builder, form: Steps, scales: list[Value], whole: list[Value], tail: Value, total: Value
+) -> Value:
+    """total + a block's sums of steps, times what a step of the weights and of the inputs stands for."""
+    first = b.add(*whole) if len(whole) == 2 and not form.two else whole[0]
+    value = b.fmul(b.sitofp(first, _VF32), scales[0])
+    if form.two:
+        value = _fma(b, b.sitofp(whole[1], _VF32), scales[1], value)
+    if form.least:
+        count = b.sitofp(_load(b, tail, 4, _I32), _F32)
+        value = _fma(b, scales[1], _splat(b, count), value)
+    return _fma(b, value, _splat(b, _load(b, tail, 0, _F32)), total)
 
 
 def _started(b: Builder, form: Steps, tail: Value) -> Value:
@@ -356,78 +365,80 @@ def _started(b: Builder, form: Steps, tail: Value) -> Value:
     return _splat_whole(b, b.mul(_load(b, tail, 4, _I32), ir.Constant(_I32, -form.offset)))
 
 
-def _floats_block(
-    b: Builder, form: Floats, at: Value, x: Value, sums: list[tuple[Value, Value]]
-) -> None:
-    """sums[m] += a block of a panel times input m, whose first number is at x + m * 4."""
+def _floats_block(b: Builder, form: Floats, at: Value, x: Value, sums: list[list[Value]]) -> None:
+    """sums[k][m] += the even (k = 0) or odd columns of a block of a panel times input m, at x + m * 4."""
     for column in range(BLOCK):
         weights = _column(b, form, at, column)
-        for m, pair in enumerate(sums):
+        for m, place in enumerate(sums[column % 2]):
             number = _splat(b, _load(b, x, (column * GROUP + m) * 4, _F32))
-            place = pair[column % 2]
             b.store(_fma(b, number, weights, b.load(place)), place)
 
 
 @intrinsic
-def _products(typing, form, inputs, panel, blocks, group, member, y, y_bytes):
-    """y[m] = the sixteen products of a panel's rows with input member + m of a group.
+def _products(typing, form, inputs, wide, panel, panel_bytes, blocks, group, member, y, y_bytes):
+    """y[m] = the products of the rows of neighbouring panels with input member + m of a group.
 
     Args:
-        form, inputs: literals.
+        form, inputs, wide: literals; wide: how many panels, one of floats.
         panel, group, y: addresses; y of the result of input `member`.
-        y_bytes: from one input's results to the next.
+        panel_bytes, y_bytes: from one panel, and from one input's results, to the next.
     """
-    if not all(isinstance(one, types.IntegerLiteral) for one in (form, inputs)):
+    if not all(isinstance(one, types.IntegerLiteral) for one in (form, inputs, wide)):
         return None
     held, several = FORMS[form.literal_value], range(inputs.literal_value)
-    floats = isinstance(held, Floats)
+    panels, floats = range(wide.literal_value), isinstance(held, Floats)
 
     def generate(context, b, signature, arguments):
-        p0, count, g0, first, y0, y_step = arguments[2:]
+        p0, p_step, count, g0, first, y0, y_step = arguments[3:]
         each = 4 if floats else _INPUT
         x0 = b.add(g0, b.mul(first, _i64(each)))
         tail0 = b.add(g0, b.add(_i64(GROUP * _INPUT), b.mul(first, _i64(_TAIL))))
-        sums = [[_variable(b) for _ in range(2 if floats else 1)] for _ in several]
+        sums = [[_variable(b) for _ in several] for _ in range(2 if floats else len(panels))]
         with cgutils.for_range(b, count) as loop:
             at = b.add(p0, b.mul(loop.index, _i64(held.size)))
-            for line in range(0, held.size, 64):
-                _fetch(b, b.add(at, _i64(line)))
+            ats = [b.add(at, b.mul(p_step, _i64(w))) for w in panels]
+            for one in ats:
+                for line in range(0, held.size, 64):
+                    _fetch(b, b.add(one, _i64(line)))
             step = b.mul(loop.index, _i64(group_bytes(form.literal_value)))
             if floats:
                 _floats_block(b, held, at, b.add(x0, step), sums)
             else:
                 tails = [b.add(tail0, b.add(step, _i64(_TAIL * m))) for m in several]
-                _steps_block(b, held, at, b.add(x0, step), tails, [one[0] for one in sums])
+                _steps_block(b, held, ats, b.add(x0, step), tails, sums)
         for m in several:
-            found = [b.load(place) for place in sums[m]]
-            _store(b, b.fadd(*found) if floats else found[0], b.add(y0, b.mul(y_step, _i64(m))))
+            found = [b.load(places[m]) for places in sums]
+            for w, total in enumerate([b.fadd(*found)] if floats else found):
+                place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * w)))
+                _store(b, total, place)
         return context.get_dummy_value()
 
-    return types.void(form, inputs, *(types.int64,) * 6), generate
+    return types.void(form, inputs, wide, *(types.int64,) * 7), generate
 
 
 @njit(inline="always")
 def _group(form, panel, blocks, group, y, y_bytes, count):
     """One panel with the first `count` inputs of a group."""
     if count == _MOST:
-        _products(form, _MOST, panel, blocks, group, 0, y, y_bytes)
+        _products(form, _MOST, 1, panel, 0, blocks, group, 0, y, y_bytes)
         return
     done = 0
     if _MOST == 8 and count & 4:
-        _products(form, 4, panel, blocks, group, 0, y, y_bytes)
+        _products(form, 4, 1, panel, 0, blocks, group, 0, y, y_bytes)
         done = 4
     while count - done >= 2:
-        _products(form, 2, panel, blocks, group, done, y + done * y_bytes, y_bytes)
+        _products(form, 2, 1, panel, 0, blocks, group, done, y + done * y_bytes, y_bytes)
         done += 2
     if count > done:
-        _products(form, 1, panel, blocks, group, done, y + done * y_bytes, y_bytes)
+        _products(form, 1, 1, panel, 0, blocks, group, done, y + done * y_bytes, y_bytes)
 
 
 @njit(inline="always")
-def multiply(form, panels, panel_bytes, blocks, groups, y, y_bytes, inputs, rows):
+def multiply(form, wide, panels, panel_bytes, blocks, groups, y, y_bytes, inputs, rows):
     """y[m, r] for all m and r, for a literal `form`.
 
     Args:
+        wide: literal: how many panels at once with a whole group (`most_panels`).
         panels, groups, y: addresses of the first panel, group and result.
         panel_bytes, y_bytes: from one panel, and from one input's results, to the next.
     """
@@ -436,16 +447,28 @@ def multiply(form, panels, panel_bytes, blocks, groups, y, y_bytes, inputs, rows
     last = np.empty((GROUP, LANES), dtype=np.float32)
     for first in range(0, inputs, step):
         end = min(first + step, inputs)
-        for row in range(0, rows, LANES):
-            panel, high = panels + row // LANES * panel_bytes, min(rows - row, LANES)
+        for row in range(0, rows, wide * LANES):
+            high = min(rows - row, wide * LANES)
+            panel = panels + row // LANES * panel_bytes
             for m in range(first, end, GROUP):
                 group, count = groups + m // GROUP * of_group, min(GROUP, end - m)
                 to = y + m * y_bytes + row * 4
-                if high == LANES:
-                    _group(form, panel, blocks, group, to, y_bytes, count)
-                else:
-                    _group(form, panel, blocks, group, last.ctypes.data, LANES * 4, count)
-                    _copy(last, to, y_bytes, count, high)
+                if count == GROUP and high == wide * LANES:
+                    _products(form, GROUP, wide, panel, panel_bytes, blocks, group, 0, to, y_bytes)
+                    continue
+                for w in range(high // LANES):
+                    at = panel + w * panel_bytes
+                    _group(form, at, blocks, group, to + w * LANES * 4, y_bytes, count)
+                if high % LANES:
+                    at, some = panel + high // LANES * panel_bytes, high % LANES
+                    _group(form, at, blocks, group, last.ctypes.data, LANES * 4, count)
+                    _copy(last, to + high // LANES * LANES * 4, y_bytes, count, some)
+
+
+def most_panels(form: int) -> int:
+    """How many panels at once fill the registers, with a group of inputs."""
+    held = FORMS[form]
+    return 2 if _MOST == GROUP and isinstance(held, Steps) and not held.two else 1
 
 
 @njit(inline="always")
