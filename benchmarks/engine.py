@@ -52,8 +52,9 @@ def tokens(count: int, seed: int) -> list[int]:
 
 
 def _decoder(kernels: str) -> Any:
-    from daulat.engine.loading import load_decoder, load_native
+    from daulat.engine.loading import load_native
     from daulat.engine.native.panels import FLOAT32, quickest
+    from daulat.engine.plain import load_decoder
 
     if kernels != "plain":
         prefill = FLOAT32 if kernels == "float32" else quickest()
@@ -62,7 +63,7 @@ def _decoder(kernels: str) -> Any:
 
 
 def _ours(kernels: str) -> dict[str, float]:
-    from daulat.engine.decoder import Chunk
+    from daulat.engine.step import Chunk
 
     decoder = _decoder(kernels)
 
@@ -79,7 +80,7 @@ def _ours(kernels: str) -> dict[str, float]:
             logits = decoder.forward(
                 [Chunk([1000 + step], cache, written=True) for cache in caches]
             )
-            logits.numpy().argmax(-1)
+            logits.argmax(-1)
         return company * NEW / (time.perf_counter() - started)
 
     def prefill(seed: int) -> float:

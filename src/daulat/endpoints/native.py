@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from daulat.endpoints.calls import CallReader, Said
 from daulat.endpoints.pool import Loaded, Pool
 from daulat.engine.adapter import Adapter
-from daulat.engine.encoder import Encoder
 from daulat.engine.grammars import Grammar, Grammars
 from daulat.engine.guide import Guide
 from daulat.engine.runner import Engine
@@ -101,7 +100,7 @@ class NativeEndpoint:
         """See `Endpoint`."""
         began = time.monotonic()
         async with self.pool.use(step.model, step.model_digest) as model:
-            if not isinstance(model.engine, Encoder):
+            if isinstance(model.engine, Engine):
                 raise RequestError(
                     f"{model.name} writes text: use it with /v1/chat/completions, and "
                     "all-MiniLM-L6-v2 for embeddings.",
