@@ -53,8 +53,8 @@ def quantised(model: PreTrainedModel, numbers: Numbers) -> PreTrainedModel:
                 slot = _slot(name)
                 form = form_for(slot, numbers)
                 if form in (Q8_0, Q4_1):
-                    raw = quantise(weight.detach().reshape(-1, weight.shape[-1]), form)
-                    back = quants.dequantize(raw.numpy(), KINDS_OF[form])
+                    rows = weight.detach().reshape(-1, weight.shape[-1]).numpy()
+                    back = quants.dequantize(quantise(rows, form), KINDS_OF[form])
                     weight.copy_(torch.from_numpy(back).reshape(weight.shape))
     return model
 

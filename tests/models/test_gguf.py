@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from daulat.engine import tensors
 from daulat.errors import ModelFileError, UnsupportedModelError
+from daulat.models import gguf_header
 from daulat.models.gguf import GgufFile
 
 QUANTISED = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"]
@@ -73,6 +74,13 @@ def test_the_starter_equals_the_package(starter_gguf: Path) -> None:
         assert np.array_equal(numbers[theirs.name], expected)
     fields = {k: f.contents() for k, f in reader.fields.items() if not k.startswith("GGUF.")}
     assert {k: list(v) if isinstance(v, tuple) else v for k, v in ours.metadata.items()} == fields
+
+
+def test_the_types_are_the_packages() -> None:
+    theirs = {kind.value: kind.name for kind in GGMLQuantizationType}
+    assert theirs.items() <= gguf_header.KINDS.items()
+    sizes = {kind.name: size for kind, size in GGML_QUANT_SIZES.items()}
+    assert sizes.items() <= gguf_header.BLOCKS.items()
 
 
 @pytest.mark.parametrize("kind", QUANTISED)

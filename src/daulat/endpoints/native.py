@@ -73,10 +73,13 @@ class NativeEndpoint:
         self._preparing = ThreadPoolExecutor(2, thread_name_prefix="grammar")
         self._embedding = asyncio.Lock()
 
-    async def warm(self, name: str, digest: str) -> None:
-        """Load a model before anybody asks for it."""
-        async with self.pool.use(name, digest):
-            pass
+    def start(self) -> None:
+        """Start the process that renders chat templates, so that the first request does not wait for it.
+
+        Raises:
+            UnavailableError: closed, or no process can be started.
+        """
+        self._templates.start()
 
     async def generate(
         self, request: GenerationRequest, step: Step, caller: Caller

@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 
 from daulat.errors import ModelFileError, UnsupportedModelError
 from daulat.models import gguf_header
@@ -104,8 +103,7 @@ class GgufFile:
         return info
 
     def _unpack(self, info: TensorInfo, offset: int, shape: tuple[int, ...]) -> Array:
-        quantisation = GGMLQuantizationType[info.type]
-        block, block_size = GGML_QUANT_SIZES[quantisation]
+        block, block_size = gguf_header.BLOCKS[info.type]
         count = 1
         for dim in shape:
             count *= dim
@@ -114,17 +112,20 @@ class GgufFile:
         step = _STEP // block
         for first in range(0, count // block, step):
             part = blocks[first * block_size : (first + step) * block_size]
-            out[first * block : (first + step) * block] = _dequantise(part, quantisation)
+            out[first * block : (first + step) * block] = _dequantise(part, info.type)
         self._file.release(offset, blocks.nbytes)
         return out.reshape(shape)
 
 
-def _dequantise(part: np.ndarray[Any, np.dtype[np.uint8]], kind: GGMLQuantizationType) -> Any:
+def _dequantise(part: np.ndarray[Any, np.dtype[np.uint8]], kind: str) -> Any:
+    # Imported here: what machine code computes with is not unpacked, and a start must not wait for it.
+    from gguf import GGMLQuantizationType, quants  # noqa: PLC0415
+
     # One long row: the package would otherwise walk through the rows sixteen at a time.
     try:
         with np.errstate(all="ignore"):
-            return quants.dequantize(part.reshape(1, -1), kind).reshape(-1)
-    except NotImplementedError as error:
+            return quants.dequantize(part.reshape(1, -1), GGMLQuantizationType[kind]).reshape(-1)
+    except (KeyError, NotImplementedError) as error:
         raise UnsupportedModelError(
-            f"The quantisation {kind.name} is not read; convert the model to another one."
+            f"The quantisation {kind} is not read; convert the model to another one."
         ) from error

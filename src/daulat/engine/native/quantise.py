@@ -19,12 +19,12 @@ Each sum is made in one fixed order, so the same matrix gives the same bytes eve
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
 
 from daulat.engine.native.panels import FORMS, Q4_1, Q8_0
+from daulat.engine.native.repack import spread
 from daulat.engine.native.vector import BLOCK, LANES, step_error, step_sums
 from daulat.errors import ModelFileError
 from daulat.models.numbers import Array
@@ -60,8 +60,7 @@ def quantise(numbers: Array, form: int, threads: int = 1) -> Array:
         part = np.ascontiguousarray(numbers[first : first + step], dtype=np.float32)
         _FILL[form](part.reshape(-1, BLOCK), out[first : first + step].reshape(-1, out.shape[2]))
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(some, range(0, rows, step)))
+    spread(some, range(0, rows, step), threads)
     return out.reshape(rows, -1)
 
 

@@ -9,8 +9,9 @@ The layouts are those of ggml (`ggml-common.h`: block_q4_K, block_q5_K, block_q6
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 from numba import njit
@@ -51,9 +52,23 @@ def lay(rows: Array, form: int, threads: int = 1) -> Array:
             scales = kind.head // LANES // kind.scales
             _lay_steps(part.reshape(len(part), blocks, -1), to, kind.scales, scales, kind.bits)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(some, range(0, panels, _AT_ONCE)))
+    spread(some, range(0, panels, _AT_ONCE), threads)
     return out.reshape(panels, -1)
+
+
+def spread(work: Callable[[int], None], parts: Iterable[int], threads: int) -> None:
+    """Do the parts of some work, by so many threads; they wait for the next work, since starting threads
+    takes longer than laying a small matrix."""
+    if threads == 1:
+        for part in parts:
+            work(part)
+    else:
+        list(_pool(threads).map(work, parts))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="weights")
 
 
 def repack(stored: str, data: Array) -> Array:
