@@ -1,8 +1,8 @@
 """The routes of the console: the page at `/` and the files that it loads.
 
-The files are read into memory at the start, and the page is made when it is first asked for, so that a path in
-a request is only ever looked up in a table
-and never reaches the file system. Not here: what the page says (`words`) and does (`static/*.js`).
+The files are read into memory at the start, and the page is made when it is first asked for, so that a path
+in a request is only ever looked up in a table and never reaches the file system. Not here: what the page says
+(`words`) and does (`static/*.js`).
 """
 
 from __future__ import annotations
