@@ -29,9 +29,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from start import MODEL, ROOT, environment_facts, write_table
 
-from daulat.engine.decoder import Chunk
 from daulat.engine.loading import load_native
 from daulat.engine.native.matrices import NUMBERS, Numbers
+from daulat.engine.step import Chunk
 from daulat.models.catalogue import Catalogue
 from daulat.models.checkpoint import open_checkpoint
 from daulat.models.pull import pull
@@ -175,7 +175,9 @@ def _loss(decoder: Any, tokens: Sequence[int]) -> float:
     cache = decoder.new_cache(len(tokens))
     total = 0.0
     for first in range(0, len(tokens), PIECE):
-        logits = decoder.forward([Chunk(tokens[first : first + PIECE], cache)], every=True)
+        logits = torch.from_numpy(
+            decoder.forward([Chunk(tokens[first : first + PIECE], cache)], every=True)
+        )
         wanted = torch.tensor(tokens[first + 1 : first + PIECE + 1])
         kept = logits[: len(wanted)]
         total += float(torch.nn.functional.cross_entropy(kept, wanted, reduction="sum"))

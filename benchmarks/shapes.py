@@ -50,7 +50,7 @@ def prompt() -> list[int]:
 
 
 def ours(name: str, numbers: Any) -> dict[str, float]:
-    from daulat.engine.decoder import Chunk
+    from daulat.engine.step import Chunk
     from daulat.engine.loading import load_native
     from daulat.models.checkpoint import open_checkpoint
     from daulat.models.shelf import Shelf
@@ -72,7 +72,7 @@ def ours(name: str, numbers: Any) -> dict[str, float]:
         started = time.perf_counter()
         for step in range(count):
             logits = decoder.forward([Chunk([1000 + step], cache)])
-            logits.numpy().argmax(-1)
+            logits.argmax(-1)
         return count / (time.perf_counter() - started)
 
     write(WARM)

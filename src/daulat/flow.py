@@ -27,7 +27,6 @@ from daulat.errors import (
 )
 from daulat.models.adapters import AdapterEntry, split
 from daulat.models.catalogue import Catalogue, ModelEntry
-from daulat.models.pull import pull
 from daulat.models.sources.package import PACKAGES
 from daulat.record import Record, new_id
 from daulat.record.keys import Keys
@@ -131,6 +130,9 @@ class Hall:
         entry = await asyncio.to_thread(self._catalogue.get, name)
         if entry is None and name in PACKAGES:
             async with self._pulling:
+                # Imported here: a start must not wait for an HTTP client.
+                from daulat.models.pull import pull  # noqa: PLC0415
+
                 entry = await asyncio.to_thread(pull, self._catalogue, name)
         if entry is None:
             raise ModelNotFoundError(self._catalogue.unknown(name), param="model")

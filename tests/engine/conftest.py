@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from daulat.engine.loading import load_decoder, load_native
+from daulat.engine.loading import load_native
 from daulat.engine.native.decoder import NativeDecoder
+from daulat.engine.plain import load_decoder
 
 EXACT = 1e-4
 """How far logits may be from the oracle's where everything is computed in float32."""

@@ -12,7 +12,7 @@ import transformers as hf
 from safetensors.torch import load_file, save_file
 
 from daulat.engine.encoder import Encoder
-from daulat.engine.loading import load_decoder, load_encoder
+from daulat.engine.plain import load_decoder, load_encoder
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import open_checkpoint
 from daulat.models.tokenizer import load_tokenizer

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from gguf import GGMLQuantizationType as Kind
 from gguf import quants
 from hypothesis import given, settings
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numba import njit
 
-from daulat.engine.decoder import Chunk
 from daulat.engine.loading import load_native
 from daulat.engine.native import home, matrices, program
 from daulat.engine.native.attention import TOGETHER, WIDTH, attend
@@ -24,6 +22,7 @@ from daulat.engine.native.matrices import KNOWN, held_bytes, matrix
 from daulat.engine.native.panels import FORMS, GROUP, Floats
 from daulat.engine.native.repack import KINDS
 from daulat.engine.native.vector import call, silu_times, soften
+from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import CASES, make, write
 from tests.engine.tiny import tiny_decoder
@@ -69,7 +68,7 @@ def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
     else:
         numbers = random.standard_normal((rows, COLUMNS), dtype=np.float32)
         raw = quants.quantize(numbers, Kind[form])
-    stored = torch.from_numpy(np.ascontiguousarray(raw).view(np.uint8))
+    stored = np.ascontiguousarray(raw).view(np.uint8)
     exact = quants.dequantize(raw, Kind[form]).astype(np.float32).reshape(rows, COLUMNS)
     return matrix(stored, form), exact
 
@@ -77,7 +76,7 @@ def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
 @pytest.mark.parametrize("form", list(KNOWN))
 def test_every_format_is_unpacked_exactly(form: str) -> None:
     held, exact = _random(form, 32)
-    assert held.data.numel() == held_bytes(form, 32 * COLUMNS)
+    assert held.data.size == held_bytes(form, 32 * COLUMNS)
     held, exact = _random(form, 23)
     address, panel_bytes, _, _, unpack, _ = held.numbers()
     out = np.empty(COLUMNS, dtype=np.float32)
@@ -253,7 +252,7 @@ def _answer(decoder: NativeDecoder, prompt: list[int], piece: int, company: int)
         logits = decoder.forward(chunks)[place]
         pending = pending[piece:]
         if not pending:
-            bits.append(logits.numpy().tobytes())
+            bits.append(logits.tobytes())
             pending = [int(logits.argmax())]
     return bits
 

@@ -12,8 +12,9 @@ import torch
 from gguf import GGMLQuantizationType as Kind
 from transformers import PreTrainedModel
 
-from daulat.engine.decoder import Chunk, Decoder
+from daulat.engine.decoder import Decoder
 from daulat.engine.native.panels import Q4_1, Q8_0
+from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine import gguf_writer
 from tests.engine.checkpoints import CASES, GRANITE, LLAMA3, make
@@ -92,7 +93,7 @@ def agree(decoder: Any, oracle: PreTrainedModel) -> torch.Tensor:
     """Logits of every position are the oracle's, and 64 greedy tokens are as good as its own; its logits."""
     near = tolerance(decoder)
     cache = decoder.new_cache(len(PROMPT) + 64)
-    ours = decoder.forward([Chunk(PROMPT, cache)], every=True)
+    ours = torch.from_numpy(decoder.forward([Chunk(PROMPT, cache)], every=True))
     answer = [int(ours[-1].argmax())]
     while len(answer) < 64:
         answer.append(int(decoder.forward([Chunk([answer[-1]], cache)])[0].argmax()))

@@ -13,12 +13,12 @@ import torch
 from gguf import quants
 from transformers import PreTrainedModel
 
-from daulat.engine.decoder import Chunk
 from daulat.engine.loading import load_native
 from daulat.engine.native.decoder import NativeDecoder
 from daulat.engine.native.matrices import NUMBERS, Numbers, form_for
 from daulat.engine.native.panels import FORMS, Q4_1, Q8_0
 from daulat.engine.native.quantise import quantise
+from daulat.engine.step import Chunk
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import open_checkpoint
 from daulat.models.shelf import Place, Shelf
@@ -53,8 +53,8 @@ def quantised(model: PreTrainedModel, numbers: Numbers) -> PreTrainedModel:
                 slot = _slot(name)
                 form = form_for(slot, numbers)
                 if form in (Q8_0, Q4_1):
-                    raw = quantise(weight.detach().reshape(-1, weight.shape[-1]), form)
-                    back = quants.dequantize(raw.numpy(), KINDS_OF[form])
+                    rows = weight.detach().reshape(-1, weight.shape[-1]).numpy()
+                    back = quants.dequantize(quantise(rows, form), KINDS_OF[form])
                     weight.copy_(torch.from_numpy(back).reshape(weight.shape))
     return model
 
@@ -99,7 +99,7 @@ def place_in(folder: Path, numbers: str = "int4") -> Place:
 def bits(decoder: NativeDecoder) -> bytes:
     tokens = [(7 * i * i + i) % 300 for i in range(30)]
     cache = decoder.new_cache(40)
-    return decoder.forward([Chunk(tokens, cache)], every=True).numpy().tobytes()
+    return decoder.forward([Chunk(tokens, cache)], every=True).tobytes()
 
 
 @pytest.mark.parametrize("numbers", NUMBERS)
@@ -168,7 +168,7 @@ def test_a_checkpoint_with_an_infinite_weight_is_refused_and_not_kept(tmp_path: 
     folder = write(make("llama"), tmp_path / "model")
     checkpoint = open_checkpoint(folder)
     name = "model.layers.1.mlp.down_proj.weight"
-    tensor = checkpoint.read(name).clone()
+    tensor = torch.from_numpy(checkpoint.read(name).copy())
     tensor[3, 5] = float("inf")
     edit_tensors(folder, {name: tensor})
     with pytest.raises(ModelFileError, match="infinite"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from daulat.engine.loading import load_decoder
+from daulat.engine.plain import load_decoder
 from daulat.errors import ModelFileError, UnsupportedModelError
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import edit_config, edit_tensors, make, write
@@ -163,7 +163,7 @@ DOWN = "model.layers.1.mlp.down_proj.weight"
         (_with("model.layers.1.self_attn.k_proj.weight", torch.zeros(32, 63)), "shapes"),
         (_with("model.layers.1.self_attn.k_proj.bias", torch.zeros(32)), "q_proj.bias"),
         (_with("model.layers.1.extra.weight", torch.zeros(2)), "model.layers.1.extra.weight"),
-        (_with(DOWN, torch.zeros(64, 96, dtype=torch.int32)), "torch.int32"),
+        (_with(DOWN, torch.zeros(64, 96, dtype=torch.int32)), "type int32"),
     ],
 )
 def test_missing_wrong_and_extra_tensors(

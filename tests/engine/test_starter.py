@@ -10,8 +10,9 @@ import pytest
 import torch
 import transformers as hf
 
-from daulat.engine.decoder import Chunk, Decoder
+from daulat.engine.decoder import Decoder
 from daulat.engine.scoring import Question, finish, hidden, score
+from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from daulat.models.templates import ChatTemplates
 from daulat.models.tokenizer import Tokenizer, load_tokenizer

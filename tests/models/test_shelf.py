@@ -56,7 +56,7 @@ def test_what_is_written_is_read_by_any_reader_of_the_format(written: Place) -> 
         assert theirs.get_tensor("norm").tolist() == [1, 2, 3, 4]
         assert bytes(theirs.get_tensor("qkv").numpy()) == bytes(tensors()[1].data)
     ours = SafetensorsFile(written.path)
-    assert bytes(ours.read("qkv").numpy()) == bytes(tensors()[1].data)
+    assert bytes(ours.read("qkv")) == bytes(tensors()[1].data)
     assert ours.tensors["norm"].offset % 64 == 0
     assert written.path.stat().st_mode & 0o777 == 0o600
     assert written.path.parent.stat().st_mode & 0o777 == 0o700

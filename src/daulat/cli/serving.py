@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 from collections.abc import AsyncGenerator
@@ -92,6 +93,9 @@ class _Greeting:
     numbers: str = ""
 
     def say(self, url: str) -> None:
+        """Greet; from here on there is garbage to look for, though not among what is here already."""
+        gc.freeze()
+        gc.enable()
         click.echo(
             _("Daulat {version} answers at {url}").format(version=__version__, url=url) + "\n"
         )

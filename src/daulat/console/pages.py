@@ -1,22 +1,22 @@
 """The routes of the console: the page at `/` and the files that it loads.
 
-Everything is read into memory once, so that a path in a request is only ever looked up in a table
-and never reaches the file system. Not here: what the page says (`words`) and does (`static/*.js`).
+The files are read into memory at the start, and the page is made when it is first asked for, so that a path
+in a request is only ever looked up in a table and never reaches the file system. Not here: what the page says
+(`words`) and does (`static/*.js`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
 
-from jinja2 import PackageLoader, StrictUndefined
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -78,14 +78,17 @@ class Asset:
 def routes(settings: Settings) -> list[Route]:
     """The console's routes: `GET /` and `GET /static/…`; their paths are `OPEN_PATHS`."""
     assets = _read(files("daulat.console") / "static")
-    pages = {language: _render(language, assets, settings.models.default) for language in LANGUAGES}
+
+    @cache
+    def rendered(language: str) -> Asset:
+        return _render(language, assets, settings.models.default)
 
     async def page(request: Request) -> Response:
         language = settings.console.language
         if language == "auto":
             language = preferred_language(request.headers.get("accept-language", ""))
         headers = {"content-language": language, "vary": "accept-language"}
-        return _answer(request, pages[language], headers)
+        return _answer(request, await asyncio.to_thread(rendered, language), headers)
 
     async def static(request: Request) -> Response:
         asset = assets.get(request.path_params["path"])
@@ -131,6 +134,10 @@ def _read(folder: Traversable, prefix: str = "") -> dict[str, Asset]:
 
 
 def _render(language: str, assets: Mapping[str, Asset], default_model: str) -> Asset:
+    # Imported here: a start must not wait for Jinja.
+    from jinja2 import PackageLoader, StrictUndefined  # noqa: PLC0415
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+
     environment = ImmutableSandboxedEnvironment(
         loader=PackageLoader("daulat.console"),
         autoescape=True,

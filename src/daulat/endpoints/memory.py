@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 import psutil
-import torch
 
 from daulat.engine.native.decoder import fits
 from daulat.engine.native.matrices import (
@@ -33,7 +32,8 @@ _SMALL = 2 << 30
 _EXACT = 512 << 20
 """Bytes of float weights that are read in some 20 ms for each token: quick enough as they are."""
 
-DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2}
+"""Of a number, in the types that the plain way computes in."""
 
 
 class Stored(Protocol):
@@ -61,7 +61,7 @@ class Demand:
 
     weights: int
     token: int
-    dtype: torch.dtype
+    dtype: str
     native: bool = False
     numbers: Numbers = "float32"
 
@@ -86,20 +86,21 @@ def demand(
     """
     elements = sum(prod(info.shape) for info in tensors.values())
     if isinstance(architecture, EncoderArchitecture):
-        return Demand(4 * elements, 0, torch.float32)
+        return Demand(4 * elements, 0, "float32")
     if settings.kernels == "auto" and fits(architecture):
         numbers = _numbers(tensors, settings, allowed)
         weights = sum(_held(info, architecture, numbers) for info in tensors.values())
         token = 4 * architecture.cache_elements
-        return Demand(weights, token, torch.float32, native=True, numbers=numbers)
+        return Demand(weights, token, "float32", native=True, numbers=numbers)
     dtype = _plain_dtype(elements, settings, allowed)
-    return Demand(dtype.itemsize * elements, dtype.itemsize * architecture.cache_elements, dtype)
+    size = _BYTES[dtype]
+    return Demand(size * elements, size * architecture.cache_elements, dtype)
 
 
 def describe(need: Demand, tensors: Mapping[str, Stored]) -> str:
     """How a model's matrices are held, in the formats' own words: `int8`, `Q4_1, Q8_0`."""
     if not need.native:
-        return str(need.dtype).removeprefix("torch.")
+        return need.dtype
     types = Counter[str]()
     for info in tensors.values():
         if len(info.shape) > 1:
@@ -138,19 +139,19 @@ def _held(info: Stored, a: Architecture, numbers: Numbers) -> int:
     return form_bytes(form_for(slot, numbers), count)
 
 
-def _plain_dtype(elements: int, settings: EngineSettings, allowed: int) -> torch.dtype:
+def _plain_dtype(elements: int, settings: EngineSettings, allowed: int) -> str:
     """`auto` is float32 for small models, where it is exact, and bfloat16 for the rest."""
     name = settings.dtype
     if name == "auto":
         small = 4 * elements <= min(_SMALL, allowed // 2)
         name = "float32" if small else "bfloat16"
-    if name not in DTYPES:
+    if name not in _BYTES:
         raise UnsupportedModelError(
             f'engine.dtype = "{name}" is for machine code, and this model is computed the plain way '
             '(engine.kernels = "plain", or its widths are not multiples of 32). '
             'Set engine.dtype = "auto".'
         )
-    return DTYPES[name]
+    return name
 
 
 def _container_limit() -> int:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field, replace
 from daulat.endpoints.calls import CallReader, Said
 from daulat.endpoints.pool import Loaded, Pool
 from daulat.engine.adapter import Adapter
-from daulat.engine.encoder import Encoder
 from daulat.engine.grammars import Grammar, Grammars
 from daulat.engine.guide import Guide
 from daulat.engine.runner import Engine
@@ -74,10 +73,13 @@ class NativeEndpoint:
         self._preparing = ThreadPoolExecutor(2, thread_name_prefix="grammar")
         self._embedding = asyncio.Lock()
 
-    async def warm(self, name: str, digest: str) -> None:
-        """Load a model before anybody asks for it."""
-        async with self.pool.use(name, digest):
-            pass
+    def start(self) -> None:
+        """Start the process that renders chat templates, so that the first request does not wait for it.
+
+        Raises:
+            UnavailableError: closed, or no process can be started.
+        """
+        self._templates.start()
 
     async def generate(
         self, request: GenerationRequest, step: Step, caller: Caller
@@ -101,7 +103,7 @@ class NativeEndpoint:
         """See `Endpoint`."""
         began = time.monotonic()
         async with self.pool.use(step.model, step.model_digest) as model:
-            if not isinstance(model.engine, Encoder):
+            if isinstance(model.engine, Engine):
                 raise RequestError(
                     f"{model.name} writes text: use it with /v1/chat/completions, and "
                     "all-MiniLM-L6-v2 for embeddings.",

@@ -17,19 +17,11 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-
-import torch
+from typing import TYPE_CHECKING
 
 from daulat.endpoints import memory
 from daulat.engine.adapter import Adapter
-from daulat.engine.encoder import Encoder
-from daulat.engine.loading import (
-    Progress,
-    load_adapter,
-    load_decoder,
-    load_encoder,
-    load_native,
-)
+from daulat.engine.loading import Progress, load_adapter, load_native
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.errors import BusyError, UnavailableError
@@ -43,6 +35,9 @@ from daulat.models.tokenizer import Tokenizer, load_tokenizer
 from daulat.settings import Engine as EngineSettings
 from daulat.values.architecture import EncoderArchitecture
 from daulat.values.plan import Step
+
+if TYPE_CHECKING:
+    from daulat.engine.encoder import Encoder
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +105,6 @@ class Pool:
         self._idle_seconds = idle_minutes * 60
         self._allowed = memory.allowance(settings.memory)
         self._shelf = shelf_of(settings.prepared)
-        torch.set_num_threads(_threads(settings))
         self._loaded: dict[str, Loaded] = {}
         self._lock = asyncio.Lock()
         self._closed = False
@@ -352,7 +346,10 @@ def _build_engine(work: _Work, free: int) -> Loaded:
             work.checkpoint, need.numbers, _threads(settings), work.progress, place
         )
     else:
-        decoder = load_decoder(work.checkpoint, need.dtype)
+        from daulat.engine import plain  # noqa: PLC0415 - it brings PyTorch, which takes a second
+
+        plain.compute_on(_threads(settings))
+        decoder = plain.load_decoder(work.checkpoint, plain.DTYPES[need.dtype])
     # Half of what is left, so that a second model finds room; never more than can be of use.
     most = decoder.architecture.context * settings.max_sequences
     cache_tokens = max(256, min(most, free // 2 // need.token))
@@ -375,11 +372,14 @@ def _read_adapter(entry: AdapterEntry, base: Base) -> Adapter:
 
 
 def _build_encoder(work: _Work) -> Loaded:
+    from daulat.engine import plain  # noqa: PLC0415 - it brings PyTorch, which takes a second
+
     entry, architecture = work.entry, work.checkpoint.architecture
     assert isinstance(architecture, EncoderArchitecture)  # noqa: S101 - `demand` has told them apart
     tokenizer = load_tokenizer(work.checkpoint)
     limit = min(work.checkpoint.input_limit or architecture.context, architecture.context)
-    encoder = load_encoder(work.checkpoint)
+    plain.compute_on(_threads(work.settings))
+    encoder = plain.load_encoder(work.checkpoint)
     return Loaded(entry.name, entry.digest, encoder, tokenizer, limit, work.need.weights)
 
 

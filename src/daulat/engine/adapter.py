@@ -10,13 +10,14 @@ Not here: files (`models.lora`), machine code (`engine.native.lora`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from daulat.engine.native.vector import LANES
+
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +32,16 @@ class Delta:
     slot: str
     first: int
     rows: int
-    a: Tensor
-    b: Tensor
+    a: Floats
+    b: Floats
 
     @classmethod
-    def of(cls, slot: str, first: int, a: Tensor, b: Tensor) -> Delta:
+    def of(cls, slot: str, first: int, a: Floats, b: Floats) -> Delta:
         """From A [rank, inputs] and B [rows, rank], float32."""
         rows = b.shape[0]
-        wide = torch.zeros(b.shape[1], -(-rows // LANES) * LANES)
+        wide = np.zeros((b.shape[1], -(-rows // LANES) * LANES), dtype=np.float32)
         wide[:, :rows] = b.T
-        return cls(slot, first, rows, a.contiguous(), wide)
+        return cls(slot, first, rows, np.ascontiguousarray(a), wide)
 
     @property
     def rank(self) -> int:
@@ -62,23 +63,4 @@ class Adapter:
     @property
     def held_bytes(self) -> int:
         """In memory."""
-        return 4 * sum(d.a.numel() + d.b.numel() for layer in self.layers for d in layer)
-
-    def change(self, layer: int, slot: str, x: Tensor, y: Tensor) -> None:
-        """y += B (A x), for x [rows, inputs] and y [rows, outputs of the slot]."""
-        for delta in self.layers[layer]:
-            if delta.slot == slot:
-                change = (x.float() @ delta.a.T) @ delta.b[:, : delta.rows]
-                y[:, delta.first : delta.first + delta.rows] += change.to(y.dtype)
-
-
-def change_rows(
-    parts: Sequence[tuple[int, Adapter | None]], layer: int, slot: str, x: Tensor, y: Tensor
-) -> None:
-    """Apply each part's adapter to its rows: `parts` are (how many rows, whose adapter), in order."""
-    start = 0
-    for count, adapter in parts:
-        if adapter is not None:
-            rows = slice(start, start + count)
-            adapter.change(layer, slot, x[rows], y[rows])
-        start += count
+        return sum(d.a.nbytes + d.b.nbytes for layer in self.layers for d in layer)

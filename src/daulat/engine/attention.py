@@ -1,10 +1,39 @@
-"""Attention of one sequence's new tokens over its cached ones."""
+"""Attention of one sequence's new tokens over its cached ones, in PyTorch."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from daulat.engine.cache import BLOCK_TOKENS, SequenceCache, blocks_for
+from daulat.engine.tensors import tensor
+
+
+def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn [tokens, heads, D]: dimension j with dimension j + dims/2; those beyond `dims` stay."""
+    half = cos.shape[-1]
+    first, second, rest = heads[..., :half], heads[..., half : 2 * half], heads[..., 2 * half :]
+    turned = (first * cos - second * sin, second * cos + first * sin)
+    return torch.cat((*turned, rest) if rest.shape[-1] else turned, dim=-1).to(heads.dtype)
+
+
+def extend(cache: SequenceCache, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Put in the keys and values of new tokens, each [n, K, D]; all so far come back, [K, length + n, D].
+
+    The cache's length moves only by `advance`, when every layer has been through.
+    """
+    count = keys.shape[0]
+    new = torch.stack([keys, values]).transpose(1, 2)  # [2, K, n, D]
+    used = [tensor(cache.block(i)[layer]) for i in range(blocks_for(cache.length + count))]
+    done = 0
+    while done < count:
+        number, place = divmod(cache.length + done, BLOCK_TOKENS)
+        some = min(BLOCK_TOKENS - place, count - done)
+        used[number][:, :, place : place + some] = new[:, :, done : done + some]
+        done += some
+    keys, values = torch.cat(used, dim=2)[:, :, : cache.length + count]
+    return keys, values
 
 
 def attend(q: Tensor, keys: Tensor, values: Tensor, window: int | None, scale: float) -> Tensor:

@@ -7,10 +7,11 @@ may share. Not here: who may have how many blocks (`scheduler`), and which hold 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from daulat.values.architecture import Architecture
 
@@ -18,6 +19,7 @@ BLOCK_TOKENS = 32
 """Tokens in a block: what is shared or given back at once."""
 
 _SLAB_BYTES = 32 << 20
+_LINE = 64
 
 
 def blocks_for(tokens: int) -> int:
@@ -36,24 +38,24 @@ class Arena:
     """
 
     def __init__(
-        self, architecture: Architecture, dtype: torch.dtype, at_once: int | None = None
+        self, architecture: Architecture, dtype: np.dtype[Any], at_once: int | None = None
     ) -> None:
         a = architecture
         self._of = architecture, dtype
         self._shape = (len(a.layers), 2, a.kv_heads, BLOCK_TOKENS, a.head_dim)
         size = BLOCK_TOKENS * a.cache_elements * dtype.itemsize
         self._in_slab = at_once or max(1, _SLAB_BYTES // size)
-        self._slabs: dict[int, Tensor] = {}
+        self._slabs: dict[int, NDArray[Any]] = {}
 
     def alike(self, at_once: int) -> Arena:
         """Another one for the same model."""
         return Arena(*self._of, at_once)
 
-    def block(self, number: int) -> Tensor:
+    def block(self, number: int) -> NDArray[Any]:
         """The memory of a block."""
         slab, place = divmod(number, self._in_slab)
         if slab not in self._slabs:
-            self._slabs[slab] = torch.empty((self._in_slab, *self._shape), dtype=self._of[1])
+            self._slabs[slab] = _aligned((self._in_slab, *self._shape), self._of[1])
         return self._slabs[slab][place]
 
 
@@ -84,27 +86,12 @@ class SequenceCache:
         place = len(self.numbers)
         if place == len(self.table):
             self.table = np.concatenate([self.table, np.zeros_like(self.table)])
-        self.table[place] = self._arena.block(number).data_ptr()
+        self.table[place] = self._arena.block(number).ctypes.data
         self.numbers.append(number)
 
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put in the keys and values of new tokens, each [n, K, D]; all so far come back, [K, length + n, D].
-
-        `length` moves only by `advance`, when every layer has been through.
-        """
-        count = keys.shape[0]
-        new = torch.stack([keys, values]).transpose(1, 2)  # [2, K, n, D]
-        done = 0
-        while done < count:
-            number, place = divmod(self.length + done, BLOCK_TOKENS)
-            some = min(BLOCK_TOKENS - place, count - done)
-            block = self._arena.block(self.numbers[number])[layer]
-            block[:, :, place : place + some] = new[:, :, done : done + some]
-            done += some
-        used = self.numbers[: blocks_for(self.length + count)]
-        whole = torch.cat([self._arena.block(number)[layer] for number in used], dim=2)
-        keys, values = whole[:, :, : self.length + count]
-        return keys, values
+    def block(self, place: int) -> NDArray[Any]:
+        """The memory of its block of that place."""
+        return self._arena.block(self.numbers[place])
 
     def advance(self, tokens: int) -> None:
         """Count `tokens` new tokens as in."""
@@ -122,12 +109,20 @@ class SequenceCache:
             raise ValueError("a branch has no room for what it begins with")
         arena = self._arena.alike(blocks_for(capacity))
         twin = SequenceCache(arena, range(blocks_for(capacity)), self.length)
-        for place, number in enumerate(self.numbers[: blocks_for(self.length)]):
-            arena.block(place).copy_(self._arena.block(number))
+        for place in range(blocks_for(self.length)):
+            twin.block(place)[:] = self.block(place)
         return twin
 
 
-def standalone(architecture: Architecture, capacity: int, dtype: torch.dtype) -> SequenceCache:
+def standalone(architecture: Architecture, capacity: int, dtype: np.dtype[Any]) -> SequenceCache:
     """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
     count = blocks_for(capacity)
     return SequenceCache(Arena(architecture, dtype, count), range(count))
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that begins with a cache line."""
+    size = prod(shape) * dtype.itemsize
+    memory = np.empty(size + _LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size].view(dtype).reshape(shape)

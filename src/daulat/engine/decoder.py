@@ -1,4 +1,5 @@
-"""The decoder: tokens in, logits out. One code for every family; `Architecture` says what differs.
+"""The decoder the plain way, in PyTorch: tokens in, logits out. One code for every family; `Architecture`
+says what differs.
 
 All tokens of a step, whatever sequences they belong to, go through each matrix together as rows of one
 [T, H] matrix; only attention looks at sequences one by one. A prompt in pieces, many prompts, prompts
@@ -12,16 +13,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from daulat.engine import rotary
-from daulat.engine.adapter import Adapter, change_rows
-from daulat.engine.attention import attend
+from daulat.engine.adapter import Adapter
+from daulat.engine.attention import attend, extend, rotate
 from daulat.engine.cache import Arena, SequenceCache, standalone
+from daulat.engine.step import Chunk, Floats, wanted_rows, whole
+from daulat.engine.tensors import dtype_of, tensor
 from daulat.values.architecture import Activation, Architecture, Layer, Rope
 
 Block = dict[str, Tensor]
@@ -32,26 +35,6 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
     "relu": F.relu,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """The next tokens of one sequence.
-
-    Attributes:
-        adapter: what the sequence is computed with.
-        wanted: which of them, counted from the chunk's first and ascending, the logits are asked for
-            behind; None: behind the last.
-    """
-
-    tokens: Sequence[int]
-    cache: SequenceCache
-    adapter: Adapter | None = None
-    wanted: Sequence[int] | None = None
-
-    def __post_init__(self) -> None:
-        if self.wanted and not 0 <= self.wanted[0] <= self.wanted[-1] < len(self.tokens):
-            raise IndexError("a wanted token is not in the chunk")
 
 
 class Decoder:
@@ -74,53 +57,44 @@ class Decoder:
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
-        return standalone(self.architecture, capacity, self._dtype)
+        return standalone(self.architecture, capacity, dtype_of(self._dtype))
 
     def new_arena(self) -> Arena:
         """Memory for the keys and values of many sequences."""
-        return Arena(self.architecture, self._dtype)
+        return Arena(self.architecture, dtype_of(self._dtype))
 
     @torch.inference_mode()
-    def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Tensor:
-        """Run one step and extend each chunk's cache.
-
-        Returns:
-            float32 logits behind the wanted tokens, [W, V], chunk by chunk; with `every` behind each
-            token, [T, V].
-        """
+    def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Floats:
+        """See `step.Computer`; with `every` the logits behind each token, [T, V]."""
         if every:
-            chunks = [replace(c, wanted=range(len(c.tokens))) for c in chunks]
+            chunks = whole(chunks)
         return self.logits(self.states(chunks))
 
     @torch.inference_mode()
-    def states(self, chunks: Sequence[Chunk]) -> Tensor:
-        """Run one step, as `forward`, up to the last norm.
-
-        Returns:
-            float32 [W, H], what `logits` takes: the wanted tokens' last hidden states.
-        """
+    def states(self, chunks: Sequence[Chunk]) -> Floats:
+        """See `step.Computer`."""
         x, positions = self._embed(chunks)
         angles = {
-            rope: rotary.tables(rope, frequency, positions)
+            rope: _angles(rope, frequency, positions)
             for rope, frequency in self._frequencies.items()
         }
         for i, layer in enumerate(self.architecture.layers):
             x = self._block(i, layer, x, chunks, angles)
         for chunk in chunks:
             chunk.cache.advance(len(chunk.tokens))
-        return self._norm(x[wanted_rows(chunks, _starts(chunks))], self._top, "norm").float()
+        return _array(self._norm(x[wanted_rows(chunks, _starts(chunks))], self._top, "norm"))
 
     @torch.inference_mode()
-    def logits(self, states: Tensor) -> Tensor:
-        """float32 logits [W, V] of hidden states [W, H] as `states` gives them."""
+    def logits(self, states: Floats) -> Floats:
+        """See `step.Computer`."""
         a = self.architecture
         head = self._top["embed" if a.tied else "head"]
-        logits = F.linear(states.to(self._dtype), head).float()
+        logits = F.linear(tensor(states).to(self._dtype), head).float()
         if a.logits_divisor != 1.0:
             logits = logits / a.logits_divisor
         if a.logits_softcap:
             logits = a.logits_softcap * torch.tanh(logits / a.logits_softcap)
-        return logits
+        return _array(logits)
 
     def _embed(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
         """[T, H] and the positions [T]."""
@@ -173,12 +147,12 @@ class Decoder:
         if a.qk_norm:
             q, k = self._norm(q, w, "q_norm"), self._norm(k, w, "k_norm")
         if cos_sin is not None:
-            q, k = rotary.rotate(q, *cos_sin), rotary.rotate(k, *cos_sin)
+            q, k = rotate(q, *cos_sin), rotate(k, *cos_sin)
         out = torch.empty_like(q)
         start = 0
         for chunk in chunks:
             rows = slice(start, start + len(chunk.tokens))
-            keys, values = chunk.cache.extend(i, k[rows], v[rows])
+            keys, values = extend(chunk.cache, i, k[rows], v[rows])
             out[rows] = attend(q[rows], keys, values, layer.window, a.attention_scale)
             start = rows.stop
         return self._times(i, "out", out.flatten(1), chunks)
@@ -193,7 +167,7 @@ class Decoder:
         """x times a matrix of block `i`, with its bias and the sequences' adapters."""
         w = self._blocks[i]
         y = F.linear(x, w[slot], w.get(f"{slot}.bias"))
-        change_rows([(len(c.tokens), c.adapter) for c in chunks], i, slot, x, y)
+        _change_rows(chunks, i, slot, x, y)
         return y
 
     def _inner(self, up: Tensor) -> Tensor:
@@ -224,14 +198,33 @@ class Decoder:
         return F.rms_norm(x, (x.shape[-1],), w[slot], a.norm_eps)
 
 
-def wanted_rows(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
-    """The wanted tokens' places among all tokens of a step, of which each chunk's first is given."""
-    rows: list[int] = []
-    for chunk, start in zip(chunks, starts, strict=True):
-        last = len(chunk.tokens) - 1
-        rows += [start + row for row in ((last,) if chunk.wanted is None else chunk.wanted)]
-    return rows
+def _angles(rope: Rope, frequency: Floats, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin, [T, 1, dims / 2], as `rotate` takes them."""
+    cos, sin = rotary.tables(rope, frequency, positions.numpy())
+    return tensor(cos)[:, None], tensor(sin)[:, None]
+
+
+def _array(numbers: Tensor) -> Floats:
+    return np.asarray(numbers.float().numpy())
 
 
 def _starts(chunks: Sequence[Chunk]) -> list[int]:
     return [0, *itertools.accumulate(len(chunk.tokens) for chunk in chunks)][: len(chunks)]
+
+
+def _change_rows(chunks: Sequence[Chunk], layer: int, slot: str, x: Tensor, y: Tensor) -> None:
+    """Apply each sequence's adapter to its rows of y, with x what was multiplied."""
+    start = 0
+    for chunk in chunks:
+        rows = slice(start, start + len(chunk.tokens))
+        if chunk.adapter is not None:
+            _change(chunk.adapter, layer, slot, x[rows], y[rows])
+        start = rows.stop
+
+
+def _change(adapter: Adapter, layer: int, slot: str, x: Tensor, y: Tensor) -> None:
+    """y += B (A x), for x [rows, inputs] and y [rows, outputs of the slot]."""
+    for delta in adapter.layers[layer]:
+        if delta.slot == slot:
+            change = (x.float() @ tensor(delta.a).T) @ tensor(delta.b)[:, : delta.rows]
+            y[:, delta.first : delta.first + delta.rows] += change.to(y.dtype)

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from daulat.engine.decoder import ACTIVATIONS
+from daulat.engine.tensors import tensor
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
+from daulat.models.numbers import float32
 from daulat.values.architecture import EncoderArchitecture
 
 _QKV = ("query", "key", "value")
@@ -116,4 +118,4 @@ class Encoder:
                 f"{checkpoint.name}: the tensor {full!r} {found}; "
                 f"a BERT model of this description has one of shape {shape}."
             )
-        return checkpoint.read(full).to(torch.float32, copy=True)
+        return tensor(float32(checkpoint.read(full)))

@@ -1,52 +1,26 @@
-"""From a checkpoint's tensors to a decoder or encoder in memory, one matrix at a time."""
+"""From a checkpoint's tensors to a decoder in machine code, one matrix at a time, and adapters for it.
+
+Not here: the plain way and embedding models (`plain`), which need PyTorch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from daulat.engine import prepared
 from daulat.engine.adapter import Adapter, Delta
-from daulat.engine.decoder import Decoder
-from daulat.engine.encoder import Encoder
 from daulat.engine.native.decoder import NativeDecoder, Slots
 from daulat.engine.native.matrices import Numbers, form_for, kept_formats, matrix
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.lora import LoraFile, Pair
+from daulat.models.numbers import Array, Floats, float32, is_float
 from daulat.models.shelf import Place
 from daulat.models.weights import Weights
-from daulat.values.architecture import Architecture, EncoderArchitecture
+from daulat.values.architecture import Architecture
 
 Progress = Callable[[int, int], None]
-
-
-def load_decoder(
-    checkpoint: Checkpoint,
-    dtype: torch.dtype = torch.float32,
-    progress: Progress | None = None,
-) -> Decoder:
-    """Read every weight, convert it to `dtype`, and check that nothing is missing or left over.
-
-    Raises:
-        ModelFileError: the files do not hold what their description says.
-    """
-    architecture = _text(checkpoint)
-    weights = Weights(checkpoint, architecture)
-    count = len(architecture.layers)
-    top = {slot: _convert(t, dtype) for slot, t in weights.top().items()}
-    _offset(top, ("norm",), architecture)
-    blocks: list[dict[str, Tensor]] = []
-    for i in range(count):
-        block = {slot: _convert(t, dtype) for slot, t in weights.block(i).items()}
-        _offset(block, tuple(slot for slot in block if slot.endswith("norm")), architecture)
-        blocks.append(block)
-        if progress is not None:
-            progress(i + 1, count)
-    weights.finish()
-    return Decoder(architecture, top, blocks)
 
 
 def load_native(
@@ -56,7 +30,7 @@ def load_native(
     progress: Progress | None = None,
     place: Place | None = None,
 ) -> NativeDecoder:
-    """As `load_decoder`, for the decoder in machine code: matrices stay in their file's format.
+    """Read every weight and check that nothing is missing or left over; matrices stay in their file's format.
 
     Args:
         numbers: what becomes of matrices that do not.
@@ -65,7 +39,7 @@ def load_native(
     Raises:
         ModelFileError: the files do not hold what their description says.
     """
-    architecture = _text(checkpoint)
+    architecture = text_of(checkpoint)
 
     def read() -> prepared.Parts:
         return _read(checkpoint, architecture, numbers, threads, progress)
@@ -97,23 +71,23 @@ def _read(
 
 
 def _slots(
-    read: dict[str, Tensor],
+    read: dict[str, Array],
     weights: Weights,
     architecture: Architecture,
     numbers: Numbers,
     threads: int,
 ) -> Slots:
-    vectors = {slot: _convert(t, torch.float32) for slot, t in read.items() if t.dim() == 1}
-    _offset(vectors, tuple(slot for slot in vectors if slot.endswith("norm")), architecture)
+    vectors = {slot: float32(weight(t)) for slot, t in read.items() if t.ndim == 1}
+    offset_norms(vectors, architecture)
     matrices = {
         slot: matrix(
-            _numbers(t),
+            t if slot in weights.stored else weight(t),
             weights.stored.get(slot),
             form_for(slot, numbers, t.dtype),
             threads,
         )
         for slot, t in read.items()
-        if t.dim() > 1
+        if t.ndim > 1
     }
     return {**vectors, **matrices}
 
@@ -135,7 +109,7 @@ def load_adapter(lora: LoraFile, digest: str, layers: int) -> Adapter:
     return Adapter(digest, tuple(map(tuple, blocks)))
 
 
-def _in_our_order(b: Tensor, pair: Pair) -> Tensor:
+def _in_our_order(b: Floats, pair: Pair) -> Floats:
     """GPTBigCode's [heads, (q k v), D] rows become all q, all k, all v, as `weights` orders them."""
     heads = pair.site.heads
     if not heads:
@@ -143,46 +117,31 @@ def _in_our_order(b: Tensor, pair: Pair) -> Tensor:
     return b.reshape(heads, 3, -1, pair.rank).swapaxes(0, 1).reshape(b.shape)
 
 
-def load_encoder(checkpoint: Checkpoint) -> Encoder:
-    """Read an embedding model in float32.
+def text_of(checkpoint: Checkpoint) -> Architecture:
+    """What the model is.
 
     Raises:
-        ModelFileError: the files do not hold what their description says.
+        ModelFileError: it does not write text.
     """
-    architecture = checkpoint.architecture
-    if not isinstance(architecture, EncoderArchitecture):
-        raise ModelFileError(f"{checkpoint.name} writes text; it is not an embedding model.")
-    return Encoder(architecture, checkpoint)
-
-
-def _text(checkpoint: Checkpoint) -> Architecture:
     architecture = checkpoint.architecture
     if not isinstance(architecture, Architecture):
         raise ModelFileError(f"{checkpoint.name} is an embedding model; it does not write text.")
     return architecture
 
 
-def _numbers(tensor: Tensor) -> Tensor:
-    """The tensor, unless it holds what is no weight (uint8: stored bytes)."""
-    if not tensor.dtype.is_floating_point and tensor.dtype != torch.uint8:
-        raise ModelFileError(
-            f"A weight of type {tensor.dtype} is not a number we can compute with."
-        )
-    return tensor
+def weight(array: Array) -> Array:
+    """The same.
+
+    Raises:
+        ModelFileError: it holds what is no weight.
+    """
+    if not is_float(array):
+        raise ModelFileError(f"A weight of type {array.dtype} is not a number we can compute with.")
+    return array
 
 
-def _convert(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    if not tensor.dtype.is_floating_point:
-        raise ModelFileError(
-            f"A weight of type {tensor.dtype} is not a number we can compute with."
-        )
-    # A copy even where the type is right: the file's pages must not be what we compute on, since
-    # they can be taken from memory, or change under us, at any time.
-    return tensor.to(dtype, copy=True).contiguous()
-
-
-def _offset(weights: dict[str, Tensor], slots: tuple[str, ...], architecture: Architecture) -> None:
+def offset_norms(vectors: dict[str, Any], architecture: Architecture) -> None:
     """Gemma stores its norms' weights less one."""
     if architecture.norm_offset:
-        for slot in slots:
-            weights[slot] = weights[slot] + architecture.norm_offset
+        norms = {slot: held for slot, held in vectors.items() if slot.endswith("norm")}
+        vectors.update({slot: held + architecture.norm_offset for slot, held in norms.items()})

@@ -12,10 +12,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any, cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from daulat.engine.native.decoder import Slots
 from daulat.engine.native.matrices import FORM_NAMES, Matrix, Numbers, kept_formats
@@ -24,6 +22,7 @@ from daulat.engine.native.repack import KINDS
 from daulat.engine.native.vector import BLOCK, LANES
 from daulat.errors import ModelFileError
 from daulat.models.mapped import TensorInfo
+from daulat.models.numbers import Array
 from daulat.models.safetensors import SafetensorsFile
 from daulat.models.shelf import Place, Stored
 from daulat.models.weights import block_shapes, top_shapes
@@ -65,17 +64,17 @@ def _make(place: Place, architecture: Architecture, make: Callable[[], Parts]) -
     return _open(place, architecture) or made
 
 
-def _named(parts: Parts) -> Iterator[tuple[str, Matrix | Tensor]]:
+def _named(parts: Parts) -> Iterator[tuple[str, Matrix | Array]]:
     top, blocks = parts
     yield from top.items()
     for i, block in enumerate(blocks):
         yield from ((f"{i}.{slot}", held) for slot, held in block.items())
 
 
-def _stored(name: str, held: Matrix | Tensor) -> Stored:
-    tensor = held.data if isinstance(held, Matrix) else held
-    data = memoryview(cast("Any", tensor.contiguous().view(torch.uint8).numpy())).cast("B")
-    return Stored(name, "U8" if isinstance(held, Matrix) else "F32", tuple(tensor.shape), data)
+def _stored(name: str, held: Matrix | Array) -> Stored:
+    array = np.ascontiguousarray(held.data if isinstance(held, Matrix) else held)
+    data = array.data.cast("B")
+    return Stored(name, "U8" if isinstance(held, Matrix) else "F32", array.shape, data)
 
 
 def _open(place: Place, architecture: Architecture) -> Parts | None:
@@ -94,7 +93,7 @@ def _parts(path: Path, metadata: Mapping[str, str], a: Architecture) -> Parts:
     forms = {name: FORM_NAMES.index(form) for name, form in json.loads(metadata["forms"]).items()}
 
     def slots(prefix: str, shapes: Iterator[tuple[str, tuple[int, ...]]]) -> Slots:
-        found: dict[str, Matrix | Tensor] = {}
+        found: dict[str, Matrix | Array] = {}
         for slot, shape in shapes:
             bare = slot.removeprefix("expert_")
             left.discard(prefix + bare)
@@ -115,14 +114,14 @@ def _parts(path: Path, metadata: Mapping[str, str], a: Architecture) -> Parts:
 
 def _held(
     file: SafetensorsFile, name: str, forms: Mapping[str, int], shape: tuple[int, ...]
-) -> Matrix | Tensor:
+) -> Matrix | Array:
     tensor = file.read(name)
     if len(shape) == 1:
-        if tensor.dtype != torch.float32 or tensor.shape != shape:
+        if tensor.dtype != np.float32 or tensor.shape != shape:
             raise ModelFileError(f"{name} is not a vector of {shape[0]}")
         return tensor
     form, rows = forms[name], prod(shape[:-1])
     panels, width = -(-rows // LANES), shape[-1] // BLOCK * FORMS[form].size
-    if tensor.dtype != torch.uint8 or tensor.shape != (panels, width) or shape[-1] % BLOCK:
+    if tensor.dtype != np.uint8 or tensor.shape != (panels, width) or shape[-1] % BLOCK:
         raise ModelFileError(f"{name} is not a matrix of {panels} panels of {width} bytes")
     return Matrix(tensor, form, rows, shape[-1])

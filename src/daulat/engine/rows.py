@@ -4,30 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from daulat.engine.cache import Arena, SequenceCache
-from daulat.engine.decoder import Chunk
-from daulat.values.architecture import Architecture
+from daulat.engine.step import Chunk, Computer
 
 MOST = 1 << 23
 """Logits in one block: 32 MiB."""
-
-
-class Computer(Protocol):
-    """What computes a model's steps: `engine.decoder` or `engine.native.decoder`."""
-
-    @property
-    def architecture(self) -> Architecture: ...
-    def new_cache(self, capacity: int) -> SequenceCache: ...
-    def new_arena(self) -> Arena: ...
-    def forward(self, chunks: Sequence[Chunk]) -> Tensor: ...
-    def states(self, chunks: Sequence[Chunk]) -> Tensor: ...
-    def logits(self, states: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +39,11 @@ def rows_of(computer: Computer, chunks: Sequence[Chunk], most: int = MOST) -> It
         yield from _cut(computer.logits(states[first : first + rows]), first, counts)
 
 
-def _cut(logits: Tensor, first: int, counts: Sequence[int]) -> Iterator[Rows]:
+def _cut(logits: NDArray[np.float32], first: int, counts: Sequence[int]) -> Iterator[Rows]:
     """Logits of the step's rows from number `first` on, as parts of their chunks."""
-    block: NDArray[np.float32] = logits.numpy()
     end = 0
     for chunk, count in enumerate(counts):
         start, end = end, end + count
-        part = block[max(start - first, 0) : max(end - first, 0)]
+        part = logits[max(start - first, 0) : max(end - first, 0)]
         if len(part):
-            yield Rows(chunk, part, end <= first + len(block))
+            yield Rows(chunk, part, end <= first + len(logits))

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 from daulat.engine.blocks import Blocks
 from daulat.engine.cache import SequenceCache
-from daulat.engine.decoder import Chunk
-from daulat.engine.rows import Computer, rows_of
+from daulat.engine.rows import rows_of
 from daulat.engine.scheduler import Limits, Scheduler, Work
 from daulat.engine.sequence import GenerationSequence
+from daulat.engine.step import Chunk, Computer
 from daulat.errors import DaulatError, InternalError, UnavailableError
 
 log = logging.getLogger(__name__)

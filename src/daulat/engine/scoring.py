@@ -16,14 +16,12 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from daulat.engine.cache import SequenceCache
-from daulat.engine.decoder import Chunk
 from daulat.engine.logprobs import require_finite, score_rows
-from daulat.engine.rows import Computer, rows_of
+from daulat.engine.rows import rows_of
+from daulat.engine.step import Chunk, Computer, Floats
 from daulat.errors import ContextLengthError, RequestError
 
 T = TypeVar("T")
@@ -102,7 +100,7 @@ def hidden(
     *,
     step: int = STEP,
     held: int = HELD,
-) -> Steps[list[Tensor]]:
+) -> Steps[list[Floats]]:
     """Each text's last hidden states, behind the last norm, float32.
 
     Args:
@@ -115,7 +113,7 @@ def hidden(
         _check(computer, tokens)
         _check_length(computer, len(tokens))
     lanes = _lanes(computer, _Trunk((), None), [len(tokens) for tokens in texts], held)
-    found: list[Tensor] = []
+    found: list[Floats] = []
     for first in range(0, len(texts), max(1, len(lanes))):
         turn = texts[first : first + len(lanes)]
         feeds = [_feed(tokens, cache, 0) for tokens, cache in zip(turn, lanes, strict=False)]
@@ -324,22 +322,22 @@ class _Pool:
     def __init__(self, pooling: Pooling, tokens: int) -> None:
         self._pooling = pooling
         self._tokens = tokens
-        self._sum: Tensor | None = None
-        self._parts: list[Tensor] = []
+        self._sum: NDArray[np.float64] | None = None
+        self._parts: list[Floats] = []
 
-    def add(self, states: Tensor) -> None:
+    def add(self, states: Floats) -> None:
         """The next wanted tokens' states, [any, H]."""
         if self._pooling != "mean":
             self._parts.append(states)
             return
         # Token by token in order and in float64: no matter how the text was cut.
-        doubles = states.double()
+        doubles = states.astype(np.float64)
         if self._sum is not None:
-            doubles = torch.cat([self._sum[None], doubles])
+            doubles = np.concatenate([self._sum[None], doubles])
         self._sum = doubles.cumsum(0)[-1]
 
-    def result(self) -> Tensor:
+    def result(self) -> Floats:
         if self._sum is not None:
-            return (self._sum / self._tokens).float()
-        states = torch.cat(self._parts)
+            return (self._sum / self._tokens).astype(np.float32)
+        states = np.concatenate(self._parts)
         return states[-1] if self._pooling == "last" else states

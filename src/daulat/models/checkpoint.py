@@ -17,13 +17,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast
 
-from torch import Tensor
-
 from daulat.errors import ModelFileError, UnsupportedModelError
 from daulat.models import families
 from daulat.models.gguf import GgufFile
 from daulat.models.jsonfile import read_object
 from daulat.models.mapped import TensorInfo
+from daulat.models.numbers import Array
 from daulat.models.safetensors import SafetensorsFile
 from daulat.values.architecture import Architecture, EncoderArchitecture
 
@@ -94,7 +93,7 @@ class Checkpoint:
             raise ModelFileError("sentence_bert_config.json: max_seq_length is not a length.")
         return limit
 
-    def read(self, name: str) -> Tensor:
+    def read(self, name: str) -> Array:
         """A tensor: stored floats as a view into the file, quantised ones unpacked to float32.
 
         Raises:
@@ -103,7 +102,7 @@ class Checkpoint:
         """
         return self._place(name).read(name)
 
-    def raw(self, name: str) -> Tensor:
+    def raw(self, name: str) -> Array:
         """A tensor's stored bytes, uint8 [..., bytes of a row], a view into the file.
 
         Raises:

@@ -15,24 +15,14 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
-from torch import Tensor
 
 from daulat.errors import ModelFileError, UnsupportedModelError
 from daulat.models import gguf_header
 from daulat.models.mapped import MappedFile, TensorInfo
+from daulat.models.numbers import FLOATS, WHOLE, Array
 
-DTYPES: Mapping[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-}
+_OWN = ("F64", "F32", "F16", "BF16")
+DTYPES: Mapping[str, np.dtype[Any]] = {**{name: FLOATS[name] for name in _OWN}, **WHOLE}
 # Elements unpacked at once: the temporaries of that many stay in the second-level cache.
 _STEP = 1 << 17
 
@@ -41,7 +31,7 @@ class GgufFile:
     """One file, checked on opening.
 
     Attributes:
-        tensors: name to place, in the order of the file's table; shapes in PyTorch's order.
+        tensors: name to place, in the order of the file's table; shapes with the outermost dimension first.
         metadata: key to number, string, boolean, or tuple of those.
 
     Raises:
@@ -58,7 +48,7 @@ class GgufFile:
             {info.name: info for info in header.tensors}
         )
 
-    def read(self, name: str) -> Tensor:
+    def read(self, name: str) -> Array:
         """The whole tensor: stored floats as a view into the file, quantised ones as float32.
 
         Raises:
@@ -71,7 +61,7 @@ class GgufFile:
             return self._file.tensor(info.offset, info.shape, dtype)
         return self._unpack(info, info.offset, info.shape)
 
-    def read_rows(self, name: str, start: int, stop: int) -> Tensor:
+    def read_rows(self, name: str, start: int, stop: int) -> Array:
         """Rows `start` to `stop` along the first dimension, as `read` gives them.
 
         Raises:
@@ -89,7 +79,7 @@ class GgufFile:
         row = info.size // info.shape[0]
         return self._unpack(info, info.offset + start * row, (stop - start, *info.shape[1:]))
 
-    def raw(self, name: str) -> Tensor:
+    def raw(self, name: str) -> Array:
         """The stored bytes as uint8 [..., bytes of a row], a view: for kernels that unpack
         themselves.
 
@@ -99,7 +89,7 @@ class GgufFile:
         info = self._find(name)
         rows = prod(info.shape[:-1])
         shape = (*info.shape[:-1], info.size // rows)
-        return self._file.tensor(info.offset, shape, torch.uint8)
+        return self._file.tensor(info.offset, shape, np.dtype(np.uint8))
 
     def release(self, name: str) -> None:
         """Lets go of a tensor's pages; they are fetched again if read again."""
@@ -112,9 +102,8 @@ class GgufFile:
             raise ModelFileError(f"{self._file.name} has no tensor {name[:80]!r}.")
         return info
 
-    def _unpack(self, info: TensorInfo, offset: int, shape: tuple[int, ...]) -> Tensor:
-        quantisation = GGMLQuantizationType[info.type]
-        block, block_size = GGML_QUANT_SIZES[quantisation]
+    def _unpack(self, info: TensorInfo, offset: int, shape: tuple[int, ...]) -> Array:
+        block, block_size = gguf_header.BLOCKS[info.type]
         count = 1
         for dim in shape:
             count *= dim
@@ -123,17 +112,20 @@ class GgufFile:
         step = _STEP // block
         for first in range(0, count // block, step):
             part = blocks[first * block_size : (first + step) * block_size]
-            out[first * block : (first + step) * block] = _dequantise(part, quantisation)
+            out[first * block : (first + step) * block] = _dequantise(part, info.type)
         self._file.release(offset, blocks.nbytes)
-        return torch.from_numpy(out).reshape(shape)  # pyright: ignore[reportUnknownMemberType]
+        return out.reshape(shape)
 
 
-def _dequantise(part: np.ndarray[Any, np.dtype[np.uint8]], kind: GGMLQuantizationType) -> Any:
+def _dequantise(part: np.ndarray[Any, np.dtype[np.uint8]], kind: str) -> Any:
+    # Imported here: what machine code computes with is not unpacked, and a start must not wait for it.
+    from gguf import GGMLQuantizationType, quants  # noqa: PLC0415
+
     # One long row: the package would otherwise walk through the rows sixteen at a time.
     try:
         with np.errstate(all="ignore"):
-            return quants.dequantize(part.reshape(1, -1), kind).reshape(-1)
-    except NotImplementedError as error:
+            return quants.dequantize(part.reshape(1, -1), GGMLQuantizationType[kind]).reshape(-1)
+    except (KeyError, NotImplementedError) as error:
         raise UnsupportedModelError(
-            f"The quantisation {kind.name} is not read; convert the model to another one."
+            f"The quantisation {kind} is not read; convert the model to another one."
         ) from error

@@ -10,12 +10,12 @@ Source: the GGUF specification in the ggml repository, versions 2 and 3.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from daulat.errors import ModelFileError, UnsupportedModelError
 from daulat.models.mapped import MappedFile, TensorInfo
@@ -47,6 +47,50 @@ _SCALARS = {
     11: np.dtype("<i8"),
     12: np.dtype("<f8"),
 }
+
+
+# What the numbers in the table of tensors stand for (ggml.h, ggml-common.h), written down here because the
+# `gguf` package, which knows it too, takes longer to import than a header to parse.
+_TYPES = {
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 40),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18),
+}
+KINDS = {number: name for number, (name, _, _) in _TYPES.items()}
+"""The types' numbers and names."""
+BLOCKS = {name: (weights, size) for name, weights, size in _TYPES.values()}
+"""Weights in a block of a type, and its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +181,21 @@ class _Cursor:
         except UnicodeDecodeError as error:
             raise self.wrong(f"{what} is not UTF-8") from error
 
+    def _strings(self, what: str, count: int) -> Iterator[str]:
+        """As `string`, for vocabularies: a hundred thousand of them, without a call for each."""
+        buffer, end, length = self._buffer, self._end, struct.Struct("<Q").unpack_from
+        for _ in range(count):
+            at = self.position + 8
+            size = length(buffer, at - 8)[0] if at <= end else MAX_STRING + 1
+            if size > MAX_STRING or size > end - at:
+                yield self.string(what)  # raises
+                continue
+            self.position = at + size
+            try:
+                yield buffer[at : at + size].decode()
+            except UnicodeDecodeError as error:
+                raise self.wrong(f"{what} is not UTF-8") from error
+
     def value(self, key: str, kind: int, depth: int) -> Any:
         if kind == _STRING:
             return self.string(f"the string at {key[:80]!r}")
@@ -157,6 +216,8 @@ class _Cursor:
         smallest = scalar.itemsize if scalar else {_STRING: 8, _ARRAY: 12}.get(kind, 1)
         length = self.count(f"values at {key[:80]!r}", self._left, smallest)
         self._left -= length
+        if kind == _STRING:
+            return tuple(self._strings(f"the string at {key[:80]!r}", length))
         if scalar is None:
             return tuple(self.value(key, kind, depth + 1) for _ in range(length))
         at = self.take(length * scalar.itemsize)
@@ -208,9 +269,9 @@ def _alignment(cursor: _Cursor, metadata: dict[str, Any]) -> int:
 def _place(cursor: _Cursor, start: int, alignment: int, entry: _Entry) -> TensorInfo:
     name, dims, kind, at = entry
     try:
-        quantisation = GGMLQuantizationType(kind)
-        block, block_size = GGML_QUANT_SIZES[quantisation]
-    except (ValueError, KeyError) as error:
+        quantisation = KINDS[kind]
+        block, block_size = BLOCKS[quantisation]
+    except KeyError as error:
         raise cursor.unsupported(
             f"tensor {name!r} has the quantisation number {kind}, which is not read"
         ) from error
@@ -224,7 +285,7 @@ def _place(cursor: _Cursor, start: int, alignment: int, entry: _Entry) -> Tensor
         raise cursor.wrong(f"tensor {name!r} does not start at a multiple of {alignment}")
     if at > cursor.end or start + at + size > cursor.end:
         raise cursor.wrong(f"tensor {name!r} ends behind the file's end")
-    return TensorInfo(name, tuple(reversed(dims)), quantisation.name, start + at, size)
+    return TensorInfo(name, tuple(reversed(dims)), quantisation, start + at, size)
 
 
 def _check_apart(cursor: _Cursor, infos: tuple[TensorInfo, ...]) -> None:

@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from daulat.errors import ModelFileError, UnsupportedModelError
 from daulat.models.fields import Fields
 from daulat.models.jsonfile import read_object
 from daulat.models.lora_sites import Base, Site
 from daulat.models.mapped import TensorInfo
+from daulat.models.numbers import Floats, float32
 from daulat.models.safetensors import SafetensorsFile
 
 CONFIG = "adapter_config.json"
@@ -128,16 +128,17 @@ class LoraFile:
             pair.rank * (pair.site.rows + pair.site.columns) for pair in self.pairs
         )
 
-    def read(self, pair: Pair) -> tuple[Tensor, Tensor]:
+    def read(self, pair: Pair) -> tuple[Floats, Floats]:
         """A [rank, columns] and B [rows, rank] with the scale in it, both float32 and copies.
 
         Raises:
             ModelFileError: numbers that are none.
         """
-        a = self._file.read(pair.a).to(torch.float32, copy=True)
-        b = self._file.read(pair.b).to(torch.float32, copy=True) * pair.scale
+        a, b = (float32(self._file.read(name)) for name in (pair.a, pair.b))
+        with np.errstate(over="ignore"):
+            b *= np.float32(pair.scale)
         for tensor, name in ((a, pair.a), (b, pair.b)):
-            if not bool(tensor.isfinite().all()):
+            if not bool(np.isfinite(tensor).all()):
                 raise ModelFileError(f"{self._name}: {name} holds numbers that are not finite.")
         return a, b
 

@@ -1,7 +1,7 @@
 """A file in memory by mapping, and what a tensor file says about one tensor.
 
-Pages are private copies on write: a tensor that looks into the mapping may be written to by PyTorch
-without a warning, and the file never changes. Nobody may shorten a file while it is mapped; the
+Pages are private copies on write: an array that looks into the mapping may be written to, and the file
+never changes. Nobody may shorten a file while it is mapped; the
 store keeps its files under their digests and never rewrites them.
 
 Not here: any file format (those are `safetensors` and `gguf`).
@@ -16,11 +16,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from daulat.errors import ModelFileError
+from daulat.models.numbers import Array
 
 # Linux promises swap for every private page unless told otherwise; ours are never written in bulk.
 _NO_RESERVE = 0x4000 if sys.platform == "linux" else 0
@@ -31,7 +32,7 @@ class TensorInfo:
     """Where a tensor lies in its file.
 
     Attributes:
-        shape: in PyTorch's order, the last dimension contiguous.
+        shape: outermost dimension first, the last one contiguous.
         type: the format's own word: `F32`, `BF16`, `Q4_1`, ...
         offset: bytes from the start of the file.
         size: bytes.
@@ -85,20 +86,16 @@ class MappedFile:
         """The whole file, for `struct.unpack_from` and `numpy.frombuffer`."""
         return self._map
 
-    def tensor(self, offset: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def tensor(self, offset: int, shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
         """A view without copying; a copy where the file does not align the numbers."""
         count = 1
         for dim in shape:
             count *= dim
         if count == 0:
-            return torch.empty(tuple(shape), dtype=dtype)
-        if offset % dtype.itemsize == 0:
-            flat = torch.frombuffer(self._map, dtype=dtype, count=count, offset=offset)
-        else:
-            raw = torch.frombuffer(
-                self._map, dtype=torch.uint8, count=count * dtype.itemsize, offset=offset
-            )
-            flat = raw.clone().view(dtype)
+            return np.empty(tuple(shape), dtype=dtype)
+        flat = np.frombuffer(self._map, dtype=dtype, count=count, offset=offset)
+        if offset % dtype.itemsize:
+            flat = flat.copy()
         return flat.reshape(tuple(shape))
 
     def release(self, offset: int, size: int) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from daulat.errors import ModelFileError, UnsupportedModelError
 from daulat.models.jsonfile import parse_object
 from daulat.models.mapped import MappedFile, TensorInfo
+from daulat.models.numbers import FLOATS, WHOLE, Array
 
 MAX_HEADER = 100_000_000  # bytes, as in the reference implementation
 MAX_TENSORS = 1 << 18
@@ -29,22 +29,14 @@ MAX_DIMS = 8
 MAX_ELEMENTS = 1 << 48
 MAX_NAME = 1024
 
-DTYPES: Mapping[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
+DTYPES: Mapping[str, np.dtype[Any]] = {
+    **FLOATS,
+    **WHOLE,
+    "U64": np.dtype(np.uint64),
+    "U32": np.dtype(np.uint32),
+    "U16": np.dtype(np.uint16),
+    "U8": np.dtype(np.uint8),
+    "BOOL": np.dtype(np.bool_),
 }
 
 
@@ -69,7 +61,7 @@ class SafetensorsFile:
         _check_cover(self._file.name, infos, start, self._file.size)
         self.tensors: Mapping[str, TensorInfo] = MappingProxyType({i.name: i for i in infos})
 
-    def read(self, name: str) -> Tensor:
+    def read(self, name: str) -> Array:
         """The tensor in its stored type, looking into the mapped file.
 
         Raises:
@@ -78,16 +70,16 @@ class SafetensorsFile:
         info = self._find(name)
         if info.type == "BOOL":
             # A byte other than 0 and 1 is no boolean; compare instead of trusting the file.
-            return self._file.tensor(info.offset, info.shape, torch.uint8) != 0
+            return self._file.tensor(info.offset, info.shape, DTYPES["U8"]) != 0
         return self._file.tensor(info.offset, info.shape, DTYPES[info.type])
 
-    def raw(self, name: str) -> Tensor:
+    def raw(self, name: str) -> Array:
         """The stored bytes as uint8 [..., bytes of a row], a view.
 
         Raises:
             ModelFileError: no tensor of that name.
         """
-        return self.read(name).view(torch.uint8)
+        return self.read(name).view(np.uint8)
 
     def release(self, name: str) -> None:
         """Lets go of a tensor's pages; they are fetched again if read again."""
@@ -174,7 +166,7 @@ def _product(label: str, shape: tuple[int, ...]) -> int:
     count = 1
     for dim in shape:
         count *= dim
-    # A zero hides absurd neighbours from the product, and PyTorch multiplies them for its strides.
+    # A zero hides absurd neighbours from the product, and NumPy multiplies them for its strides.
     largest = 1
     for dim in shape:
         largest *= max(dim, 1)

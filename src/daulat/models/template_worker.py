@@ -22,7 +22,6 @@ import json
 import os
 import resource
 import signal
-import struct
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -37,9 +36,7 @@ from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-HEADER = struct.Struct(">I")
-MAX_MESSAGE = 500
-"""Characters of a template's own error text that are passed on."""
+from daulat.models.template_frames import HEADER, MAX_MESSAGE
 
 _MEMORY = 512 * 1024 * 1024
 _TEMPLATES_KEPT = 16

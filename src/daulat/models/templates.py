@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from daulat.errors import TemplateError, UnavailableError
-from daulat.models.template_worker import HEADER, MAX_MESSAGE
+from daulat.models.template_frames import HEADER, MAX_MESSAGE
 from daulat.models.tools import conversation
 from daulat.values.request import Message, Tool
 

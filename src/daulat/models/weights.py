@@ -29,12 +29,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from daulat.errors import ModelFileError
 from daulat.models.families import family_of
 from daulat.models.mapped import TensorInfo
+from daulat.models.numbers import Array, float32, is_float
 from daulat.values.architecture import Architecture
 
 
@@ -49,8 +49,8 @@ class Source(Protocol):
     def config(self) -> Mapping[str, object]: ...
     @property
     def tensors(self) -> Mapping[str, TensorInfo]: ...
-    def read(self, name: str) -> Tensor: ...
-    def raw(self, name: str) -> Tensor: ...
+    def read(self, name: str) -> Array: ...
+    def raw(self, name: str) -> Array: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,10 +293,10 @@ class Weights:
         self._left = set(source.tensors)
         self._renaming = self._find_renaming()
 
-    def top(self) -> dict[str, Tensor]:
+    def top(self) -> dict[str, Array]:
         """`embed`, `positions`, `norm`, `head`, as far as the architecture has them."""
         a = self._architecture
-        found: dict[str, Tensor] = {}
+        found: dict[str, Array] = {}
         self.stored.clear()
         for slot, shape in top_shapes(a):
             self._take(found, slot, (self._layout.top[slot],), shape)
@@ -305,9 +305,9 @@ class Weights:
             self._left.discard(self._name(self._layout.top["head"]) + ".weight")
         return found
 
-    def block(self, i: int) -> dict[str, Tensor]:
+    def block(self, i: int) -> dict[str, Array]:
         """The slots of block `i`."""
-        found: dict[str, Tensor] = {}
+        found: dict[str, Array] = {}
         self.stored.clear()
         for slot, shape in block_shapes(self._architecture):
             sources = self._layout.block.get(slot)
@@ -334,7 +334,7 @@ class Weights:
 
     def _take(
         self,
-        found: dict[str, Tensor],
+        found: dict[str, Array],
         slot: str,
         names: Sequence[str],
         shape: tuple[int, ...],
@@ -344,19 +344,19 @@ class Weights:
         if any(self._name(bias) in self._source.tensors for bias in biases):
             found[f"{slot}.bias"] = self._join(f"{slot}.bias", biases, shape[:1])
 
-    def _join(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
+    def _join(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Array:
         kept = self._kept(slot, names, shape)
         parts = [self._rows(slot, j, self._read(name, kept)) for j, name in enumerate(names)]
         return self._checked(names[0], _concatenate(parts, 0), shape, kept)
 
-    def _experts(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Tensor:
+    def _experts(self, slot: str, names: Sequence[str], shape: tuple[int, ...]) -> Array:
         """[E, rows, columns], from stacked tensors or from one tensor per expert."""
         if "{e}" in names[0]:
             each = [[f"{n.replace('{e}', str(e))}.weight" for n in names] for e in range(shape[0])]
             kept = self._kept(slot, [name for one in each for name in one], shape)
             one_by_one = [_concatenate([self._read(n, kept) for n in one], 0) for one in each]
             self._same_shape(names[0], one_by_one)
-            return self._checked(names[0], torch.stack(one_by_one), shape, kept)
+            return self._checked(names[0], np.stack(_alike(one_by_one)), shape, kept)
         full = [f"{name}.weight" for name in names]
         kept = self._kept(slot, full, shape)
         parts = [self._read(name, kept) for name in full]
@@ -374,11 +374,11 @@ class Weights:
             self.stored[slot] = formats.pop()
         return kept
 
-    def _same_shape(self, name: str, parts: Sequence[Tensor]) -> None:
+    def _same_shape(self, name: str, parts: Sequence[Array]) -> None:
         if len({part.shape for part in parts}) != 1:
             raise ModelFileError(f"{self._source.name}: experts of {name} differ in shape.")
 
-    def _read(self, name: str, kept: bool) -> Tensor:
+    def _read(self, name: str, kept: bool) -> Array:
         full = self._name(name)
         if full not in self._source.tensors:
             raise ModelFileError(
@@ -388,7 +388,7 @@ class Weights:
         self._left.discard(full)
         return self._source.raw(full) if kept else self._source.read(full)
 
-    def _rows(self, slot: str, part: int, tensor: Tensor) -> Tensor:
+    def _rows(self, slot: str, part: int, tensor: Array) -> Array:
         """Undo llama.cpp's order of rows within each head of q (part 0) and k (part 1)."""
         if not self._layout.permuted or part == 2 or slot not in ("qkv", "qkv.bias"):
             return tensor
@@ -399,7 +399,7 @@ class Weights:
         pairs = tensor.reshape(heads, rows // heads // 2, 2, *tensor.shape[1:])
         return pairs.swapaxes(1, 2).reshape(tensor.shape)
 
-    def _reorder(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _reorder(self, found: dict[str, Array]) -> dict[str, Array]:
         """GPTBigCode without multi-query: [heads, (q k v), D] rows become all q, all k, all v."""
         a = self._architecture
         if self._layout.interleaved and a.kv_heads == a.heads:
@@ -410,7 +410,7 @@ class Weights:
                     found[slot] = by_head.swapaxes(0, 1).reshape(t.shape)
         return found
 
-    def _checked(self, name: str, tensor: Tensor, shape: tuple[int, ...], kept: bool) -> Tensor:
+    def _checked(self, name: str, tensor: Array, shape: tuple[int, ...], kept: bool) -> Array:
         # The width of what comes as bytes has been looked at before.
         end = len(shape) - 1 if kept else len(shape)
         if tuple(tensor.shape[:end]) != shape[:end]:
@@ -432,10 +432,22 @@ class Weights:
         return new + name.removeprefix(old) if name.startswith(old) else name
 
 
-def _concatenate(parts: Sequence[Tensor], dim: int) -> Tensor:
+def _concatenate(parts: Sequence[Array], dim: int) -> Array:
     if len(parts) == 1:
         return parts[0]
     if len({(*p.shape[:dim], *p.shape[dim + 1 :]) for p in parts}) != 1:
         shapes = ", ".join(str(tuple(part.shape)) for part in parts)
         raise ModelFileError(f"Tensors that belong together have shapes {shapes}.")
-    return torch.cat(list(parts), dim)
+    return np.concatenate(_alike(parts), dim)
+
+
+def _alike(parts: Sequence[Array]) -> Sequence[Array]:
+    """The same numbers in one type."""
+    types = {str(part.dtype) for part in parts}
+    if len(types) == 1:
+        return parts
+    if not all(map(is_float, parts)):
+        raise ModelFileError(
+            f"Tensors that belong together are of the types {', '.join(sorted(types))}."
+        )
+    return [float32(part) for part in parts]

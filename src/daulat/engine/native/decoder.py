@@ -1,4 +1,4 @@
-"""The decoder in machine code, behind the interface of `engine.decoder.Decoder`.
+"""The decoder in machine code: a `step.Computer`.
 
 It keeps the weights in the numbers of their file where `panels` knows them. What it gives for a sequence
 depends on nothing but that sequence: not on what else is in the step, not on how the prompt was cut, not on
@@ -8,18 +8,14 @@ which tokens were read and which written.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from daulat.engine import rotary
 from daulat.engine.adapter import Adapter
 from daulat.engine.cache import Arena, SequenceCache, standalone
-from daulat.engine.decoder import Chunk, wanted_rows
 from daulat.engine.native import lora
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER, WIDTH
@@ -27,11 +23,12 @@ from daulat.engine.native.matrices import Matrix
 from daulat.engine.native.panels import GROUP, group_bytes
 from daulat.engine.native.team import team
 from daulat.engine.native.vector import BLOCK
+from daulat.engine.step import Chunk, wanted_rows, whole
 from daulat.values.architecture import Architecture
 
 Whole = NDArray[np.int64]
 Floats = NDArray[np.float32]
-Slots = Mapping[str, "Matrix | Tensor"]
+Slots = Mapping[str, "Matrix | Floats"]
 
 _ACTIVATIONS = {"silu": p.SILU, "gelu": p.GELU, "gelu_tanh": p.GELU_TANH, "relu": p.RELU}
 _TOP = {
@@ -61,6 +58,7 @@ _BLOCK = {
     "post_mlp_norm": p.POST_MLP_NORM,
 }
 
+_FLOAT32 = np.dtype(np.float32)
 _NO_ADAPTERS = np.zeros((0, 0, 0, 0, 0), dtype=np.int64)
 _NO_STRETCHES = lora.stretches(())
 
@@ -72,7 +70,7 @@ def fits(a: Architecture) -> bool:
 
 
 class NativeDecoder:
-    """See `engine.decoder.Decoder`.
+    """Weights and arithmetic of one model, as `engine.decoder.Decoder`.
 
     Args:
         top, blocks: the slots of `models.weights`; matrices as `Matrix`, vectors as float32.
@@ -111,28 +109,28 @@ class NativeDecoder:
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
-        return standalone(self.architecture, capacity, torch.float32)
+        return standalone(self.architecture, capacity, _FLOAT32)
 
     def new_arena(self) -> Arena:
         """Memory for the keys and values of many sequences."""
-        return Arena(self.architecture, torch.float32)
+        return Arena(self.architecture, _FLOAT32)
 
     def warm(self) -> None:
         """Compile what is not yet compiled for this processor: seconds, once."""
         self.forward([Chunk((0,), self.new_cache(1))])
 
-    def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Tensor:
-        """See `Decoder.forward`."""
+    def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Floats:
+        """See `step.Computer`; with `every` the logits behind each token, [T, V]."""
         if every:
-            chunks = [replace(c, wanted=range(len(c.tokens))) for c in chunks]
+            chunks = whole(chunks)
         return self._step(chunks, with_logits=True)[1]
 
-    def states(self, chunks: Sequence[Chunk]) -> Tensor:
-        """See `Decoder.states`."""
+    def states(self, chunks: Sequence[Chunk]) -> Floats:
+        """See `step.Computer`."""
         return self._step(chunks, with_logits=False)[0]
 
-    def logits(self, states: Tensor) -> Tensor:
-        """See `Decoder.logits`."""
+    def logits(self, states: Floats) -> Floats:
+        """See `step.Computer`."""
         # A step of no tokens through no blocks: what is left is the output matrix.
         logits = np.empty((len(states), self.architecture.vocab), dtype=np.float32)
         none = np.zeros(0, dtype=np.int64)
@@ -143,15 +141,15 @@ class NativeDecoder:
             none,
             none,
             *self._angles(none, 0),
-            np.ascontiguousarray(states.numpy(), dtype=np.float32),
+            np.ascontiguousarray(states, dtype=np.float32),
             logits,
             _NO_ADAPTERS,
             _NO_STRETCHES,
         )
         self._team.run((self._model._replace(layers=self._model.layers[:0]), step, room))
-        return torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
+        return logits
 
-    def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Tensor, Tensor]:
+    def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Floats, Floats]:
         """The wanted tokens' states [W, H], and their logits, [W, V] or [0, V]."""
         counts = [len(chunk.tokens) for chunk in chunks]
         starts = np.cumsum([0, *counts])
@@ -193,7 +191,7 @@ class NativeDecoder:
         self._team.run((self._model, step, room))
         for chunk in chunks:
             chunk.cache.advance(len(chunk.tokens))
-        return torch.from_numpy(states), torch.from_numpy(logits)  # pyright: ignore[reportUnknownMemberType]
+        return states, logits
 
     def _adapted(self, chunks: Sequence[Chunk]) -> tuple[Whole, Whole, int]:
         """The step's adapters, whose rows are whose, and how many numbers stand between their matrices."""
@@ -229,12 +227,12 @@ class NativeDecoder:
         if not self._ropes:
             return self._turns
         if longest > self._turns[0].shape[1]:
-            at = torch.arange(2 * longest)
+            at = np.arange(2 * longest)
             pairs = [
                 rotary.tables(rope, frequency, at)
                 for rope, frequency in zip(self._ropes, self._frequencies, strict=True)
             ]
-            cos, sin = (torch.stack([pair[k][:, 0] for pair in pairs]).numpy() for k in (0, 1))
+            cos, sin = (np.stack([pair[k] for pair in pairs]) for k in (0, 1))
             self._turns = cos, sin
         cos, sin = self._turns
         return cos[:, positions], sin[:, positions]
@@ -312,4 +310,4 @@ def _enter(row: Whole, places: Mapping[str, int], slots: Slots) -> None:
         if isinstance(held, Matrix):
             row[place : place + p.MATRIX_SIZE] = held.numbers()
         else:
-            row[place] = held.data_ptr()
+            row[place] = held.ctypes.data

@@ -51,8 +51,8 @@ def table(adapter: Adapter) -> tuple[Whole, int]:
 
 
 def _enter(row: Whole, delta: Delta, place: int) -> None:
-    row[A], row[A_BYTES] = delta.a.data_ptr(), delta.a.shape[1] * 4
-    row[B], row[B_BYTES] = delta.b.data_ptr(), delta.b.shape[1] * 4
+    row[A], row[A_BYTES] = delta.a.ctypes.data, delta.a.shape[1] * 4
+    row[B], row[B_BYTES] = delta.b.ctypes.data, delta.b.shape[1] * 4
     row[RANK], row[PLACE], row[FIRST], row[ROWS] = delta.rank, place, delta.first, delta.rows
 
 

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
 
-import torch
+import numpy as np
 from numba import cfunc, types
-from torch import Tensor
 
 from daulat.engine.native import panels
 from daulat.engine.native.panels import BF16, F16, F32, FORMS, Q4_0, Q4_1, Q8_0
 from daulat.engine.native.quantise import quantise
 from daulat.engine.native.repack import KINDS, lay, repack
 from daulat.engine.native.vector import BLOCK, LANES
+from daulat.models.numbers import FLOATS as TYPES
+from daulat.models.numbers import Array
 
 KNOWN = {
     "F32": F32,
@@ -41,7 +42,7 @@ Numbers = Literal["float32", "bfloat16", "int8", "int4"]
 """What becomes of matrices that are not kept as they are stored."""
 NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
 FLOATS = {"F32": F32, "F16": F16, "BF16": BF16}
-_OWN = {torch.float32: F32, torch.float16: F16, torch.bfloat16: BF16}
+_OWN = {TYPES[name]: form for name, form in FLOATS.items()}
 _FINE = ("head", "embed", "qkv")
 """Eight bits where four are asked for: what costs most in quality for its size (docs/experiments.md)."""
 _EXACT = ("router", "positions")
@@ -55,7 +56,7 @@ def kept_formats(numbers: Numbers) -> frozenset[str]:
     return frozenset(KNOWN) - (frozenset({"F32"}) if numbers == "bfloat16" else frozenset(FLOATS))
 
 
-def form_for(slot: str, numbers: Numbers, stored: torch.dtype = torch.float32) -> int:
+def form_for(slot: str, numbers: Numbers, stored: np.dtype = TYPES["F32"]) -> int:
     """The form that a matrix of floats takes.
 
     Args:
@@ -88,17 +89,17 @@ class Matrix:
     columns: a multiple of `vector.BLOCK`.
     """
 
-    data: Tensor
+    data: Array
     form: int
     rows: int
     columns: int
 
     def numbers(self) -> tuple[int, ...]:
         """What the program needs: address, bytes of a panel, the functions' addresses."""
-        return self.data.data_ptr(), self.data.shape[1], *functions(self.form)
+        return self.data.ctypes.data, self.data.shape[1], *functions(self.form)
 
 
-def matrix(tensor: Tensor, stored: str | None, form: int = F32, threads: int = 1) -> Matrix:
+def matrix(tensor: Array, stored: str | None, form: int = F32, threads: int = 1) -> Matrix:
     """A matrix from a tensor: of stored bytes [..., rows, bytes], or of numbers [..., rows, columns].
 
     Args:
@@ -116,7 +117,7 @@ def matrix(tensor: Tensor, stored: str | None, form: int = F32, threads: int = 1
         rows = quantise(rows, form, threads)
     else:
         kind = {one: dtype for dtype, one in _OWN.items()}[form]
-        rows = rows.to(kind).contiguous().view(torch.uint8)
+        rows = np.ascontiguousarray(rows, dtype=kind).view(np.uint8)
     columns = rows.shape[1] * LANES // FORMS[form].size * BLOCK
     return Matrix(lay(rows, form, threads), form, len(rows), columns)
 

@@ -19,16 +19,15 @@ Each sum is made in one fixed order, so the same matrix gives the same bytes eve
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import torch
 from numba import njit
-from torch import Tensor
 
 from daulat.engine.native.panels import FORMS, Q4_1, Q8_0
+from daulat.engine.native.repack import spread
 from daulat.engine.native.vector import BLOCK, LANES, step_error, step_sums
 from daulat.errors import ModelFileError
+from daulat.models.numbers import Array
 
 LARGEST = 65504.0
 """The largest float16 number."""
@@ -40,7 +39,7 @@ _TRIES, _FIRST, _APART = 14, 14.25, 0.25
 _compiled = njit(boundscheck=False, nogil=True, cache=True, error_model="numpy")
 
 
-def quantise(numbers: Tensor, form: int, threads: int = 1) -> Tensor:
+def quantise(numbers: Array, form: int, threads: int = 1) -> Array:
     """The blocks of a matrix.
 
     Args:
@@ -58,12 +57,11 @@ def quantise(numbers: Tensor, form: int, threads: int = 1) -> Tensor:
     step = max(1, _ROWS_AT_ONCE // columns)
 
     def some(first: int) -> None:
-        part = numbers[first : first + step].to(torch.float32).contiguous().numpy()
+        part = np.ascontiguousarray(numbers[first : first + step], dtype=np.float32)
         _FILL[form](part.reshape(-1, BLOCK), out[first : first + step].reshape(-1, out.shape[2]))
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(some, range(0, rows, step)))
-    return torch.from_numpy(out.reshape(rows, -1))
+    spread(some, range(0, rows, step), threads)
+    return out.reshape(rows, -1)
 
 
 def _fill_q8_0(blocks: np.ndarray, out: np.ndarray) -> None:

