@@ -151,18 +151,21 @@ class Decoder:
         chunks: Sequence[Chunk],
         angles: dict[Rope, tuple[Tensor, Tensor]],
     ) -> Tensor:
-        w, a = self._blocks[i], self.architecture
+        w = self._blocks[i]
         cos_sin = angles[layer.rope] if layer.rope is not None else None
-        h = self._attention(i, layer, self._norm(x, w, "attn_norm"), chunks, cos_sin)
-        if a.post_norms:
-            h = self._norm(h, w, "post_attn_norm")
-        x = x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
+        h = self._attended(i, layer, self._norm(x, w, "attn_norm"), chunks, cos_sin)
+        x = self._add(x, self._times(i, "out", h, chunks), w, "post_attn_norm")
         h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), chunks)
+        return self._add(x, h, w, "post_mlp_norm")
+
+    def _add(self, x: Tensor, h: Tensor, w: Block, norm: str) -> Tensor:
+        """What half a block gives, onto what it was given."""
+        a = self.architecture
         if a.post_norms:
-            h = self._norm(h, w, "post_mlp_norm")
+            h = self._norm(h, w, norm)
         return x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
 
-    def _attention(
+    def _attended(
         self,
         i: int,
         layer: Layer,
@@ -170,6 +173,7 @@ class Decoder:
         chunks: Sequence[Chunk],
         cos_sin: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
+        """What the heads see, [T, Q D]: what the output matrix takes."""
         w, a = self._blocks[i], self.architecture
         qkv = self._times(i, "qkv", h, chunks).view(h.shape[0], -1, a.head_dim)
         end = a.heads + a.kv_heads
@@ -185,7 +189,7 @@ class Decoder:
             keys, values = chunk.cache.extend(i, k[rows], v[rows])
             out[rows] = attend(q[rows], keys, values, layer.window, a.attention_scale)
             start = rows.stop
-        return self._times(i, "out", out.flatten(1), chunks)
+        return out.flatten(1)
 
     def _feed_forward(self, i: int, h: Tensor, chunks: Sequence[Chunk]) -> Tensor:
         if self.architecture.experts is not None:
@@ -210,8 +214,7 @@ class Decoder:
         """Each token goes through its best experts, weighted by softmax over those experts' scores."""
         experts = self.architecture.experts
         assert experts is not None  # noqa: S101 - narrows the type; `_feed_forward` has looked
-        scores, chosen = F.linear(h, w["router"]).float().topk(experts.chosen, dim=-1)
-        shares = scores.softmax(dim=-1).to(h.dtype)
+        shares, chosen = self._routes(w, h)
         out = torch.zeros_like(h)
         for e in range(experts.count):
             rows, ranks = torch.where(chosen == e)
@@ -220,6 +223,13 @@ class Decoder:
             inner = self._inner(F.linear(h[rows], w["up"][e]))
             out.index_add_(0, rows, F.linear(inner, w["down"][e]) * shares[rows, ranks, None])
         return out
+
+    def _routes(self, w: Block, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Each token's best experts with their shares, both [T, chosen]."""
+        experts = self.architecture.experts
+        assert experts is not None  # noqa: S101 - as in `_experts`
+        scores, chosen = F.linear(h, w["router"]).float().topk(experts.chosen, dim=-1)
+        return scores.softmax(dim=-1).to(h.dtype), chosen
 
     def _norm(self, x: Tensor, w: Block, slot: str) -> Tensor:
         a = self.architecture

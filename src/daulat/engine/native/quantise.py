@@ -65,6 +65,18 @@ def quantise(numbers: Tensor, form: int, threads: int = 1) -> Tensor:
     return torch.from_numpy(out.reshape(rows, -1))
 
 
+def restore(blocks: Tensor, form: int) -> Tensor:
+    """The float32 numbers [rows, columns] that blocks stand for, uint8 [rows, bytes of a row]."""
+    each = blocks.reshape(len(blocks), -1, FORMATS[form].size)
+    heads = 1 if form == Q8_0 else 2
+    scales = each[..., : 2 * heads].contiguous().view(torch.float16).float()
+    steps = each[..., 2 * heads :]
+    if form == Q8_0:
+        return (steps.contiguous().view(torch.int8) * scales).flatten(1)
+    nibbles = torch.cat([steps & 15, steps >> 4], dim=-1)
+    return (nibbles * scales[..., :1] + scales[..., 1:]).flatten(1)
+
+
 def _fill_q8_0(blocks: np.ndarray, out: np.ndarray) -> None:
     scales = np.empty((len(blocks), 1), dtype=np.float32)
     _eight(blocks, scales, out)

@@ -1,0 +1,193 @@
+"""What a model's matrices are multiplied with, so that four bits can be chosen by it (`native.gptq`).
+
+The inputs come from text that the model writes itself (arXiv 2305.17888): from the token that begins a text and one
+token at random, at temperature 1. So no data need be shipped or fetched, and the text is of the kinds
+and in the languages that the model knows. The text then goes through the blocks one after the other; each
+matrix is chosen by inputs that come through those before it, as they have been chosen.
+
+In memory at once: the text's hidden states, one block in float32, one matrix of inputs by inputs.
+
+Not here: how steps and grids are chosen (`native.gptq`), where weights come from (`loading`).
+Shapes: N texts of L tokens, T = N L, H hidden, C columns of a matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from daulat.engine import rotary
+from daulat.engine.cache import Arena, SequenceCache
+from daulat.engine.decoder import Block, Chunk, Decoder
+from daulat.engine.native.decoder import NativeDecoder
+from daulat.engine.sampler import Sampler
+from daulat.values.architecture import Architecture
+from daulat.values.request import Sampling
+
+TOKENS, FEWEST = 32_768, 4_096
+LENGTH = 512
+"""Tokens of a text, where the model's context allows it."""
+WORK = 2**46
+"""About as many tokens times weights as preparation takes, so that a large model is ready some day."""
+SEED = 2305_17888
+_AT_ONCE = 16
+_ROWS = 2048
+"""Rows of hidden states that go through a feed-forward at once."""
+
+Progress = Callable[[int, int], None]
+Choose = Callable[[str, int, Tensor], Tensor]
+"""From a slot, an expert's number (0 where there are none) and the inputs' gram [C, C] to what the chosen
+blocks stand for."""
+
+
+def tokens_for(weights: int) -> int:
+    """How many tokens of text a model of so many weights is prepared with."""
+    return max(min(TOKENS, WORK // max(weights, 1)), FEWEST) // LENGTH * LENGTH
+
+
+def write(
+    decoder: NativeDecoder, begin: Sequence[int], tokens: int, progress: Progress | None = None
+) -> Tensor:
+    """Text of the model's own, the same each time.
+
+    Args:
+        begin: what each text begins with, before the random token.
+        tokens: how many all texts have together, about.
+        progress: told of tokens written, and of all.
+
+    Returns:
+        int64 [N, L]
+    """
+    length = max(min(LENGTH, decoder.architecture.context), len(begin) + 1)
+    count = max(1, tokens // length)
+    vocab = decoder.architecture.vocab
+    firsts = np.random.Generator(np.random.Philox(SEED)).integers(0, vocab, count)
+    texts: list[list[int]] = []
+    for at in range(0, count, _AT_ONCE):
+        some = [[*begin, int(first)] for first in firsts[at : at + _AT_ONCE]]
+        samplers = [Sampler(Sampling(), SEED, (), at + k) for k in range(len(some))]
+        caches = [decoder.new_cache(length) for _ in some]
+        new = [list(text) for text in some]
+        while len(some[0]) < length:
+            logits = decoder.forward(
+                [Chunk(tuple(t), c, written=True) for t, c in zip(new, caches, strict=True)]
+            ).numpy()
+            new = [[s.choose(row).token] for s, row in zip(samplers, logits, strict=True)]
+            for text, token in zip(some, new, strict=True):
+                text += token
+            if progress is not None:
+                progress(at * length + len(some) * len(some[0]), count * length)
+        texts += some
+    return torch.tensor(texts)
+
+
+class Calibration(Decoder):
+    """Texts on their way through a decoder, of which one block at a time is there.
+
+    Args:
+        top: `embed`, and `positions` where the architecture has them.
+        texts: [N, L]
+    """
+
+    def __init__(self, architecture: Architecture, top: Block, texts: Tensor) -> None:
+        super().__init__(architecture, top, [{} for _ in architecture.layers])
+        count, self._length = texts.shape
+        self._x = torch.empty(count * self._length, architecture.hidden)
+        for rows, text in zip(self._texts(), texts.tolist(), strict=True):
+            self._x[rows] = self._embed([Chunk(text, _Own(architecture))])[0].float()
+        at = torch.arange(self._length)
+        self._angles = {r: rotary.tables(r, f, at) for r, f in self._frequencies.items()}
+
+    @torch.inference_mode()
+    def through(self, i: int, weights: Block, wanted: Collection[str], choose: Choose) -> None:
+        """Bring the texts through block `i`, whose wanted matrices are replaced by those that are chosen.
+
+        Args:
+            weights: of the block, float32; the wanted ones change.
+            wanted: of `qkv`, `out`, `up`, `down`.
+        """
+        w = self._blocks[i]
+        w.update(weights)
+        every = torch.arange(len(self._x))
+        if "qkv" in wanted:
+            gram = self._gram(every, lambda x: self._norm(x, w, "attn_norm"))
+            w["qkv"] = choose("qkv", 0, gram)
+        if "out" in wanted:
+            seen = torch.cat([self._seen(i, rows) for rows in self._texts()])
+            w["out"] = choose("out", 0, _gram_of(seen))
+            for part, h in zip(every.split(_ROWS), seen.split(_ROWS), strict=True):
+                self._step_out(i, part, h)
+        else:
+            for rows in self._texts():
+                self._step_out(i, every[rows], self._seen(i, rows))
+        for slot in ("up", "down"):
+            if slot in wanted:
+                self._feed(i, slot, choose)
+        for part in every.split(_ROWS):
+            x = self._x[part]
+            chunk = Chunk(range(len(x)), _Own(self.architecture))
+            h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), [chunk])
+            self._x[part] = self._add(x, h, w, "post_mlp_norm")
+        w.clear()
+
+    def _texts(self) -> list[slice]:
+        """The rows of each text."""
+        return [slice(n, n + self._length) for n in range(0, len(self._x), self._length)]
+
+    def _seen(self, i: int, rows: slice) -> Tensor:
+        layer = self.architecture.layers[i]
+        h = self._norm(self._x[rows], self._blocks[i], "attn_norm")
+        chunk = Chunk(range(len(h)), _Own(self.architecture))
+        angles = self._angles[layer.rope] if layer.rope is not None else None
+        return self._attended(i, layer, h, [chunk], angles)
+
+    def _step_out(self, i: int, part: Tensor, h: Tensor) -> None:
+        w = self._blocks[i]
+        y = F.linear(h, w["out"], w.get("out.bias"))
+        self._x[part] = self._add(self._x[part], y, w, "post_attn_norm")
+
+    def _feed(self, i: int, slot: str, choose: Choose) -> None:
+        """Choose `up` or `down`, of each expert by those tokens that go to it."""
+        w = self._blocks[i]
+        ups = w["up"] if self.architecture.experts else w["up"][None]
+        found: list[Tensor] = []
+        for e, rows in enumerate(self._rows_of_experts(w)):
+
+            def take(x: Tensor, up: Tensor = ups[e]) -> Tensor:
+                h = self._norm(x, w, "mlp_norm")
+                return h if slot == "up" else self._inner(F.linear(h, up, w.get("up.bias")))
+
+            found.append(choose(slot, e, self._gram(rows, take)))
+        w[slot] = torch.stack(found) if self.architecture.experts else found[0]
+
+    def _rows_of_experts(self, w: Block) -> list[Tensor]:
+        every = torch.arange(len(self._x))
+        experts = self.architecture.experts
+        if experts is None:
+            return [every]
+        parts = [self._norm(self._x[part], w, "mlp_norm") for part in every.split(_ROWS)]
+        chosen = torch.cat([self._routes(w, h)[1] for h in parts])
+        return [torch.where((chosen == e).any(1))[0] for e in range(experts.count)]
+
+    def _gram(self, rows: Tensor, take: Callable[[Tensor], Tensor]) -> Tensor:
+        """The sum of x x^T over what is taken of those rows."""
+        # At least one part, which may be empty, says how wide it is.
+        return sum((_gram_of(take(self._x[part])) for part in rows.split(_ROWS)), torch.zeros(()))
+
+
+class _Own(SequenceCache):
+    """For texts that are read whole: their keys and values are what there is, and nothing is kept."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__(Arena(architecture, torch.float32))
+
+    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        return keys.transpose(0, 1), values.transpose(0, 1)
+
+
+def _gram_of(x: Tensor) -> Tensor:
+    return x.T @ x

@@ -1,0 +1,193 @@
+"""Four-bit blocks that are chosen by what a matrix is multiplied with: GPTQ (arXiv 2210.17323).
+
+`quantise` rounds each weight by itself. But what counts is the matrix's products with the inputs that it meets, and
+inputs hang together: what one weight's rounding did wrong, the weights of the columns behind it can make good.
+With H = X^T X over the inputs X [T, C], the error of a row is (w - v) H (w - v)^T, where v is what its blocks
+stand for. Columns are rounded one after the other; after each, those that are left move to where the error is
+least, which the Cholesky factor of H's inverse tells.
+
+Blocks of 32 columns are taken by the strength of their inputs, the strongest first, and so are the columns within a
+block. When a block's turn comes, its grid is searched for as in `quantise`, errors weighted by what cannot be made
+good any more (the squared inverse of the factor's diagonal).
+
+Rows do not depend on each other. Each sum over columns is made by the linear algebra at hand, so
+other processors and other numbers of threads may round a weight the other way.
+"""
+
+# pyright: basic, reportCallIssue=false, reportGeneralTypeIssues=false
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numba import njit
+from torch import Tensor
+
+from daulat.engine.native.quantise import _FIRST, _APART, _TRIES, _half
+from daulat.engine.native.vector import BLOCK, FORMATS, Q4_1
+
+DAMPING = 0.01
+"""Added to H's diagonal, as a share of its mean: what the inputs do not tell is not believed."""
+_TILE = 64
+_LARGEST = np.float32(65504)
+
+_compiled = njit(boundscheck=False, nogil=True, cache=True, error_model="numpy")
+
+
+def quantise_for(weights: Tensor, gram: Tensor, threads: int = 1) -> Tensor:
+    """The Q4_1 blocks of a matrix whose inputs are known.
+
+    Args:
+        weights: finite, [rows, columns]; columns a multiple of 32.
+        gram: [columns, columns], the sum of x x^T over the inputs x; float32.
+
+    Returns:
+        uint8 [rows, bytes of a row].
+    """
+    rows, columns = weights.shape
+    order, factor = _factor(gram)
+    left = weights.to(torch.float32)[:, order].T.contiguous()  # [columns, rows]
+    steps = np.empty((columns, rows), dtype=np.uint8)
+    scales = np.empty((2, columns // BLOCK, rows), dtype=np.float32)
+    wrong = torch.empty(BLOCK, rows)
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, columns, BLOCK):
+            end = first + BLOCK
+            corner = factor[first:end, first:end].contiguous().numpy()
+            block, q = left[first:end].numpy(), steps[first:end]
+            at = int(order[first]) // BLOCK
+
+            def some(start, block=block, q=q, at=at, corner=corner):
+                _block(block, corner, q, scales[:, at], wrong.numpy(), start, min(start + _SHARE, rows))
+
+            list(pool.map(some, range(0, rows, _SHARE)))
+            left[end:].addmm_(factor[first:end, end:].T, wrong, alpha=-1)
+    back = np.empty_like(steps)
+    back[order.numpy()] = steps
+    return _packed(back.T, scales)
+
+
+_SHARE = 256
+
+
+def _factor(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """The columns' order, and the upper Cholesky factor of the inverse of H in that order, float32."""
+    h = gram.to(torch.float64)
+    strength = h.diagonal().clone()
+    mean = float(strength.mean())
+    if mean == 0: 
+        mean = 1.0
+    h.diagonal().add_(DAMPING * mean)
+    order = _order(strength)
+    h = h[order][:, order]
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(h))
+    return order, torch.linalg.cholesky(inverse, upper=True).float()
+
+
+def _order(strength: Tensor) -> Tensor:
+    blocks = strength.view(-1, BLOCK)
+    outer = blocks.sum(1).argsort(descending=True, stable=True)
+    inner = blocks.argsort(dim=1, descending=True, stable=True)
+    return (outer[:, None] * BLOCK + inner[outer]).flatten()
+
+
+def _packed(steps: np.ndarray, scales: np.ndarray) -> Tensor:
+    rows, columns = steps.shape
+    out = np.empty((rows, columns // BLOCK, FORMATS[Q4_1].size), dtype=np.uint8)
+    pairs = np.ascontiguousarray(scales.transpose(2, 1, 0), dtype=np.float16)
+    out[..., :4] = pairs.view(np.uint8)
+    q = steps.reshape(rows, -1, 2, BLOCK // 2)
+    out[..., 4:] = q[:, :, 0] | (q[:, :, 1] << 4)
+    return torch.from_numpy(out.reshape(rows, -1))
+
+
+@_compiled
+def _block(x, u, q, scales, wrong, start, stop):
+    """One block's grids and steps for some rows; x [32, R] is used up, wrong [32, R] is errors over u's diagonal."""
+    weights = np.empty(BLOCK, dtype=np.float32)
+    total = np.float32(0)
+    for j in range(BLOCK):
+        weights[j] = np.float32(1) / (u[j, j] * u[j, j])
+        total += weights[j]
+    for j in range(BLOCK):
+        weights[j] /= total
+    for first in range(start, stop, _TILE):
+        n = min(_TILE, stop - first)
+        d, m = scales[0, first : first + n], scales[1, first : first + n]
+        _grids(x[:, first : first + n], weights, d, m)
+        for j in range(BLOCK):
+            one = np.float32(1) / u[j, j]
+            row, to, bad = x[j, first : first + n], q[j, first : first + n], wrong[j, first : first + n]
+            for r in range(n):
+                turned = np.float32(1) / d[r] if d[r] > 0 else np.float32(0)
+                step = np.rint(min(max((row[r] - m[r]) * turned, np.float32(0)), np.float32(15)))
+                to[r] = np.uint8(step)
+                bad[r] = (row[r] - (d[r] * step + m[r])) * one
+            for k in range(j + 1, BLOCK):
+                other, by = x[k, first : first + n], u[j, k]
+                for r in range(n):
+                    other[r] -= by * bad[r]
+
+
+@_compiled
+def _grids(x, weights, d, m):
+    """The best grids d, m [n] for blocks x [32, n] with errors weighted (weights sum to one)."""
+    n = x.shape[1]
+    low, high, mean = x[0].copy(), x[0].copy(), np.zeros(n, dtype=np.float32)
+    for j in range(BLOCK):
+        for r in range(n):
+            low[r], high[r] = min(low[r], x[j, r]), max(high[r], x[j, r])
+            mean[r] += weights[j] * x[j, r]
+    best, tried = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
+    turned = np.empty(n, dtype=np.float32)
+    slope, least = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
+    q, qq, qx = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
+    for r in range(n):
+        m[r] = _near(low[r])
+        d[r] = _near((high[r] - m[r]) / np.float32(15))
+    _errors(x, weights, d, m, best)
+    for k in range(_TRIES):
+        for r in range(n):
+            wide = high[r] - low[r]
+            by = np.float32(_FIRST) + np.float32(_APART) * np.float32(k)
+            turned[r] = by / wide if wide > 0 else np.float32(0)
+            q[r] = qq[r] = qx[r] = 0
+        for j in range(BLOCK):
+            for r in range(n):
+                step = np.rint(min(max((x[j, r] - low[r]) * turned[r], np.float32(0)), np.float32(15)))
+                part = weights[j] * step
+                q[r] += part
+                qq[r] += part * step
+                qx[r] += part * x[j, r]
+        for r in range(n):
+            spread = qq[r] - q[r] * q[r]
+            s = (qx[r] - q[r] * mean[r]) / spread if spread > np.float32(1e-6) else np.float32(0)
+            slope[r] = _near(max(s, np.float32(0)))
+            least[r] = _near(mean[r] - slope[r] * q[r])
+        _errors(x, weights, slope, least, tried)
+        for r in range(n):
+            better = tried[r] < best[r]
+            best[r] = tried[r] if better else best[r]
+            d[r] = slope[r] if better else d[r]
+            m[r] = least[r] if better else m[r]
+
+
+@_compiled
+def _near(x):
+    return _half(min(max(x, -_LARGEST), _LARGEST))
+
+
+@_compiled
+def _errors(x, weights, d, m, out):
+    n = x.shape[1]
+    turned = np.empty(n, dtype=np.float32)
+    for r in range(n):
+        turned[r] = np.float32(1) / d[r] if d[r] > 0 else np.float32(0)
+        out[r] = 0
+    for j in range(BLOCK):
+        for r in range(n):
+            step = np.rint(min(max((x[j, r] - m[r]) * turned[r], np.float32(0)), np.float32(15)))
+            off = d[r] * step + m[r] - x[j, r]
+            out[r] += weights[j] * off * off
