@@ -1,8 +1,8 @@
 """What a model's matrices are multiplied with, so that four bits can be chosen by it (`native.gptq`).
 
-The inputs come from text that the model writes itself (arXiv 2305.17888): from the token that begins a text and one
-token at random, at temperature 1. So no data need be shipped or fetched, and the text is of the kinds
-and in the languages that the model knows. The text then goes through the blocks one after the other; each
+The inputs come from text that the model writes itself (arXiv 2305.17888): from the token that begins a text
+and one token at random, at temperature 1. So no data need be shipped or fetched, and the text is of the
+kinds and in the languages that the model knows. The text then goes through the blocks one after the other; each
 matrix is chosen by inputs that come through those before it, as they have been chosen.
 
 In memory at once: the text's hidden states, one block in float32, one matrix of inputs by inputs.
@@ -51,7 +51,7 @@ def tokens_for(weights: int) -> int:
 
 def write(
     decoder: NativeDecoder, begin: Sequence[int], tokens: int, progress: Progress | None = None
-) -> Tensor:
+) -> list[list[int]]:
     """Text of the model's own, the same each time.
 
     Args:
@@ -60,7 +60,7 @@ def write(
         progress: told of tokens written, and of all.
 
     Returns:
-        int64 [N, L]
+        N texts of L tokens.
     """
     length = max(min(LENGTH, decoder.architecture.context), len(begin) + 1)
     count = max(1, tokens // length)
@@ -77,12 +77,11 @@ def write(
                 [Chunk(tuple(t), c, written=True) for t, c in zip(new, caches, strict=True)]
             ).numpy()
             new = [[s.choose(row).token] for s, row in zip(samplers, logits, strict=True)]
-            for text, token in zip(some, new, strict=True):
-                text += token
+            some = [text + token for text, token in zip(some, new, strict=True)]
             if progress is not None:
                 progress(at * length + len(some) * len(some[0]), count * length)
         texts += some
-    return torch.tensor(texts)
+    return texts
 
 
 class Calibration(Decoder):
@@ -90,14 +89,16 @@ class Calibration(Decoder):
 
     Args:
         top: `embed`, and `positions` where the architecture has them.
-        texts: [N, L]
+        texts: N of L tokens.
     """
 
-    def __init__(self, architecture: Architecture, top: Block, texts: Tensor) -> None:
+    def __init__(
+        self, architecture: Architecture, top: Block, texts: Sequence[Sequence[int]]
+    ) -> None:
         super().__init__(architecture, top, [{} for _ in architecture.layers])
-        count, self._length = texts.shape
-        self._x = torch.empty(count * self._length, architecture.hidden)
-        for rows, text in zip(self._texts(), texts.tolist(), strict=True):
+        self._length = len(texts[0])
+        self._x = torch.empty(len(texts) * self._length, architecture.hidden)
+        for rows, text in zip(self._texts(), texts, strict=True):
             self._x[rows] = self._embed([Chunk(text, _Own(architecture))])[0].float()
         at = torch.arange(self._length)
         self._angles = {r: rotary.tables(r, f, at) for r, f in self._frequencies.items()}
@@ -119,7 +120,7 @@ class Calibration(Decoder):
         if "out" in wanted:
             seen = torch.cat([self._seen(i, rows) for rows in self._texts()])
             w["out"] = choose("out", 0, _gram_of(seen))
-            for part, h in zip(every.split(_ROWS), seen.split(_ROWS), strict=True):
+            for part, h in zip(_parts(every), _parts(seen), strict=True):
                 self._step_out(i, part, h)
         else:
             for rows in self._texts():
@@ -127,7 +128,7 @@ class Calibration(Decoder):
         for slot in ("up", "down"):
             if slot in wanted:
                 self._feed(i, slot, choose)
-        for part in every.split(_ROWS):
+        for part in _parts(every):
             x = self._x[part]
             chunk = Chunk(range(len(x)), _Own(self.architecture))
             h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), [chunk])
@@ -169,14 +170,13 @@ class Calibration(Decoder):
         experts = self.architecture.experts
         if experts is None:
             return [every]
-        parts = [self._norm(self._x[part], w, "mlp_norm") for part in every.split(_ROWS)]
+        parts = [self._norm(self._x[part], w, "mlp_norm") for part in _parts(every)]
         chosen = torch.cat([self._routes(w, h)[1] for h in parts])
         return [torch.where((chosen == e).any(1))[0] for e in range(experts.count)]
 
     def _gram(self, rows: Tensor, take: Callable[[Tensor], Tensor]) -> Tensor:
         """The sum of x x^T over what is taken of those rows."""
-        # At least one part, which may be empty, says how wide it is.
-        return sum((_gram_of(take(self._x[part])) for part in rows.split(_ROWS)), torch.zeros(()))
+        return sum((_gram_of(take(self._x[part])) for part in _parts(rows)), torch.zeros(()))
 
 
 class _Own(SequenceCache):
@@ -187,6 +187,11 @@ class _Own(SequenceCache):
 
     def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         return keys.transpose(0, 1), values.transpose(0, 1)
+
+
+def _parts(rows: Tensor) -> list[Tensor]:
+    """A few rows at a time; of none one part, which says how wide it would be."""
+    return [rows[n : n + _ROWS] for n in range(0, max(len(rows), 1), _ROWS)]
 
 
 def _gram_of(x: Tensor) -> Tensor:

@@ -15,8 +15,8 @@ from daulat.engine.calibration import Calibration, tokens_for, write
 from daulat.engine.decoder import Decoder
 from daulat.engine.encoder import Encoder
 from daulat.engine.native.decoder import NativeDecoder, Slots
-from daulat.engine.native.matrices import Matrix, Numbers, form_for, kept_formats, matrix
 from daulat.engine.native.gptq import quantise_for
+from daulat.engine.native.matrices import Matrix, Numbers, form_for, kept_formats, matrix
 from daulat.engine.native.panels import FLOAT32
 from daulat.engine.native.quantise import quantise, restore
 from daulat.engine.native.vector import Q4_1, Q8_0
@@ -163,7 +163,7 @@ def _chosen(
     work: _Work,
     parts: prepared.Parts,
     rounded: Sequence[set[str]],
-    texts: Tensor,
+    texts: Sequence[Sequence[int]],
     progress: Progress,
 ) -> prepared.Parts:
     """The parts with those matrices chosen by their inputs."""
@@ -172,23 +172,35 @@ def _chosen(
     calibration = Calibration(work.architecture, weights.top(), texts)
     ready: list[Slots] = []
     for i, (block, wanted) in enumerate(zip(blocks, rounded, strict=True)):
-        floats = {slot: _convert(t, torch.float32) for slot, t in weights.block(i).items()}
-        _offset_norms(floats, work.architecture)
-        for slot, held in block.items():
-            if isinstance(held, Matrix) and held.form == Q8_0:
-                floats[slot] = restore(quantise(floats[slot], Q8_0, work.threads), Q8_0)
-        raw: dict[str, list[Tensor]] = {slot: [] for slot in wanted}
-
-        def choose(slot: str, expert: int, gram: Tensor) -> Tensor:
-            w = floats[slot] if floats[slot].dim() == 2 else floats[slot][expert]
-            raw[slot].append(quantise_for(w, gram, work.threads))
-            return restore(raw[slot][-1], Q4_1)
-
-        calibration.through(i, floats, wanted, choose)
-        chosen = {slot: matrix(torch.cat(rows), "Q4_1", own=True) for slot, rows in raw.items()}
-        ready.append({**block, **chosen})
+        floats = _floats(weights.block(i), block, work)
+        ready.append({**block, **_choose(work, calibration, i, floats, wanted)})
         progress(i + 1, len(blocks))
     return top, ready
+
+
+def _floats(read: dict[str, Tensor], block: Slots, work: _Work) -> dict[str, Tensor]:
+    """A block's numbers; of matrices in eight bits those that their blocks stand for."""
+    floats = {slot: _convert(t, torch.float32) for slot, t in read.items()}
+    _offset_norms(floats, work.architecture)
+    for slot, held in block.items():
+        if isinstance(held, Matrix) and held.form == Q8_0:
+            floats[slot] = restore(quantise(floats[slot], Q8_0, work.threads), Q8_0)
+    return floats
+
+
+def _choose(
+    work: _Work, calibration: Calibration, i: int, floats: dict[str, Tensor], wanted: set[str]
+) -> Slots:
+    """The wanted matrices of a block, chosen while the texts go through it."""
+    raw: dict[str, list[Tensor]] = {slot: [] for slot in wanted}
+
+    def choose(slot: str, expert: int, gram: Tensor) -> Tensor:
+        w = floats[slot] if floats[slot].dim() == 2 else floats[slot][expert]
+        raw[slot].append(quantise_for(w, gram, work.threads))
+        return restore(raw[slot][-1], Q4_1)
+
+    calibration.through(i, floats, wanted, choose)
+    return {slot: matrix(torch.cat(rows), "Q4_1", own=True) for slot, rows in raw.items()}
 
 
 def _beginning(work: _Work) -> list[int]:

@@ -1,14 +1,14 @@
 """Four-bit blocks that are chosen by what a matrix is multiplied with: GPTQ (arXiv 2210.17323).
 
-`quantise` rounds each weight by itself. But what counts is the matrix's products with the inputs that it meets, and
-inputs hang together: what one weight's rounding did wrong, the weights of the columns behind it can make good.
-With H = X^T X over the inputs X [T, C], the error of a row is (w - v) H (w - v)^T, where v is what its blocks
-stand for. Columns are rounded one after the other; after each, those that are left move to where the error is
-least, which the Cholesky factor of H's inverse tells.
+`quantise` rounds each weight by itself. But what counts is the matrix's products with the inputs that it
+meets, and inputs hang together: what one weight's rounding did wrong, the weights of the columns behind it
+can make good. With H = X^T X over the inputs X [T, C], the error of a row is (w - v) H (w - v)^T, where v is
+what its blocks stand for. Columns are rounded one after the other; after each, those that are left move to
+where the error is least, which the Cholesky factor of H's inverse tells.
 
-Blocks of 32 columns are taken by the strength of their inputs, the strongest first, and so are the columns within a
-block. When a block's turn comes, its grid is searched for as in `quantise`, errors weighted by what cannot be made
-good any more (the squared inverse of the factor's diagonal).
+Blocks of 32 columns are taken by the strength of their inputs, the strongest first, and so are the columns
+within a block. When a block's turn comes, its grid is searched for as in `quantise`, errors weighted by what
+cannot be made good any more (the inverse square of the factor's diagonal).
 
 Rows do not depend on each other. Each sum over columns is made by the linear algebra at hand, so
 other processors and other numbers of threads may round a weight the other way.
@@ -25,12 +25,13 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from daulat.engine.native.quantise import _FIRST, _APART, _TRIES, _half
+from daulat.engine.native.quantise import APART, FIRST, TRIES, half
 from daulat.engine.native.vector import BLOCK, FORMATS, Q4_1
 
 DAMPING = 0.01
 """Added to H's diagonal, as a share of its mean: what the inputs do not tell is not believed."""
-_TILE = 64
+_TILE, _SHARE = 64, 256
+"""Rows in vectors that stay in the first-level cache; rows that one thread takes at a time."""
 _LARGEST = np.float32(65504)
 
 _compiled = njit(boundscheck=False, nogil=True, cache=True, error_model="numpy")
@@ -40,7 +41,7 @@ def quantise_for(weights: Tensor, gram: Tensor, threads: int = 1) -> Tensor:
     """The Q4_1 blocks of a matrix whose inputs are known.
 
     Args:
-        weights: finite, [rows, columns]; columns a multiple of 32.
+        weights: finite numbers of float16's range, [rows, columns]; columns a multiple of 32.
         gram: [columns, columns], the sum of x x^T over the inputs x; float32.
 
     Returns:
@@ -54,39 +55,38 @@ def quantise_for(weights: Tensor, gram: Tensor, threads: int = 1) -> Tensor:
     wrong = torch.empty(BLOCK, rows)
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, columns, BLOCK):
-            end = first + BLOCK
-            corner = factor[first:end, first:end].contiguous().numpy()
-            block, q = left[first:end].numpy(), steps[first:end]
-            at = int(order[first]) // BLOCK
-
-            def some(start, block=block, q=q, at=at, corner=corner):
-                _block(block, corner, q, scales[:, at], wrong.numpy(), start, min(start + _SHARE, rows))
-
-            list(pool.map(some, range(0, rows, _SHARE)))
-            left[end:].addmm_(factor[first:end, end:].T, wrong, alpha=-1)
-    back = np.empty_like(steps)
-    back[order.numpy()] = steps
-    return _packed(back.T, scales)
-
-
-_SHARE = 256
+            here, behind = slice(first, first + BLOCK), slice(first + BLOCK, columns)
+            work = (
+                left[here].numpy(),
+                factor[here, here].contiguous().numpy(),
+                steps[here],
+                scales[:, int(order[first]) // BLOCK],
+                wrong.numpy(),
+            )
+            shares = [
+                pool.submit(_block, *work, start, min(start + _SHARE, rows))
+                for start in range(0, rows, _SHARE)
+            ]
+            for share in shares:
+                share.result()
+            left[behind].addmm_(factor[here, behind].T, wrong, alpha=-1)
+    placed = np.empty_like(steps)
+    placed[order.numpy()] = steps
+    return _packed(placed.T, scales)
 
 
 def _factor(gram: Tensor) -> tuple[Tensor, Tensor]:
     """The columns' order, and the upper Cholesky factor of the inverse of H in that order, float32."""
     h = gram.to(torch.float64)
     strength = h.diagonal().clone()
-    mean = float(strength.mean())
-    if mean == 0: 
-        mean = 1.0
-    h.diagonal().add_(DAMPING * mean)
+    h.diagonal().add_(DAMPING * (float(strength.mean()) or 1.0))
     order = _order(strength)
-    h = h[order][:, order]
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(h))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(h[order][:, order]))
     return order, torch.linalg.cholesky(inverse, upper=True).float()
 
 
 def _order(strength: Tensor) -> Tensor:
+    """Blocks by the strength of their inputs, and columns within their block."""
     blocks = strength.view(-1, BLOCK)
     outer = blocks.sum(1).argsort(descending=True, stable=True)
     inner = blocks.argsort(dim=1, descending=True, stable=True)
@@ -94,6 +94,7 @@ def _order(strength: Tensor) -> Tensor:
 
 
 def _packed(steps: np.ndarray, scales: np.ndarray) -> Tensor:
+    """Q4_1 from steps [rows, columns] and float16 numbers [2, blocks, rows]."""
     rows, columns = steps.shape
     out = np.empty((rows, columns // BLOCK, FORMATS[Q4_1].size), dtype=np.uint8)
     pairs = np.ascontiguousarray(scales.transpose(2, 1, 0), dtype=np.float16)
@@ -105,7 +106,10 @@ def _packed(steps: np.ndarray, scales: np.ndarray) -> Tensor:
 
 @_compiled
 def _block(x, u, q, scales, wrong, start, stop):
-    """One block's grids and steps for some rows; x [32, R] is used up, wrong [32, R] is errors over u's diagonal."""
+    """One block's grids and steps, for rows from start to stop.
+
+    x [32, R] is used up; wrong [32, R] takes the errors over u's diagonal.
+    """
     weights = np.empty(BLOCK, dtype=np.float32)
     total = np.float32(0)
     for j in range(BLOCK):
@@ -119,7 +123,11 @@ def _block(x, u, q, scales, wrong, start, stop):
         _grids(x[:, first : first + n], weights, d, m)
         for j in range(BLOCK):
             one = np.float32(1) / u[j, j]
-            row, to, bad = x[j, first : first + n], q[j, first : first + n], wrong[j, first : first + n]
+            row, to, bad = (
+                x[j, first : first + n],
+                q[j, first : first + n],
+                wrong[j, first : first + n],
+            )
             for r in range(n):
                 turned = np.float32(1) / d[r] if d[r] > 0 else np.float32(0)
                 step = np.rint(min(max((row[r] - m[r]) * turned, np.float32(0)), np.float32(15)))
@@ -143,20 +151,26 @@ def _grids(x, weights, d, m):
     best, tried = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
     turned = np.empty(n, dtype=np.float32)
     slope, least = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
-    q, qq, qx = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
+    q, qq, qx = (
+        np.empty(n, dtype=np.float32),
+        np.empty(n, dtype=np.float32),
+        np.empty(n, dtype=np.float32),
+    )
     for r in range(n):
         m[r] = _near(low[r])
         d[r] = _near((high[r] - m[r]) / np.float32(15))
     _errors(x, weights, d, m, best)
-    for k in range(_TRIES):
+    for k in range(TRIES):
         for r in range(n):
             wide = high[r] - low[r]
-            by = np.float32(_FIRST) + np.float32(_APART) * np.float32(k)
+            by = np.float32(FIRST) + np.float32(APART) * np.float32(k)
             turned[r] = by / wide if wide > 0 else np.float32(0)
             q[r] = qq[r] = qx[r] = 0
         for j in range(BLOCK):
             for r in range(n):
-                step = np.rint(min(max((x[j, r] - low[r]) * turned[r], np.float32(0)), np.float32(15)))
+                step = np.rint(
+                    min(max((x[j, r] - low[r]) * turned[r], np.float32(0)), np.float32(15))
+                )
                 part = weights[j] * step
                 q[r] += part
                 qq[r] += part * step
@@ -176,7 +190,7 @@ def _grids(x, weights, d, m):
 
 @_compiled
 def _near(x):
-    return _half(min(max(x, -_LARGEST), _LARGEST))
+    return half(min(max(x, -_LARGEST), _LARGEST))
 
 
 @_compiled
