@@ -32,7 +32,9 @@ TOKENS, FEWEST = 32_768, 4_096
 LENGTH = 512
 """Tokens of a text, where the model's context allows it."""
 WORK = 2**46
-"""About as many tokens times weights as preparation takes, so that a large model is ready some day."""
+"""Tokens times weights at most, so that a large model is ready some day."""
+ENOUGH = 256
+"""Weights to a token: matrices of small models have few inputs, of which little text tells all."""
 SEED = 2305_17888
 _AT_ONCE = 16
 _ROWS = 2048
@@ -46,7 +48,7 @@ blocks stand for."""
 
 def tokens_for(weights: int) -> int:
     """How many tokens of text a model of so many weights is prepared with."""
-    return max(min(TOKENS, WORK // max(weights, 1)), FEWEST) // LENGTH * LENGTH
+    return max(min(TOKENS, WORK // max(weights, 1), weights // ENOUGH), FEWEST) // LENGTH * LENGTH
 
 
 def write(

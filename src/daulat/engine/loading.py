@@ -184,7 +184,9 @@ def _floats(read: dict[str, Tensor], block: Slots, work: _Work) -> dict[str, Ten
     _offset_norms(floats, work.architecture)
     for slot, held in block.items():
         if isinstance(held, Matrix) and held.form == Q8_0:
-            floats[slot] = restore(quantise(floats[slot], Q8_0, work.threads), Q8_0)
+            w = floats[slot]
+            raw = quantise(w.reshape(-1, w.shape[-1]), Q8_0, work.threads)
+            floats[slot] = restore(raw, Q8_0).reshape(w.shape)
     return floats
 
 
