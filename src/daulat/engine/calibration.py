@@ -35,7 +35,7 @@ LENGTH = 512
 """Tokens of a text, where the model's context allows it."""
 WORK = 2**46
 """Tokens times weights at most, so that a large model is ready some day."""
-ENOUGH = 256
+ENOUGH = 1024
 """Weights to a token: matrices of small models have few inputs, of which little text tells all."""
 SEED = 2305_17888
 _AT_ONCE = 16
