@@ -10,8 +10,8 @@ Blocks of 32 columns are taken by the strength of their inputs, the strongest fi
 within a block. When a block's turn comes, its grid is searched for as in `quantise`, errors weighted by what
 cannot be made good any more (the inverse square of the factor's diagonal).
 
-Rows do not depend on each other. Each sum over columns is made by the linear algebra at hand, so
-other processors and other numbers of threads may round a weight the other way.
+Rows do not depend on each other. The factor is made by the linear algebra at hand, so other processors may
+round a weight the other way.
 """
 
 # pyright: basic, reportCallIssue=false, reportGeneralTypeIssues=false
@@ -107,7 +107,7 @@ def _fill(weights: Floats, order: Order, factor: Floats, out: Array) -> None:
         here, behind = slice(first, first + BLOCK), slice(first + BLOCK, columns)
         own = np.ascontiguousarray(factor[here, here])
         _block(left[here], own, steps[here], scales[order[first] // BLOCK], wrong)
-        left[behind] -= factor[here, behind].T @ wrong
+        _pass_on(left[behind], factor[here, behind], wrong)
     placed = np.empty_like(steps)
     placed[order] = steps
     q = placed.T.reshape(rows, -1, 2, BLOCK // 2)
@@ -148,6 +148,25 @@ def _block(x, u, q, scales, wrong):
                 other, by = x[k, first : first + n], u[j, k]
                 for r in range(n):
                     other[r] -= by * bad[r]
+
+
+@_compiled
+def _pass_on(x, u, wrong):
+    """x -= u^T wrong for x [C, R], u [32, C], wrong [32, R].
+
+    Not by the linear algebra at hand: its own threads stand in the way of those that share the rows.
+    """
+    for first in range(0, x.shape[1], _TILE):
+        stop = min(first + _TILE, x.shape[1])
+        for k in range(x.shape[0]):
+            row = x[k, first:stop]
+            for j in range(0, BLOCK, 4):
+                a, b, c, d = u[j, k], u[j + 1, k], u[j + 2, k], u[j + 3, k]
+                # Four rows by themselves: known to be contiguous, they are taken in vectors.
+                one, two = wrong[j, first:stop], wrong[j + 1, first:stop]
+                three, four = wrong[j + 2, first:stop], wrong[j + 3, first:stop]
+                for r in range(row.shape[0]):
+                    row[r] -= a * one[r] + b * two[r] + c * three[r] + d * four[r]
 
 
 @_compiled
