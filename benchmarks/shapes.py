@@ -50,8 +50,8 @@ def prompt() -> list[int]:
 
 
 def ours(name: str, numbers: Any) -> dict[str, float]:
-    from daulat.engine.step import Chunk
     from daulat.engine.loading import load_native
+    from daulat.engine.step import Chunk
     from daulat.models.checkpoint import open_checkpoint
     from daulat.models.shelf import Shelf
 
