@@ -226,7 +226,7 @@ async def test_how_a_model_is_held_is_said(
             "one", entry(catalogue, "one").digest, lambda *done, told=told: told.append(done)
         ) as model:
             assert model.numbers == said
-        assert told[-1] == (3, 3)
+        assert told[-1][0] == told[-1][1]
         await pool.close()
     held = [getattr(record, "numbers", None) for record in caplog.records]
     assert [one for one in held if one] == ["F32", "int8", "int4"]

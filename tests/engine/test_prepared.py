@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import subprocess
 import sys
@@ -35,6 +36,8 @@ from tests.engine.test_parity_gguf import (
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+LITTLE = 256
+"""Tokens of text: enough for the way to be gone, and no more."""
 DIGEST = "sha256:" + "c0ffee00" * 8
 SLOTS = {
     "q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv", "c_attn": "qkv",
@@ -79,7 +82,7 @@ def test_logits_and_greedy_answer(
     quieten(model)
     folder = write(model, tmp_path)
     oracle = quantised(model, numbers)
-    decoder = load_native(open_checkpoint(folder), numbers)
+    decoder = load_native(open_checkpoint(folder), numbers, calibration=0)
     expected = agree(decoder, oracle)
     with torch.inference_mode():
         assert (expected - exactly(model)).abs().max() > 2 * ROUNDED  # it was quantised
@@ -88,6 +91,9 @@ def test_logits_and_greedy_answer(
 @pytest.fixture(scope="module", params=["llama biases", "granite moe", "bigcode"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(make(request.param), tmp_path_factory.mktemp("prepared"))
+
+
+load = functools.partial(load_native, calibration=LITTLE)
 
 
 def place_in(folder: Path, numbers: str = "int4") -> Place:
@@ -108,33 +114,39 @@ def test_the_same_bits_from_the_prepared_file(
 ) -> None:
     checkpoint = open_checkpoint(folder)
     place = place_in(tmp_path, numbers)
-    expected = bits(load_native(checkpoint, numbers))
+    expected = bits(load(checkpoint, numbers))
     told: list[tuple[int, int]] = []
-    first = load_native(checkpoint, numbers, 1, lambda *done: told.append(done), place=place)
+    first = load(checkpoint, numbers, 1, lambda *done: told.append(done), place=place)
     assert bits(first) == expected
     count = len(first.architecture.layers)
-    assert told == [(i + 1, count) for i in range(count)]
+    if numbers == "int4":  # read, then written and chosen by
+        assert told[:count] == [(i + 1, 3 * count) for i in range(count)]
+        shares = [done / all_ for done, all_ in told]
+        assert shares == sorted(shares)
+        assert shares[-1] == 1
+    else:
+        assert told == [(i + 1, count) for i in range(count)]
     told.clear()
-    assert bits(
-        load_native(checkpoint, numbers, 1, lambda *done: told.append(done), place=place)
-    ) == (expected)
+    assert bits(load(checkpoint, numbers, 1, lambda *done: told.append(done), place=place)) == (
+        expected
+    )
     assert told == []  # nothing was read from the checkpoint
 
 
 def test_damage_is_found_and_made_good(folder: Path, tmp_path: Path) -> None:
     checkpoint, place = open_checkpoint(folder), place_in(tmp_path)
-    expected = bits(load_native(checkpoint, "int4", place=place))
+    expected = bits(load(checkpoint, "int4", place=place))
     whole = place.path.read_bytes()
     for damage in (whole[:-1], whole[: len(whole) // 2], b"", whole[:20], whole + b"\0"):
         place.path.write_bytes(damage)
-        assert bits(load_native(checkpoint, "int4", place=place)) == expected
+        assert bits(load(checkpoint, "int4", place=place)) == expected
         assert place.path.read_bytes() == whole
     for at in range(0, len(whole), max(1, len(whole) // 40)):
         damaged = bytearray(whole)
         damaged[at] ^= 0x81
         place.path.write_bytes(damaged)
         place.path.chmod(0o600)
-        assert bits(load_native(checkpoint, "int4", place=place)) == expected
+        assert bits(load(checkpoint, "int4", place=place)) == expected
 
 
 def test_a_file_of_other_shapes_is_made_anew(
@@ -143,24 +155,22 @@ def test_a_file_of_other_shapes_is_made_anew(
     """As after a change of what a digest stands for: never read beyond a matrix's end."""
     checkpoint, place = open_checkpoint(folder), place_in(tmp_path)
     other = write(make("llama", {"hidden_size": 96, "num_hidden_layers": 2}), tmp_path / "other")
-    load_native(open_checkpoint(other), "int4", place=place)
+    load(open_checkpoint(other), "int4", place=place)
     caplog.clear()
-    assert bits(load_native(checkpoint, "int4", place=place)) == bits(
-        load_native(checkpoint, "int4")
-    )
+    assert bits(load(checkpoint, "int4", place=place)) == bits(load(checkpoint, "int4"))
     assert "damaged" in caplog.text
 
 
 def test_where_nothing_can_be_kept(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "prepared").write_text("in the way")
     checkpoint = open_checkpoint(folder)
-    decoder = load_native(checkpoint, "int8", place=place_in(tmp_path, "int8"))
-    assert bits(decoder) == bits(load_native(checkpoint, "int8"))
+    decoder = load(checkpoint, "int8", place=place_in(tmp_path, "int8"))
+    assert bits(decoder) == bits(load(checkpoint, "int8"))
 
 
 def test_what_costs_nothing_is_not_kept(folder: Path, tmp_path: Path) -> None:
     place = Shelf(tmp_path, 1 << 30).place(DIGEST, "float32")
-    load_native(open_checkpoint(folder), "float32", place=place)
+    load(open_checkpoint(folder), "float32", place=place)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -172,19 +182,18 @@ def test_a_checkpoint_with_an_infinite_weight_is_refused_and_not_kept(tmp_path: 
     tensor[3, 5] = float("inf")
     edit_tensors(folder, {name: tensor})
     with pytest.raises(ModelFileError, match="infinite"):
-        load_native(open_checkpoint(folder), "int8", place=place_in(tmp_path))
+        load(open_checkpoint(folder), "int8", place=place_in(tmp_path))
     assert not list((tmp_path / "prepared").glob("*.safetensors"))
 
 
 _LOAD = """
 import hashlib, sys
 from pathlib import Path
-from daulat.engine.loading import load_native
 from daulat.models.checkpoint import open_checkpoint
-from tests.engine.test_prepared import bits, place_in
+from tests.engine.test_prepared import bits, load, place_in
 told = []
 checkpoint, place = open_checkpoint(Path(sys.argv[1])), place_in(Path(sys.argv[2]))
-decoder = load_native(checkpoint, "int4", 1, lambda *done: told.append(done), place=place)
+decoder = load(checkpoint, "int4", 1, lambda *done: told.append(done), place=place)
 print(len(told), hashlib.sha256(bits(decoder)).hexdigest())
 """
 

@@ -142,7 +142,7 @@ def test_which_matrices_take_which_form() -> None:
         Q8_0,
         Q8_0,
     ]
-    assert form_for("down", "int8") == Q8_0
+    assert form_for("down", "int8") == form_for("down", "int4") == Q8_0
     assert form_for("router", "int4", FLOATS["BF16"]) == BF16
     assert form_for("positions", "int8") == F32
     assert form_for("router", "bfloat16") == BF16

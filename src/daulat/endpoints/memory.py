@@ -136,6 +136,8 @@ def _held(info: Stored, a: Architecture, numbers: Numbers) -> int:
     slot = "head" if info.shape[0] == a.vocab else ""
     if a.experts and info.shape == (a.experts.count, a.hidden):
         slot = "router"
+    elif info.shape[-2:] == (a.hidden, a.intermediate):
+        slot = "down"
     return form_bytes(form_for(slot, numbers), count)
 
 

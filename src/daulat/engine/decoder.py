@@ -74,10 +74,7 @@ class Decoder:
     def states(self, chunks: Sequence[Chunk]) -> Floats:
         """See `step.Computer`."""
         x, positions = self._embed(chunks)
-        angles = {
-            rope: _angles(rope, frequency, positions)
-            for rope, frequency in self._frequencies.items()
-        }
+        angles = self._angles(positions)
         for i, layer in enumerate(self.architecture.layers):
             x = self._block(i, layer, x, chunks, angles)
         for chunk in chunks:
@@ -113,6 +110,14 @@ class Decoder:
             x = x + F.embedding(positions, self._top["positions"])
         return x, positions
 
+    def _angles(self, positions: Tensor) -> dict[Rope, tuple[Tensor, Tensor]]:
+        """cos and sin, [T, 1, dims / 2], as `rotate` takes them."""
+        tables = {
+            rope: rotary.tables(rope, frequency, positions.numpy())
+            for rope, frequency in self._frequencies.items()
+        }
+        return {r: (tensor(cos)[:, None], tensor(sin)[:, None]) for r, (cos, sin) in tables.items()}
+
     def _block(
         self,
         i: int,
@@ -121,18 +126,21 @@ class Decoder:
         chunks: Sequence[Chunk],
         angles: dict[Rope, tuple[Tensor, Tensor]],
     ) -> Tensor:
-        w, a = self._blocks[i], self.architecture
+        w = self._blocks[i]
         cos_sin = angles[layer.rope] if layer.rope is not None else None
-        h = self._attention(i, layer, self._norm(x, w, "attn_norm"), chunks, cos_sin)
-        if a.post_norms:
-            h = self._norm(h, w, "post_attn_norm")
-        x = x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
+        h = self._attended(i, layer, self._norm(x, w, "attn_norm"), chunks, cos_sin)
+        x = self._add(x, self._times(i, "out", h, chunks), w, "post_attn_norm")
         h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), chunks)
+        return self._add(x, h, w, "post_mlp_norm")
+
+    def _add(self, x: Tensor, h: Tensor, w: Block, norm: str) -> Tensor:
+        """What half a block gives, onto what it was given."""
+        a = self.architecture
         if a.post_norms:
-            h = self._norm(h, w, "post_mlp_norm")
+            h = self._norm(h, w, norm)
         return x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
 
-    def _attention(
+    def _attended(
         self,
         i: int,
         layer: Layer,
@@ -140,6 +148,7 @@ class Decoder:
         chunks: Sequence[Chunk],
         cos_sin: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
+        """What the heads see, [T, Q D]: what the output matrix takes."""
         w, a = self._blocks[i], self.architecture
         qkv = self._times(i, "qkv", h, chunks).view(h.shape[0], -1, a.head_dim)
         end = a.heads + a.kv_heads
@@ -155,7 +164,7 @@ class Decoder:
             keys, values = extend(chunk.cache, i, k[rows], v[rows])
             out[rows] = attend(q[rows], keys, values, layer.window, a.attention_scale)
             start = rows.stop
-        return self._times(i, "out", out.flatten(1), chunks)
+        return out.flatten(1)
 
     def _feed_forward(self, i: int, h: Tensor, chunks: Sequence[Chunk]) -> Tensor:
         if self.architecture.experts is not None:
@@ -180,8 +189,7 @@ class Decoder:
         """Each token goes through its best experts, weighted by softmax over those experts' scores."""
         experts = self.architecture.experts
         assert experts is not None  # noqa: S101 - narrows the type; `_feed_forward` has looked
-        scores, chosen = F.linear(h, w["router"]).float().topk(experts.chosen, dim=-1)
-        shares = scores.softmax(dim=-1).to(h.dtype)
+        shares, chosen = self._routes(w, h)
         out = torch.zeros_like(h)
         for e in range(experts.count):
             rows, ranks = torch.where(chosen == e)
@@ -191,17 +199,18 @@ class Decoder:
             out.index_add_(0, rows, F.linear(inner, w["down"][e]) * shares[rows, ranks, None])
         return out
 
+    def _routes(self, w: Block, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Each token's best experts with their shares, both [T, chosen]."""
+        experts = self.architecture.experts
+        assert experts is not None  # noqa: S101 - as in `_experts`
+        scores, chosen = F.linear(h, w["router"]).float().topk(experts.chosen, dim=-1)
+        return scores.softmax(dim=-1).to(h.dtype), chosen
+
     def _norm(self, x: Tensor, w: Block, slot: str) -> Tensor:
         a = self.architecture
         if a.norm == "layer":
             return F.layer_norm(x, (x.shape[-1],), w[slot], w.get(f"{slot}.bias"), a.norm_eps)
         return F.rms_norm(x, (x.shape[-1],), w[slot], a.norm_eps)
-
-
-def _angles(rope: Rope, frequency: Floats, positions: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin, [T, 1, dims / 2], as `rotate` takes them."""
-    cos, sin = rotary.tables(rope, frequency, positions.numpy())
-    return tensor(cos)[:, None], tensor(sin)[:, None]
 
 
 def _array(numbers: Tensor) -> Floats:

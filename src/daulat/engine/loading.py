@@ -5,13 +5,20 @@ Not here: the plain way and embedding models (`plain`), which need PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from daulat.engine import prepared
 from daulat.engine.adapter import Adapter, Delta
 from daulat.engine.native.decoder import NativeDecoder, Slots
-from daulat.engine.native.matrices import Numbers, form_for, kept_formats, matrix
+from daulat.engine.native.gptq import quantise_for
+from daulat.engine.native.matrices import Matrix, Numbers, form_for, kept_formats, matrix
+from daulat.engine.native.panels import Q4_1, Q8_0
+from daulat.engine.native.quantise import quantise, restore
 from daulat.errors import ModelFileError
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.lora import LoraFile, Pair
@@ -19,6 +26,9 @@ from daulat.models.numbers import Array, Floats, float32, is_float
 from daulat.models.shelf import Place
 from daulat.models.weights import Weights
 from daulat.values.architecture import Architecture
+
+if TYPE_CHECKING:
+    from daulat.engine.calibration import Calibration
 
 Progress = Callable[[int, int], None]
 
@@ -29,12 +39,15 @@ def load_native(
     threads: int = 1,
     progress: Progress | None = None,
     place: Place | None = None,
+    calibration: int | None = None,
 ) -> NativeDecoder:
     """Read every weight and check that nothing is missing or left over; matrices stay in their file's format.
 
     Args:
         numbers: what becomes of matrices that do not.
         place: where the weights lie when they are ready, and are kept if they cost time to make.
+        calibration: tokens of text by which four bits are chosen (`engine.calibration`); None: as the
+            model's size allows; 0: none, each weight is rounded by itself.
 
     Raises:
         ModelFileError: the files do not hold what their description says.
@@ -42,7 +55,7 @@ def load_native(
     architecture = text_of(checkpoint)
 
     def read() -> prepared.Parts:
-        return _read(checkpoint, architecture, numbers, threads, progress)
+        return _ready(_Work(checkpoint, architecture, numbers, threads), progress, calibration)
 
     costly = place is not None and prepared.cost(checkpoint.tensors, numbers) >= place.least
     top, blocks = prepared.fetch(place, architecture, read) if place and costly else read()
@@ -51,45 +64,146 @@ def load_native(
     return decoder
 
 
-def _read(
-    checkpoint: Checkpoint,
-    architecture: Architecture,
-    numbers: Numbers,
-    threads: int,
-    progress: Progress | None,
-) -> prepared.Parts:
-    weights = Weights(checkpoint, architecture, kept_formats(numbers))
-    count = len(architecture.layers)
-    top = _slots(weights.top(), weights, architecture, numbers, threads)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to become of a checkpoint."""
+
+    checkpoint: Checkpoint
+    architecture: Architecture
+    numbers: Numbers
+    threads: int
+
+    def weights(self) -> Weights:
+        return Weights(self.checkpoint, self.architecture, kept_formats(self.numbers))
+
+
+def _ready(work: _Work, progress: Progress | None, calibration: int | None) -> prepared.Parts:
+    """The weights as they are computed with."""
+    rounded = _rounded(work) if work.numbers == "int4" and calibration != 0 else []
+    if not any(rounded):
+        return _read(work, progress)
+    # They bring PyTorch, which takes a second and is not needed but for this.
+    from daulat.engine.calibration import Calibration, tokens_for, write  # noqa: PLC0415
+    from daulat.engine.plain import compute_on  # noqa: PLC0415
+
+    stages = [_third(progress, stage) for stage in range(3)]
+    parts = _read(work, stages[0])
+    rough = NativeDecoder(work.architecture, *parts, work.threads)
+    tokens = tokens_for(sum(prod(i.shape) for i in work.checkpoint.tensors.values()))
+    texts = write(rough, _beginning(work), calibration or tokens, stages[1])
+    compute_on(work.threads)
+    top = Weights(work.checkpoint, work.architecture).top()
+    passing = Calibration(work.architecture, top, texts)
+    return _chosen(work, parts, rounded, passing, stages[2])
+
+
+def _read(work: _Work, progress: Progress | None) -> prepared.Parts:
+    weights = work.weights()
+    count = len(work.architecture.layers)
+    top = _slots(weights.top(), weights, work)
     blocks: list[Slots] = []
     for i in range(count):
-        blocks.append(_slots(weights.block(i), weights, architecture, numbers, threads))
+        blocks.append(_slots(weights.block(i), weights, work))
         if progress is not None:
             progress(i + 1, count)
     weights.finish()
     return top, blocks
 
 
-def _slots(
-    read: dict[str, Array],
-    weights: Weights,
-    architecture: Architecture,
-    numbers: Numbers,
-    threads: int,
-) -> Slots:
+def _slots(read: Mapping[str, Array], weights: Weights, work: _Work) -> Slots:
     vectors = {slot: float32(weight(t)) for slot, t in read.items() if t.ndim == 1}
-    offset_norms(vectors, architecture)
+    offset_norms(vectors, work.architecture)
     matrices = {
         slot: matrix(
             t if slot in weights.stored else weight(t),
             weights.stored.get(slot),
-            form_for(slot, numbers, t.dtype),
-            threads,
+            form_for(slot, work.numbers, t.dtype),
+            work.threads,
         )
         for slot, t in read.items()
         if t.ndim > 1
     }
     return {**vectors, **matrices}
+
+
+# --- four bits that know their inputs ------------------------------------------------------------
+
+
+def _rounded(work: _Work) -> list[set[str]]:
+    """Each block's matrices that become four bits."""
+    weights = work.weights()
+    found: list[set[str]] = []
+    for i in range(len(work.architecture.layers)):
+        read = weights.block(i)
+        matrices = {s: t for s, t in read.items() if t.ndim > 1 and s not in weights.stored}
+        found.append({s for s, t in matrices.items() if form_for(s, "int4", t.dtype) == Q4_1})
+    return found
+
+
+def _chosen(
+    work: _Work,
+    parts: prepared.Parts,
+    rounded: Sequence[set[str]],
+    calibration: Calibration,
+    progress: Progress,
+) -> prepared.Parts:
+    """The parts with those matrices chosen by their inputs."""
+    top, blocks = parts
+    weights = Weights(work.checkpoint, work.architecture)
+    ready: list[Slots] = []
+    for i, (block, wanted) in enumerate(zip(blocks, rounded, strict=True)):
+        floats = _floats(weights.block(i), block, work)
+        ready.append({**block, **_choose(work, calibration, i, floats, wanted)})
+        progress(i + 1, len(blocks))
+    return top, ready
+
+
+def _floats(read: Mapping[str, Array], block: Slots, work: _Work) -> dict[str, Floats]:
+    """A block's numbers; of matrices in eight bits those that their blocks stand for."""
+    floats = {slot: float32(weight(t)) for slot, t in read.items()}
+    offset_norms(floats, work.architecture)
+    for slot, held in block.items():
+        if isinstance(held, Matrix) and held.form == Q8_0:
+            w = floats[slot]
+            raw = quantise(w.reshape(-1, w.shape[-1]), Q8_0, work.threads)
+            floats[slot] = restore(raw, Q8_0).reshape(w.shape)
+    return floats
+
+
+def _choose(
+    work: _Work, calibration: Calibration, i: int, floats: dict[str, Floats], wanted: set[str]
+) -> Slots:
+    """The wanted matrices of a block, chosen while the texts go through it."""
+    raw: dict[str, list[Array]] = {slot: [] for slot in wanted}
+
+    def choose(slot: str, expert: int, gram: Floats) -> Floats:
+        w = floats[slot] if floats[slot].ndim == 2 else floats[slot][expert]
+        raw[slot].append(quantise_for(w, gram, work.threads))
+        return restore(raw[slot][-1], Q4_1)
+
+    calibration.through(i, floats, wanted, choose)
+    return {
+        slot: matrix(np.concatenate(rows), "Q4_1", threads=work.threads)
+        for slot, rows in raw.items()
+    }
+
+
+def _beginning(work: _Work) -> list[int]:
+    """The token that begins a text, where the model's description names one."""
+    config = work.checkpoint.config
+    named = config.get("bos_token_id", config.get("tokenizer.ggml.bos_token_id"))
+    good = isinstance(named, int) and 0 <= named < work.architecture.vocab
+    return [named] if good else []
+
+
+def _third(progress: Progress | None, stage: int) -> Progress:
+    """Tell of one stage out of three."""
+
+    def tell(done: int, all_: int) -> None:
+        if progress is not None:
+            progress(stage * all_ + done, 3 * all_)
+
+    return tell
 
 
 def load_adapter(lora: LoraFile, digest: str, layers: int) -> Adapter:

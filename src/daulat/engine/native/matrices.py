@@ -43,7 +43,7 @@ Numbers = Literal["float32", "bfloat16", "int8", "int4"]
 NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
 FLOATS = {"F32": F32, "F16": F16, "BF16": BF16}
 _OWN = {TYPES[name]: form for name, form in FLOATS.items()}
-_FINE = ("head", "embed", "qkv")
+_FINE = ("head", "embed", "qkv", "down")
 """Eight bits where four are asked for: what costs most in quality for its size (docs/experiments.md)."""
 _EXACT = ("router", "positions")
 """Never quantised: small, and a router's least error picks another expert."""

@@ -27,13 +27,13 @@ from daulat.engine.native.panels import FORMS, Q4_1, Q8_0
 from daulat.engine.native.repack import spread
 from daulat.engine.native.vector import BLOCK, LANES, step_error, step_sums
 from daulat.errors import ModelFileError
-from daulat.models.numbers import Array
+from daulat.models.numbers import Array, Floats
 
 LARGEST = 65504.0
 """The largest float16 number."""
 _ROWS_AT_ONCE = 1 << 22
 """Weights that one thread takes at a time."""
-_TRIES, _FIRST, _APART = 14, 14.25, 0.25
+TRIES, FIRST, APART = 14, 14.25, 0.25
 """Grids tried: how many, and over how many steps their first and next ones spread a block's range."""
 
 _compiled = njit(boundscheck=False, nogil=True, cache=True, error_model="numpy")
@@ -64,6 +64,18 @@ def quantise(numbers: Array, form: int, threads: int = 1) -> Array:
     return out.reshape(rows, -1)
 
 
+def restore(blocks: Array, form: int) -> Floats:
+    """The float32 numbers [rows, columns] that blocks stand for, uint8 [rows, bytes of a row]."""
+    each = blocks.reshape(len(blocks), -1, FORMS[form].size // LANES)
+    head = 2 if form == Q8_0 else 4
+    scales = np.ascontiguousarray(each[..., :head]).view(np.float16).astype(np.float32)
+    steps = each[..., head:]
+    if form == Q8_0:
+        return (steps.view(np.int8) * scales).reshape(len(blocks), -1)
+    nibbles = np.concatenate([steps & 15, steps >> 4], axis=-1)
+    return (nibbles * scales[..., :1] + scales[..., 1:]).reshape(len(blocks), -1)
+
+
 def _fill_q8_0(blocks: np.ndarray, out: np.ndarray) -> None:
     scales = np.empty((len(blocks), 1), dtype=np.float32)
     _eight(blocks, scales, out)
@@ -90,7 +102,7 @@ _FILL: dict[int, Callable[[np.ndarray, np.ndarray], None]] = {Q8_0: _fill_q8_0, 
 
 
 @_compiled
-def _half(x):
+def half(x):
     """The nearest float16 number, as float32 (no infinity: larger ones stay as they are).
 
     Multiplying by 2^13 + 1 and taking the difference off leaves the upper 11 bits (Dekker's splitting).
@@ -103,8 +115,8 @@ def _half(x):
 @_compiled
 def _up(x):
     """For x >= 0: the nearest float16 number, or the next one where that is less."""
-    near = _half(x)
-    after = _half(near * np.float32(1.0 + 2.0**-11 + 2.0**-20))
+    near = half(x)
+    after = half(near * np.float32(1.0 + 2.0**-11 + 2.0**-20))
     above = near + np.float32(2.0**-24) if near < np.float32(2.0**-14) else after
     return above if near < x else near
 
@@ -112,8 +124,8 @@ def _up(x):
 @_compiled
 def _down(x):
     """For x >= 0: the nearest float16 number, or the one before where that is greater."""
-    near = _half(x)
-    before = _half(near * np.float32(1.0 - 2.0**-11 - 2.0**-20))
+    near = half(x)
+    before = half(near * np.float32(1.0 - 2.0**-11 - 2.0**-20))
     below = near - np.float32(2.0**-24) if near <= np.float32(2.0**-14) else before
     return below if near > x else near
 
@@ -143,7 +155,7 @@ def _eight(blocks, scales, out):
             elif size < largest:
                 second = max(second, size)
         # Weights of one size (and zeros) are exact: one step is that size.
-        same = second == 0 and _half(largest) == largest
+        same = second == 0 and half(largest) == largest
         step = largest if same else _up(largest / np.float32(127))
         scales[n, 0] = step + wrong
         turned = _turned(step)
@@ -178,12 +190,12 @@ def _search(address, low, high, total):
     least = -_up(-low) if low < 0 else _down(low)
     step = _up((high - least) / np.float32(15))
     error = step_error(address, least, _turned(step), step)
-    for k in range(_TRIES):
-        turned = (np.float32(_FIRST) + np.float32(_APART) * np.float32(k)) * _turned(high - low)
+    for k in range(TRIES):
+        turned = (np.float32(FIRST) + np.float32(APART) * np.float32(k)) * _turned(high - low)
         q, qq, qx = step_sums(address, low, turned)
         slope = (count * qx - q * total) / max(count * qq - q * q, one)
-        d = _half(max(slope, np.float32(0)))
-        m = _half((total - d * q) / count)
+        d = half(max(slope, np.float32(0)))
+        m = half((total - d * q) / count)
         tried = step_error(address, m, _turned(d), d)
         if tried < error:
             step, least, error = d, m, tried
