@@ -2,7 +2,7 @@
 
 The program `lm_eval` is found on the path, or named by `--lm-eval`; it may live in a virtual environment of its
 own. Its `hf` backend reads the starter's GGUF in float32; the tokenizer is written out as a folder, for both.
-Nothing is fetched from a hub. It ends with an error when accuracy differs, or a log-likelihood by over 1e-3.
+Nothing is fetched from a hub. It ends with an error when accuracy differs, or a log-likelihood by over 1e-2.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TASKS = ROOT / "benchmarks" / "tasks"
 TASK = "general_knowledge"
 KEY = "daulat-key-of-the-harness-0123456789abcdef"
 GGUF = "starter.gguf"
-TOLERANCE = 1e-3
+TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, slots=True)

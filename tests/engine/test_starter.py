@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
@@ -129,5 +130,5 @@ def test_scores_and_hidden_states_are_those_of_transformers(starter: Starter) ->
             expected = rows.gather(1, torch.tensor(label)[:, None])[:, 0]
             assert (torch.tensor(one.logprobs) - expected).abs().max() <= tolerance(starter.decoder)
             assert one.greedy == bool((rows.argmax(-1) == torch.tensor(label)).all())
-        theirs = out.hidden_states[-1][0, : len(prefix)]
-        assert (state - theirs).abs().max() <= tolerance(starter.decoder) * theirs.abs().max()
+        theirs = out.hidden_states[-1][0, : len(prefix)].numpy()
+        assert np.abs(state - theirs).max() <= tolerance(starter.decoder) * np.abs(theirs).max()

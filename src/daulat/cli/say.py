@@ -95,6 +95,9 @@ def _is_plain(character: str) -> bool:
 @contextlib.contextmanager
 def progress(label: str) -> Generator[Callable[[int, int], None], None, None]:
     """A bar on standard error, fed with (bytes done, bytes in all); silent where no terminal is."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -112,7 +115,6 @@ def progress(label: str) -> Generator[Callable[[int, int], None], None, None]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
         transient=True,
     )
     with bar:
