@@ -130,4 +130,5 @@ def test_scores_and_hidden_states_are_those_of_transformers(starter: Starter) ->
             assert (torch.tensor(one.logprobs) - expected).abs().max() <= tolerance(starter.decoder)
             assert one.greedy == bool((rows.argmax(-1) == torch.tensor(label)).all())
         theirs = out.hidden_states[-1][0, : len(prefix)]
-        assert (state - theirs).abs().max() <= tolerance(starter.decoder) * theirs.abs().max()
+        distance = (torch.from_numpy(state) - theirs).abs().max()
+        assert distance <= tolerance(starter.decoder) * theirs.abs().max()
