@@ -13,11 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from daulat.engine.native.vector import LANES
-
-Floats = NDArray[np.float32]
+from daulat.models.numbers import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.errors import ModelFileError
+from daulat.models.numbers import Floats
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ids = NDArray[np.intp]
 Top = tuple[tuple[int, float], ...]

@@ -11,9 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from daulat.models.numbers import Floats
 from daulat.values.architecture import Rope
-
-Floats = NDArray[np.float32]
 
 
 def frequencies(rope: Rope) -> Floats:

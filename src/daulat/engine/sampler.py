@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from daulat.engine.logprobs import require_finite, score_rows
 from daulat.errors import RequestError
+from daulat.models.numbers import Floats
 from daulat.values.request import Sampling
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ids = NDArray[np.intp]
 Mask = NDArray[np.bool_]

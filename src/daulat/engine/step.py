@@ -10,14 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from daulat.engine.adapter import Adapter
 from daulat.engine.cache import Arena, SequenceCache
+from daulat.models.numbers import Floats
 from daulat.values.architecture import Architecture
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ from daulat.engine.native.panels import GROUP, group_bytes
 from daulat.engine.native.team import team
 from daulat.engine.native.vector import BLOCK
 from daulat.engine.step import Chunk, wanted_rows, whole
+from daulat.models.numbers import Floats
 from daulat.values.architecture import Architecture
 
 Whole = NDArray[np.int64]
-Floats = NDArray[np.float32]
 Slots = Mapping[str, "Matrix | Floats"]
 
 _ACTIVATIONS = {"silu": p.SILU, "gelu": p.GELU, "gelu_tanh": p.GELU_TANH, "relu": p.RELU}

@@ -25,7 +25,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from daulat.engine.native.panels import FORMS, Q4_1
-from daulat.engine.native.quantise import APART, FIRST, LARGEST, TRIES, half
+from daulat.engine.native.quantise import APART, FIRST, LARGEST, TRIES, half, step_of, turned_of
 from daulat.engine.native.repack import spread
 from daulat.engine.native.vector import BLOCK, LANES
 from daulat.models.numbers import Array, Floats
@@ -140,8 +140,7 @@ def _block(x, u, q, scales, wrong):
                 wrong[j, first : first + n],
             )
             for r in range(n):
-                turned = np.float32(1) / d[r] if d[r] > 0 else np.float32(0)
-                step = np.rint(min(max((row[r] - m[r]) * turned, np.float32(0)), np.float32(15)))
+                step = step_of(row[r], turned_of(d[r]), m[r])
                 to[r] = np.uint8(step)
                 bad[r] = (row[r] - (d[r] * step + m[r])) * one
             for k in range(j + 1, BLOCK):
@@ -198,9 +197,7 @@ def _grids(x, weights, d, m):
             q[r] = qq[r] = qx[r] = 0
         for j in range(BLOCK):
             for r in range(n):
-                step = np.rint(
-                    min(max((x[j, r] - low[r]) * turned[r], np.float32(0)), np.float32(15))
-                )
+                step = step_of(x[j, r], turned[r], low[r])
                 part = weights[j] * step
                 q[r] += part
                 qq[r] += part * step
@@ -228,10 +225,10 @@ def _errors(x, weights, d, m, out):
     n = x.shape[1]
     turned = np.empty(n, dtype=np.float32)
     for r in range(n):
-        turned[r] = np.float32(1) / d[r] if d[r] > 0 else np.float32(0)
+        turned[r] = turned_of(d[r])
         out[r] = 0
     for j in range(BLOCK):
         for r in range(n):
-            step = np.rint(min(max((x[j, r] - m[r]) * turned[r], np.float32(0)), np.float32(15)))
+            step = step_of(x[j, r], turned[r], m[r])
             off = d[r] * step + m[r] - x[j, r]
             out[r] += weights[j] * off * off

@@ -129,10 +129,12 @@ _NINE = types.void(*(types.int64,) * 9)
 
 
 def _multiply_by(form):
-    wide = panels.most_panels(form)
+    wide, of_block = panels.most_panels(form), panels.group_bytes(form)
 
     def multiply(w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows, _8):
-        panels.multiply(form, wide, w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows)
+        panels.multiply(
+            form, wide, of_block, w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows
+        )
 
     return multiply
 

@@ -4,8 +4,8 @@ A panel is sixteen rows of a matrix side by side: each row is a lane of a vector
 lanes, and nothing is summed across. Along its columns a panel is a row of blocks of 32, as in the files'
 formats; a block is a vector or two of scales, and then the weights.
 
-Inputs lie in groups of eight, block by block beside each other (`pack`), so that one pass over a panel serves
-eight.
+Inputs lie in groups of eight, block by block beside each other (`pack_steps`, `pack_floats`), so that one pass
+over a panel serves eight.
 
 Weights of few bits are multiplied in whole numbers. For that the inputs become 16-bit steps too, in a grid of
 their own for each 32 of them. The 32 products of a block are summed exactly; the sum is scaled, and added to a
@@ -45,13 +45,14 @@ from daulat.engine.native.vector import (
     LANES,
     Builder,
     Value,
+    _across,
     _all,
     _fetch,
     _fma,
+    _function,
     _i64,
     _load,
     _splat,
-    _splat_whole,
     _store,
     _variable,
 )
@@ -141,15 +142,15 @@ _CACHE = 512 << 10
 """Bytes of inputs that stay in the second-level cache while all panels pass by."""
 
 
-def processor_has(feature: str) -> bool:
+def _processor_has(feature: str) -> bool:
     """Whether code is compiled for a processor that has it: this one, or the one that Numba is told of."""
     if config.CPU_NAME:
         return f"+{feature}" in (config.CPU_FEATURES or "").split(",")
     return bool(binding.get_host_cpu_features().get(feature))
 
 
-_VNNI = processor_has("avx512vnni")
-_MOST = GROUP if processor_has("avx512f") else 2
+_VNNI = _processor_has("avx512vnni")
+_MOST = GROUP if _processor_has("avx512f") else 2
 """Inputs at once: what fills the registers."""
 
 _V32 = ir.VectorType(_I16, 2 * LANES)
@@ -164,14 +165,6 @@ def group_bytes(form: int) -> int:
 # --- inputs ------------------------------------------------------------------------------------------
 
 
-def _across(b: Builder, value: Value, join: object) -> Value:
-    """All lanes joined, in all lanes."""
-    for width in (8, 4, 2, 1):
-        mask = ir.Constant(_VI32, [k ^ width for k in range(LANES)])
-        value = join(value, b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask))
-    return value
-
-
 @intrinsic
 def pack_steps(typing, x, blocks, group, member):
     """One input of float32 as steps, into its place in a group.
@@ -182,21 +175,15 @@ def pack_steps(typing, x, blocks, group, member):
 
     def generate(context, b, signature, arguments):
         x0, count, y0, place = arguments
-        one, two = (ir.FunctionType(_VF32, [_VF32] * k) for k in (1, 2))
-        fabs, rint = (
-            cgutils.get_or_insert_function(b.module, one, f"llvm.{name}.v16f32")
-            for name in ("fabs", "rint")
-        )
-        maximum = cgutils.get_or_insert_function(b.module, two, "llvm.maximum.v16f32")
         with cgutils.for_range(b, count) as loop:
             at = b.add(x0, b.mul(loop.index, _i64(4 * BLOCK)))
             halves = [_load(b, at, 64 * k, _VF32) for k in (0, 1)]
-            most = b.call(maximum, [b.call(fabs, [half]) for half in halves])
-            most = _across(b, most, lambda a, c: b.call(maximum, [a, c]))
+            most = _function(b, "maximum", *(_function(b, "fabs", half) for half in halves))
+            most = _across(b, most, lambda x, y: _function(b, "maximum", x, y))
             there = b.fcmp_ordered(">=", most, _all(_VF32, 1e-30))
             turned = b.fdiv(_all(_VF32, 32767.0), most)
             turned = b.select(there, turned, _all(_VF32, 0.0))
-            whole = [b.fptosi(b.call(rint, [b.fmul(half, turned)]), _VI32) for half in halves]
+            whole = [b.fptosi(_function(b, "rint", b.fmul(half, turned)), _VI32) for half in halves]
             total = _across(b, b.add(*whole), b.add)
             order = ir.Constant(ir.VectorType(_I32, BLOCK), COLUMNS)
             steps = b.shuffle_vector(*(b.trunc(half, _VI16) for half in whole), order)
@@ -335,7 +322,7 @@ def _steps_block(
     pairs = zip(*(_pairs(b, form, at) for at in ats), strict=True)
     for place, weights in enumerate(pairs):
         for m in range(len(tails)):
-            number = _splat_whole(b, _load(b, x, m * _INPUT + 4 * place, _I32))
+            number = _splat(b, _load(b, x, m * _INPUT + 4 * place, _I32))
             for pair, whole in zip(weights, wholes, strict=True):
                 whole[m][place % turns] = _dot(b, whole[m][place % turns], number, pair)
     for at, panel, places in zip(ats, wholes, sums, strict=True):
@@ -362,7 +349,7 @@ def _started(b: Builder, form: Steps, tail: Value) -> Value:
     """What the sum of a block begins with, so that steps need not be made less by their offset."""
     if not form.offset:
         return _all(_VI32, 0)
-    return _splat_whole(b, b.mul(_load(b, tail, 4, _I32), ir.Constant(_I32, -form.offset)))
+    return _splat(b, b.mul(_load(b, tail, 4, _I32), ir.Constant(_I32, -form.offset)))
 
 
 def _floats_block(b: Builder, form: Floats, at: Value, x: Value, sums: list[list[Value]]) -> None:
@@ -423,7 +410,7 @@ def _group(form, panel, blocks, group, y, y_bytes, count):
         _products(form, _MOST, 1, panel, 0, blocks, group, 0, y, y_bytes)
         return
     done = 0
-    if _MOST == 8 and count & 4:
+    if _MOST == GROUP and count & 4:
         _products(form, 4, 1, panel, 0, blocks, group, 0, y, y_bytes)
         done = 4
     while count - done >= 2:
@@ -434,15 +421,16 @@ def _group(form, panel, blocks, group, y, y_bytes, count):
 
 
 @njit(inline="always")
-def multiply(form, wide, panels, panel_bytes, blocks, groups, y, y_bytes, inputs, rows):
+def multiply(form, wide, of_block, panels, panel_bytes, blocks, groups, y, y_bytes, inputs, rows):
     """y[m, r] for all m and r, for a literal `form`.
 
     Args:
         wide: literal: how many panels at once with a whole group (`most_panels`).
+        of_block: `group_bytes` of the form.
         panels, groups, y: addresses of the first panel, group and result.
         panel_bytes, y_bytes: from one panel, and from one input's results, to the next.
     """
-    of_group = group_bytes_of(form) * blocks
+    of_group = of_block * blocks
     step = max(_CACHE // of_group, 1) * GROUP
     last = np.empty((GROUP, LANES), dtype=np.float32)
     for first in range(0, inputs, step):
@@ -469,12 +457,6 @@ def most_panels(form: int) -> int:
     """How many panels at once fill the registers, with a group of inputs."""
     held = FORMS[form]
     return 2 if _MOST == GROUP and isinstance(held, Steps) and not held.two else 1
-
-
-@njit(inline="always")
-def group_bytes_of(form):
-    """As `group_bytes`, in machine code."""
-    return FLOATS_GROUP if form in (F32, F16, BF16) else STEPS_GROUP
 
 
 @njit(cache=True)

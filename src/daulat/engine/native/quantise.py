@@ -131,13 +131,13 @@ def _down(x):
 
 
 @_compiled
-def _step(x, turned, low):
+def step_of(x, turned, low):
     """As `vector.step_sums` has it, for one weight."""
     return np.rint(min(max((x - low) * turned, np.float32(0)), np.float32(15)))
 
 
 @_compiled
-def _turned(step):
+def turned_of(step):
     """One over a step; 0 where there is no step, so that all weights are at the least number."""
     return np.float32(1) / step if step > 0 else np.float32(0)
 
@@ -158,7 +158,7 @@ def _eight(blocks, scales, out):
         same = second == 0 and half(largest) == largest
         step = largest if same else _up(largest / np.float32(127))
         scales[n, 0] = step + wrong
-        turned = _turned(step)
+        turned = turned_of(step)
         for j in range(BLOCK):
             out[n, 2 + j] = np.uint8(np.int32(np.rint(blocks[n, j] * turned)) & 255)
 
@@ -176,9 +176,9 @@ def _four(blocks, scales, out):
         # An error that is not finite tells of weights that are not.
         scales[n, 0] = step + error * np.float32(0)
         scales[n, 1] = least
-        turned = _turned(step)
+        turned = turned_of(step)
         for j in range(BLOCK // 2):
-            one, other = _step(x[j], turned, least), _step(x[j + BLOCK // 2], turned, least)
+            one, other = step_of(x[j], turned, least), step_of(x[j + BLOCK // 2], turned, least)
             out[n, 4 + j] = np.uint8(np.int32(one) | (np.int32(other) << 4))
 
 
@@ -189,14 +189,14 @@ def _search(address, low, high, total):
     # A grid that holds the block: its least number not above, its greatest not below.
     least = -_up(-low) if low < 0 else _down(low)
     step = _up((high - least) / np.float32(15))
-    error = step_error(address, least, _turned(step), step)
+    error = step_error(address, least, turned_of(step), step)
     for k in range(TRIES):
-        turned = (np.float32(FIRST) + np.float32(APART) * np.float32(k)) * _turned(high - low)
+        turned = (np.float32(FIRST) + np.float32(APART) * np.float32(k)) * turned_of(high - low)
         q, qq, qx = step_sums(address, low, turned)
         slope = (count * qx - q * total) / max(count * qq - q * q, one)
         d = half(max(slope, np.float32(0)))
         m = half((total - d * q) / count)
-        tried = step_error(address, m, _turned(d), d)
+        tried = step_error(address, m, turned_of(d), d)
         if tried < error:
             step, least, error = d, m, tried
     return step, least, error

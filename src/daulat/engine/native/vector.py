@@ -13,7 +13,7 @@ Addresses are whole numbers and are not checked: `matrices` and `decoder` answer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,13 +72,30 @@ def _store(b: Builder, value: Value, address: Value) -> None:
 
 
 def _splat(b: Builder, scalar: Value) -> Value:
-    one = b.insert_element(ir.Constant(_VF32, ir.Undefined), scalar, ir.Constant(_I32, 0))
-    return b.shuffle_vector(one, ir.Constant(_VF32, ir.Undefined), _all(_VI32, 0))
+    """A number in all lanes."""
+    undefined = ir.Constant(ir.VectorType(scalar.type, LANES), ir.Undefined)
+    one = b.insert_element(undefined, scalar, ir.Constant(_I32, 0))
+    return b.shuffle_vector(one, undefined, _all(_VI32, 0))
+
+
+def _function(b: Builder, name: str, *operands: Value) -> Value:
+    """LLVM's function of that name, of vectors of float32."""
+    kind = ir.FunctionType(_VF32, [_VF32] * len(operands))
+    found = cgutils.get_or_insert_function(b.module, kind, f"llvm.{name}.v16f32")
+    return b.call(found, operands)
 
 
 def _fma(b: Builder, x: Value, y: Value, z: Value) -> Value:
-    kind = ir.FunctionType(_VF32, [_VF32] * 3)
-    return b.call(cgutils.get_or_insert_function(b.module, kind, "llvm.fma.v16f32"), [x, y, z])
+    return _function(b, "fma", x, y, z)
+
+
+def _across(b: Builder, vector: Value, join: Callable[[Value, Value], Value]) -> Value:
+    """All lanes joined, in all lanes; for what gives the same in any order."""
+    undefined = ir.Constant(vector.type, ir.Undefined)
+    for width in (8, 4, 2, 1):
+        mask = ir.Constant(_VI32, [k ^ width for k in range(LANES)])
+        vector = join(vector, b.shuffle_vector(vector, undefined, mask))
+    return vector
 
 
 def _sum(b: Builder, vector: Value) -> Value:
@@ -223,9 +240,7 @@ _EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.66
 def _exp(b: Builder, x: Value) -> Value:
     """e to the x, within 2 units in the last place (Cephes' polynomial); 0 far below, no infinity above."""
     x = _between(b, x, -87.0, 88.0)
-    kind = ir.FunctionType(_VF32, [_VF32])
-    rint = cgutils.get_or_insert_function(b.module, kind, "llvm.rint.v16f32")
-    n = b.call(rint, [b.fmul(x, _all(_VF32, 1.44269504088896341))])
+    n = _function(b, "rint", b.fmul(x, _all(_VF32, 1.44269504088896341)))
     r = _fma(b, n, _all(_VF32, -_LN2_HIGH), x)
     r = _fma(b, n, _all(_VF32, -_LN2_LOW), r)
     y = _all(_VF32, _EXP[0])
@@ -257,10 +272,10 @@ def soften(typing, address, count, least):
         most, total = _variable(b), _variable(b)
         b.store(_splat(b, least), most)
         with _sixteens(b, count) as offset:
-            one, best = _load(b, b.add(base, offset), 0, _VF32), b.load(most)
-            b.store(b.select(b.fcmp_ordered(">", one, best), one, best), most)
-        largest = _largest(b, b.load(most))
-        less = _splat(b, largest)
+            one = _load(b, b.add(base, offset), 0, _VF32)
+            b.store(_larger(b, one, b.load(most)), most)
+        less = _across(b, b.load(most), lambda x, y: _larger(b, x, y))
+        largest = b.extract_element(less, ir.Constant(_I32, 0))
         with _sixteens(b, count) as offset:
             place = b.add(base, offset)
             power = _exp(b, b.fsub(_load(b, place, 0, _VF32), less))
@@ -272,6 +287,10 @@ def soften(typing, address, count, least):
     return types.UniTuple(types.float32, 2)(_ADDRESS, types.int64, types.float32), generate
 
 
+def _larger(b: Builder, x: Value, y: Value) -> Value:
+    return b.select(b.fcmp_ordered(">", x, y), x, y)
+
+
 def _fill(b: Builder, base: Value, count: Value) -> None:
     """So low numbers behind the last, up to whole sixteens, that they count for nothing."""
     last = b.and_(count, _i64(-LANES))
@@ -279,22 +298,9 @@ def _fill(b: Builder, base: Value, count: Value) -> None:
     with b.if_then(b.icmp_signed("!=", missing, _i64(0))):
         place = b.add(base, b.mul(last, _i64(4)))
         lanes = ir.Constant(_VI32, list(range(LANES)))
-        there = _splat_whole(b, b.trunc(b.sub(count, last), _I32))
+        there = _splat(b, b.trunc(b.sub(count, last), _I32))
         inside = b.icmp_signed("<", lanes, there)
         _store(b, b.select(inside, _load(b, place, 0, _VF32), _all(_VF32, -1e30)), place)
-
-
-def _splat_whole(b: Builder, scalar: Value) -> Value:
-    one = b.insert_element(ir.Constant(_VI32, ir.Undefined), scalar, ir.Constant(_I32, 0))
-    return b.shuffle_vector(one, ir.Constant(_VI32, ir.Undefined), _all(_VI32, 0))
-
-
-def _largest(b: Builder, vector: Value) -> Value:
-    for width in (8, 4, 2, 1):
-        mask = ir.Constant(_VI32, [k ^ width for k in range(LANES)])
-        other = b.shuffle_vector(vector, ir.Constant(_VF32, ir.Undefined), mask)
-        vector = b.select(b.fcmp_ordered(">", vector, other), vector, other)
-    return b.extract_element(vector, ir.Constant(_I32, 0))
 
 
 @intrinsic
@@ -328,9 +334,7 @@ def _sixteens(b: Builder, count: Value) -> Iterator[Value]:
 
 def _steps(b: Builder, x: Value, low: Value, turned: Value) -> Value:
     """The nearest of 0 to 15 steps above the least number; `turned` is one over the step."""
-    kind = ir.FunctionType(_VF32, [_VF32])
-    rint = cgutils.get_or_insert_function(b.module, kind, "llvm.rint.v16f32")
-    return b.call(rint, [_between(b, b.fmul(b.fsub(x, low), turned), 0.0, 15.0)])
+    return _function(b, "rint", _between(b, b.fmul(b.fsub(x, low), turned), 0.0, 15.0))
 
 
 @intrinsic
