@@ -19,34 +19,16 @@ from daulat.engine.native import home, matrices, program
 from daulat.engine.native.attention import TOGETHER, WIDTH, attend
 from daulat.engine.native.decoder import NativeDecoder, fits
 from daulat.engine.native.matrices import KNOWN, held_bytes, matrix
-from daulat.engine.native.panels import FORMS, GROUP, Floats
+from daulat.engine.native.panels import FORMS, Floats
 from daulat.engine.native.repack import KINDS
 from daulat.engine.native.vector import call, silu_times, soften
 from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import CASES, make, write
+from tests.engine.products import times
 from tests.engine.tiny import tiny_decoder
 
 COLUMNS = 512
-
-
-@njit
-def _multiply(numbers, x, groups, y, rows):
-    address, panel_bytes, group_bytes, multiply, _, pack = numbers
-    blocks, at = x.shape[1] // 32, groups.ctypes.data
-    for m in range(x.shape[0]):
-        group = at + m // GROUP * blocks * group_bytes
-        call(pack, x[m].ctypes.data, blocks, group, m % GROUP, 0, 0, 0, 0, 0)
-    to, inputs = y.ctypes.data, x.shape[0]
-    call(multiply, address, panel_bytes, blocks, at, to, y.shape[1] * 4, inputs, rows, 0)
-
-
-def _times(held: matrices.Matrix, x: np.ndarray, y: np.ndarray, rows: int, first: int = 0) -> None:
-    """y[:, :rows] = x times the rows from `first` on, a multiple of 16."""
-    address, panel_bytes, group_bytes, *functions = held.numbers()
-    groups = np.empty(-(-len(x) // GROUP) * (COLUMNS // 32) * group_bytes, dtype=np.uint8)
-    address += first // 16 * panel_bytes
-    _multiply((address, panel_bytes, group_bytes, *functions), x, groups, y, rows)
 
 
 @njit
@@ -85,14 +67,25 @@ def test_every_format_is_unpacked_exactly(form: str) -> None:
         assert (out == exact[row]).all()
 
 
-def _as_input(x: np.ndarray, form: str) -> np.ndarray:
-    """The numbers that are multiplied: in a grid of 32,767 steps to each side for each block of 32."""
+LIMITS = {False: 127, True: 32639}
+"""The largest step of an input."""
+
+
+def _as_input(x: np.ndarray, form: str, fine: bool) -> np.ndarray:
+    """The numbers that are multiplied: in a grid of so many steps to each side for each block of 32."""
     if isinstance(FORMS[KNOWN[form]], Floats):
         return x.astype(np.float64)
     blocks = x.reshape(len(x), -1, 32)
     most = np.abs(blocks).max(axis=2, keepdims=True)
-    steps = np.rint(blocks * (np.float32(32767) / most))
-    return (steps * (most.astype(np.float64) / 32767)).reshape(x.shape)
+    steps = np.rint(blocks * (np.float32(LIMITS[fine]) / most))
+    return (steps * (most.astype(np.float64) / LIMITS[fine])).reshape(x.shape)
+
+
+def _half_steps(x: np.ndarray, exact: np.ndarray, fine: bool) -> np.ndarray:
+    """What products may be off by when each number of a block is at most half a step from what it was."""
+    blocks = np.abs(x.astype(np.float64)).reshape(len(x), -1, 32).max(axis=2)
+    weights = np.abs(exact).reshape(len(exact), -1, 32).sum(axis=2)
+    return (blocks / LIMITS[fine] * 0.5001 + 1e-30) @ weights.T
 
 
 @pytest.mark.parametrize("form", list(KNOWN))
@@ -100,15 +93,17 @@ def _as_input(x: np.ndarray, form: str) -> np.ndarray:
     ("inputs", "rows"),
     [(1, 1), (1, 70), (2, 16), (3, 5), (4, 32), (7, 129), (8, 64), (9, 3), (14, 48), (600, 17)],
 )
-def test_products(form: str, inputs: int, rows: int) -> None:
+@pytest.mark.parametrize("fine", [False, True])
+def test_products(form: str, inputs: int, rows: int, fine: bool) -> None:
     held, exact = _random(form, rows)
     x = np.random.default_rng(inputs).standard_normal((inputs, COLUMNS), dtype=np.float32)
     y = np.full((inputs + 1, rows + 1), 7, dtype=np.float32)
-    _times(held, x, y, rows)
+    times(held, fine, x, y, rows)
     exact = exact.astype(np.float64)
-    taken, plain = _as_input(x, form) @ exact.T, x.astype(np.float64) @ exact.T
+    taken, plain = _as_input(x, form, fine) @ exact.T, x.astype(np.float64) @ exact.T
     assert np.abs(y[:inputs, :rows] - taken).max() <= 3e-6 * np.abs(taken).max()
-    assert (np.abs(y[:inputs, :rows] - plain) <= 1e-5 * (np.abs(x) @ np.abs(exact).T)).all()
+    sums = np.abs(x) @ np.abs(exact).T
+    assert (np.abs(y[:inputs, :rows] - plain) <= _half_steps(x, exact, fine) + 1e-5 * sums).all()
     assert (y[inputs] == 7).all()
     assert (y[:, rows] == 7).all()
     for m in range(0, inputs, 1 + inputs // 7):
@@ -116,7 +111,7 @@ def test_products(form: str, inputs: int, rows: int) -> None:
         first = m % (1 + rows // 16) * 16 if rows > 16 else 0
         alone = np.empty((1, rows - first), dtype=np.float32)
         if rows > first:
-            _times(held, x[m : m + 1], alone, rows - first, first)
+            times(held, fine, x[m : m + 1], alone, rows - first, first)
             assert (alone[0] == y[m, first:rows]).all()
 
 
@@ -129,26 +124,28 @@ def test_products(form: str, inputs: int, rows: int) -> None:
         elements=st.floats(-1e8, 1e8, width=32),
         fill=st.sampled_from([0.0, 1.0, -1e-20]),
     ),
+    st.booleans(),
 )
-def test_products_of_any_inputs(form: str, x: np.ndarray) -> None:
+def test_products_of_any_inputs(form: str, x: np.ndarray, fine: bool) -> None:
     """Each block of inputs is at most half a step from what it was."""
     held, exact = _random(form, 16)
     y = np.empty((1, 16), dtype=np.float32)
-    _times(held, x, y, 16)
+    times(held, fine, x, y, 16)
     exact = exact.astype(np.float64)
-    blocks = np.abs(x.astype(np.float64)).reshape(-1, 32).max(axis=1)
-    half_steps = (blocks / 32767 * 0.5001 + 1e-30) @ np.abs(exact).reshape(16, -1, 32).sum(axis=2).T
     sums = np.abs(x.astype(np.float64)) @ np.abs(exact).T
-    assert (np.abs(y - x.astype(np.float64) @ exact.T) <= half_steps + 1e-5 * sums).all()
+    assert (
+        np.abs(y - x.astype(np.float64) @ exact.T) <= _half_steps(x, exact, fine) + 1e-5 * sums
+    ).all()
 
 
 @pytest.mark.parametrize("form", ["Q4_1", "Q8_0", "Q6_K", "F32"])
 @pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
-def test_what_is_not_finite_stays_so(form: str, number: float) -> None:
+@pytest.mark.parametrize("fine", [False, True])
+def test_what_is_not_finite_stays_so(form: str, number: float, fine: bool) -> None:
     held, _ = _random(form, 16)
     x, y = np.ones((2, COLUMNS), dtype=np.float32), np.zeros((2, 16), dtype=np.float32)
     x[0, 33] = number
-    _times(held, x, y, 16)
+    times(held, fine, x, y, 16)
     assert not np.isfinite(y[0]).any()
     assert np.isfinite(y[1]).all()
 

@@ -82,7 +82,7 @@ def test_logits_and_greedy_answer(
     quieten(model)
     folder = write(model, tmp_path)
     oracle = quantised(model, numbers)
-    decoder = load_native(open_checkpoint(folder), numbers, calibration=0)
+    decoder = load_native(open_checkpoint(folder), numbers, calibration=0, inputs="int16")
     expected = agree(decoder, oracle)
     with torch.inference_mode():
         assert (expected - exactly(model)).abs().max() > 2 * ROUNDED  # it was quantised

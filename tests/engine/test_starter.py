@@ -12,6 +12,7 @@ import torch
 import transformers as hf
 
 from daulat.engine.decoder import Decoder
+from daulat.engine.loading import load_native
 from daulat.engine.scoring import Question, finish, hidden, score
 from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
@@ -51,6 +52,7 @@ class Starter:
     """Both engines over one file."""
 
     def __init__(self, path: Path, load: Callable[..., Decoder]) -> None:
+        self.path = path
         checkpoint = open_checkpoint(path)
         self.tokenizer: Tokenizer = load_tokenizer(checkpoint)
         self.decoder: Decoder = load(checkpoint)
@@ -108,6 +110,22 @@ def test_the_same_prompt_and_the_same_answer(starter: Starter, question: str) ->
     text = starter.tokenizer.decode(answer)
     assert text == starter.oracle_tokenizer.decode(answer, skip_special_tokens=True)
     assert len(text.split()) > 1
+
+
+def test_inputs_of_8_bits_choose_the_same_words(starter: Starter) -> None:
+    """What is the default: behind each token of the prompts and of transformers' answers."""
+    decoder = load_native(open_checkpoint(starter.path), threads=2)
+    same: list[bool] = []
+    for question in PROMPTS:
+        prompt = starter.prompt(question)
+        tokens = prompt + starter.theirs(prompt)
+        ours = decoder.forward([Chunk(tokens, decoder.new_cache(len(tokens)))], every=True)
+        with torch.inference_mode():
+            theirs = starter.oracle(torch.tensor([tokens])).logits[0].numpy()
+        same += (ours.argmax(1) == theirs.argmax(1)).tolist()
+        assert np.abs(ours - theirs).mean() <= 0.4
+    assert len(same) > 1000
+    assert np.mean(same) >= 0.95
 
 
 def test_it_answers_sensibly(starter: Starter) -> None:

@@ -343,7 +343,12 @@ def _build_engine(work: _Work, free: int) -> Loaded:
     if need.native:
         place = work.shelf.place(entry.digest, need.numbers)
         decoder = load_native(
-            work.checkpoint, need.numbers, _threads(settings), work.progress, place
+            work.checkpoint,
+            need.numbers,
+            _threads(settings),
+            work.progress,
+            place,
+            inputs=settings.inputs,
         )
     else:
         from daulat.engine import plain  # noqa: PLC0415 - it brings PyTorch, which takes a second

@@ -16,7 +16,14 @@ from daulat.engine import prepared
 from daulat.engine.adapter import Adapter, Delta
 from daulat.engine.native.decoder import NativeDecoder, Slots
 from daulat.engine.native.gptq import quantise_for
-from daulat.engine.native.matrices import Matrix, Numbers, form_for, kept_formats, matrix
+from daulat.engine.native.matrices import (
+    Inputs,
+    Matrix,
+    Numbers,
+    form_for,
+    kept_formats,
+    matrix,
+)
 from daulat.engine.native.panels import Q4_1, Q8_0
 from daulat.engine.native.quantise import quantise, restore
 from daulat.errors import ModelFileError
@@ -40,6 +47,7 @@ def load_native(
     progress: Progress | None = None,
     place: Place | None = None,
     calibration: int | None = None,
+    inputs: Inputs = "auto",
 ) -> NativeDecoder:
     """Read every weight and check that nothing is missing or left over; matrices stay in their file's format.
 
@@ -48,6 +56,7 @@ def load_native(
         place: where the weights lie when they are ready, and are kept if they cost time to make.
         calibration: tokens of text by which four bits are chosen (`engine.calibration`); None: as the
             model's size allows; 0: none, each weight is rounded by itself.
+        inputs: what they become where weights have few bits.
 
     Raises:
         ModelFileError: the files do not hold what their description says.
@@ -59,7 +68,7 @@ def load_native(
 
     costly = place is not None and prepared.cost(checkpoint.tensors, numbers) >= place.least
     top, blocks = prepared.fetch(place, architecture, read) if place and costly else read()
-    decoder = NativeDecoder(architecture, top, blocks, threads)
+    decoder = NativeDecoder(architecture, top, blocks, threads, inputs)
     decoder.warm()
     return decoder
 

@@ -62,6 +62,12 @@ class Engine:
         "them, int8 beyond. int4 is never taken by itself. docs/engine.md says what each costs.",
         choices=("auto", "float32", "bfloat16", "int8", "int4"),
     )
+    inputs: Literal["auto", "int16"] = _key(
+        "auto",
+        "Number format of what weights of 4 and 8 bits are multiplied with. auto: int8, and int16 where that "
+        "matters. int16: nearer to float32, and slower at reading.",
+        choices=("auto", "int16"),
+    )
     prepared: int = _key(
         20480,
         "MiB that prepared weights may take in the cache folder, so that the next start is quick; "

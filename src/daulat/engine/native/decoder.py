@@ -19,8 +19,8 @@ from daulat.engine.cache import Arena, SequenceCache, standalone
 from daulat.engine.native import lora
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER, WIDTH
-from daulat.engine.native.matrices import Matrix
-from daulat.engine.native.panels import GROUP, group_bytes
+from daulat.engine.native.matrices import Inputs, Matrix, fine
+from daulat.engine.native.panels import GROUP
 from daulat.engine.native.team import team
 from daulat.engine.native.vector import BLOCK
 from daulat.engine.step import Chunk, wanted_rows, whole
@@ -75,6 +75,7 @@ class NativeDecoder:
     Args:
         top, blocks: the slots of `models.weights`; matrices as `Matrix`, vectors as float32.
         threads: how many compute.
+        inputs: what they become where weights have few bits.
     """
 
     def __init__(
@@ -83,12 +84,13 @@ class NativeDecoder:
         top: Slots,
         blocks: Sequence[Slots],
         threads: int,
+        inputs: Inputs = "auto",
     ) -> None:
         self.architecture = architecture
         self._team = team(threads)
         self._kept = (top, blocks)  # the tables hold addresses only
         outer = np.zeros(p.TOP_SIZE, dtype=np.int64)
-        _enter(outer, _TOP, top)
+        _enter(outer, _TOP, top, inputs)
         if architecture.tied:
             size = p.MATRIX_SIZE
             outer[p.HEAD_MATRIX : p.HEAD_MATRIX + size] = outer[p.EMBED : p.EMBED + size]
@@ -98,13 +100,13 @@ class NativeDecoder:
         for row, layer, block in zip(layers, architecture.layers, blocks, strict=True):
             row[p.WINDOW] = layer.window or 0
             row[p.ROPE] = self._ropes.index(layer.rope) if layer.rope else -1
-            _enter(row, _BLOCK, block)
+            _enter(row, _BLOCK, block, inputs)
         self._model = p.Model(_shape(architecture), _scale(architecture), outer, layers)
         nothing = np.zeros((1, 0, 1), dtype=np.float32)
         self._turns = nothing, nothing
         self._tables: WeakKeyDictionary[Adapter, tuple[Whole, int]] = WeakKeyDictionary()
         self._tokens = self._ranks = 0
-        self._packed = max(map(_input_bytes, (top, *blocks)))
+        self._packed = max(_input_bytes(slots, inputs) for slots in (top, *blocks))
         self._room = self._room_for(1, 1)
 
     def new_cache(self, capacity: int) -> SequenceCache:
@@ -238,10 +240,10 @@ class NativeDecoder:
         return cos[:, positions], sin[:, positions]
 
 
-def _input_bytes(slots: Slots) -> int:
+def _input_bytes(slots: Slots, inputs: Inputs) -> int:
     """Bytes of a group of inputs to the one of these matrices that takes most."""
-    found = (held for held in slots.values() if isinstance(held, Matrix))
-    return max(held.columns // BLOCK * group_bytes(held.form) for held in found)
+    found = ((slot, held) for slot, held in slots.items() if isinstance(held, Matrix))
+    return max(held.input_bytes(fine(slot, inputs)) for slot, held in found)
 
 
 def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p.Room:
@@ -304,10 +306,10 @@ def _scale(a: Architecture) -> Floats:
     return scale
 
 
-def _enter(row: Whole, places: Mapping[str, int], slots: Slots) -> None:
+def _enter(row: Whole, places: Mapping[str, int], slots: Slots, inputs: Inputs) -> None:
     for slot, held in slots.items():
         place = places[slot]
         if isinstance(held, Matrix):
-            row[place : place + p.MATRIX_SIZE] = held.numbers()
+            row[place : place + p.MATRIX_SIZE] = held.numbers(fine(slot, inputs))
         else:
             row[place] = held.ctypes.data

@@ -45,6 +45,11 @@ FLOATS = {"F32": F32, "F16": F16, "BF16": BF16}
 _OWN = {TYPES[name]: form for name, form in FLOATS.items()}
 _FINE = ("head", "embed", "qkv", "down")
 """Eight bits where four are asked for: what costs most in quality for its size (docs/experiments.md)."""
+Inputs = Literal["auto", "int16"]
+"""What inputs become where they are multiplied in whole numbers: 8 bits, and 16 where it matters, or 16 always."""
+_FINE_INPUTS = ("qkv", "head", "embed", "router")
+"""Where 8 bits cost most in quality for their time (docs/experiments.md); `embed` for models whose output matrix
+it is."""
 _EXACT = ("router", "positions")
 """Never quantised: small, and a router's least error picks another expert."""
 
@@ -68,6 +73,11 @@ def form_for(slot: str, numbers: Numbers, stored: np.dtype = TYPES["F32"]) -> in
     if slot in _EXACT:
         return _OWN.get(stored, F32)
     return Q4_1 if numbers == "int4" and slot not in _FINE else Q8_0
+
+
+def fine(slot: str, inputs: Inputs) -> bool:
+    """Whether a matrix's inputs keep 16 bits."""
+    return inputs == "int16" or slot in _FINE_INPUTS
 
 
 def held_bytes(stored: str, weights: int) -> int:
@@ -94,9 +104,17 @@ class Matrix:
     rows: int
     columns: int
 
-    def numbers(self) -> tuple[int, ...]:
-        """What the program needs: address, bytes of a panel, the functions' addresses."""
-        return self.data.ctypes.data, self.data.shape[1], *functions(self.form)
+    def numbers(self, fine: bool = False) -> tuple[int, ...]:
+        """What the program needs: address, bytes of a panel, the functions' addresses.
+
+        Args:
+            fine: whether its inputs keep 16 bits, if they become whole numbers.
+        """
+        return self.data.ctypes.data, self.data.shape[1], *functions(self.form, fine)
+
+    def input_bytes(self, fine: bool) -> int:
+        """Bytes of a group of its inputs."""
+        return self.columns // BLOCK * panels.group_bytes(self.form, fine)
 
 
 def matrix(tensor: Array, stored: str | None, form: int = F32, threads: int = 1) -> Matrix:
@@ -128,12 +146,12 @@ def matrix(tensor: Array, stored: str | None, form: int = F32, threads: int = 1)
 _NINE = types.void(*(types.int64,) * 9)
 
 
-def _multiply_by(form):
-    wide, of_block = panels.most_panels(form), panels.group_bytes(form)
+def _multiply_by(form, fine):
+    wide, of_block = panels.most_panels(form), panels.group_bytes(form, bool(fine))
 
     def multiply(w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows, _8):
         panels.multiply(
-            form, wide, of_block, w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows
+            form, fine, wide, of_block, w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows
         )
 
     return multiply
@@ -146,32 +164,33 @@ def _unpack_of(form):
     return unpack
 
 
-def _pack_for(floats):
+def _pack_for(floats, fine):
     def pack(x, blocks, group, member, _4, _5, _6, _7, _8):
         if floats:
             panels.pack_floats(x, blocks, group, member)
         else:
-            panels.pack_steps(x, blocks, group, member)
+            panels.pack_steps(fine, x, blocks, group, member)
 
     return pack
 
 
 @cache
-def _address(make, which):
+def _address(make, *which):
     # Numba's cache tells functions of one name by what they close over.
-    return cfunc(_NINE, cache=True)(make(which)).address or 0
+    return cfunc(_NINE, cache=True)(make(*which)).address or 0
 
 
-def functions(form: int) -> tuple[int, int, int, int]:
+def functions(form: int, fine: bool) -> tuple[int, int, int, int]:
     """What the program needs of a form: bytes of a block of a group of inputs, and three addresses.
 
     They are of C functions of nine whole numbers (`vector.call`): `panels.multiply`, `panels.unpack`, and what
     packs an input.
     """
     floats = isinstance(FORMS[form], panels.Floats)
+    fine = fine and not floats
     return (
-        panels.group_bytes(form),
-        _address(_multiply_by, form),
+        panels.group_bytes(form, fine),
+        _address(_multiply_by, form, int(fine)),
         _address(_unpack_of, form),
-        _address(_pack_for, floats),
+        _address(_pack_for, floats, int(fine)),
     )

@@ -7,11 +7,12 @@ formats; a block is a vector or two of scales, and then the weights.
 Inputs lie in groups of eight, block by block beside each other (`pack_steps`, `pack_floats`), so that one pass
 over a panel serves eight.
 
-Weights of few bits are multiplied in whole numbers. For that the inputs become 16-bit steps too, in a grid of
-their own for each 32 of them. The 32 products of a block are summed exactly; the sum is scaled, and added to a
-row's float32 sum, block after block. What is lost is that rounding of the inputs, half a step of a 32,767th of
-the largest of the 32. Weights of floats are multiplied in float32, even and odd columns apart, each in their
-order.
+Weights of few bits are multiplied in whole numbers. For that the inputs become steps too, in a grid of their
+own for each 32 of them: of 8 bits, or of 16 bits where that is too coarse (`matrices` says where). The 32
+products of a block are summed exactly; the sum is scaled, and added to a row's float32 sum, block after block.
+What is lost is that rounding of the inputs: half a step of a 127th, or a 32,639th, of the largest of the 32.
+The instruction takes 8 bits of each; 16 are two times 8. Weights of floats are multiplied in float32, even and
+odd columns apart, each in their order.
 
 So a result does not depend on what else is multiplied at the same time, and one way serves a prompt of hundreds
 of tokens and a single one that is being written.
@@ -35,6 +36,7 @@ from numba.extending import intrinsic
 from daulat.engine.native import vector
 from daulat.engine.native.vector import (
     _F32,
+    _I8,
     _I16,
     _I32,
     _VF16,
@@ -45,7 +47,6 @@ from daulat.engine.native.vector import (
     LANES,
     Builder,
     Value,
-    _across,
     _all,
     _fetch,
     _fma,
@@ -81,9 +82,9 @@ class Steps:
     """A form whose weights are whole numbers times a scale, by the block and row.
 
     Attributes:
-        bits: 4 (0 to 15) or 8 (-128 to 127) in a step.
+        bits: 4 (0 to 15) or 8 (0 to 255) in a step.
         half: scales are float16, else float32.
-        offset: taken from each step.
+        offset: taken from each step. Steps of 8 bits that have one are signed in files.
         least: a number that is added comes behind the scale.
         two: a scale each for the first and the last sixteen columns.
     """
@@ -117,25 +118,26 @@ FORMS = (
     Floats(_VI16, 2),
     Steps(4, half=True, offset=8),
     Steps(4, half=True, least=True),
-    Steps(8, half=True),
+    Steps(8, half=True, offset=128),
     Steps(4, half=False, least=True),
     Steps(8, half=False, least=True),
-    Steps(8, half=False, two=True),
+    Steps(8, half=False, offset=128, two=True),
 )
 """The first six are the files' own, the last three are what K-quants become (`repack`). Each gives exactly the
 numbers that the `gguf` package gives for it: where a product has few enough bits to be exact, one rounding
 follows in both."""
 
-COLUMNS = tuple(c + o for k in range(0, 16, 4) for o in (0, 16, 1, 17) for c in (k, k + 2))
-"""The columns of a block in the order in which steps lie, two and two together: as the nibbles of Q4_0 and Q4_1
-come out of their bytes four at a time. Even pairs are of the first sixteen columns, odd ones of the last."""
+COLUMNS = tuple(first + o + k for first in range(0, 16, 4) for o in (0, 16) for k in range(4))
+"""The columns of a block in the order in which steps lie, four and four together: as the nibbles of Q4_0 and
+Q4_1 come out of their bytes. Even fours are of the first sixteen columns, odd ones of the last."""
 
 GROUP = 8
 """Inputs that lie together."""
-_INPUT, _TAIL = 2 * BLOCK, 8
-STEPS_GROUP = GROUP * (_INPUT + _TAIL)
-"""Bytes of a block of a group in steps: 32 of 16 bits for each input, then for each the grid's step, a float32,
-and the sum of the steps, an int32."""
+_STEPS, _TAIL = BLOCK, 16
+"""Bytes of an input in a block of its group: its steps (of 16 bits: the high bytes, and behind those of all
+inputs the low ones), and then its grid's step, a float32; START times the sum of its steps, and of the first
+sixteen, int32; and the sum as a float32."""
+_START = -128
 FLOATS_GROUP = GROUP * BLOCK * 4
 """Bytes of a block of a group in float32: for each column, one number of each input."""
 _CACHE = 512 << 10
@@ -149,54 +151,102 @@ def _processor_has(feature: str) -> bool:
     return bool(binding.get_host_cpu_features().get(feature))
 
 
-_VNNI = _processor_has("avx512vnni")
+_VNNI, _NARROW_VNNI = _processor_has("avx512vnni"), _processor_has("avxvnni")
 _MOST = GROUP if _processor_has("avx512f") else 2
 """Inputs at once: what fills the registers."""
 
-_V32 = ir.VectorType(_I16, 2 * LANES)
+_PAIRS = ir.VectorType(_I16, 2 * LANES)
 _WIDE = ir.VectorType(_I32, 2 * LANES)
 
 
-def group_bytes(form: int) -> int:
-    """Bytes of a block of a group of inputs to a matrix of that form."""
-    return FLOATS_GROUP if isinstance(FORMS[form], Floats) else STEPS_GROUP
+def group_bytes(form: int, fine: bool) -> int:
+    """Bytes of a block of a group of inputs to a matrix of that form.
+
+    Args:
+        fine: whether steps are of 16 bits.
+    """
+    return FLOATS_GROUP if isinstance(FORMS[form], Floats) else GROUP * (_parts(fine) + _TAIL)
+
+
+def _parts(fine: bool) -> int:
+    """Bytes of an input's steps of a block."""
+    return _STEPS * (2 if fine else 1)
 
 
 # --- inputs ------------------------------------------------------------------------------------------
 
 
 @intrinsic
-def pack_steps(typing, x, blocks, group, member):
+def pack_steps(typing, fine, x, blocks, group, member):
     """One input of float32 as steps, into its place in a group.
 
     What is not finite makes a step that is not, and with it every product. Blocks of nothing above 1e-30
     count as zeros.
+
+    Args:
+        fine: literal, 1: steps of 16 bits, 0: of 8.
     """
+    if not isinstance(fine, types.IntegerLiteral):
+        return None
+    high, each = _LIMITS[fine.literal_value], group_bytes(Q8_0, bool(fine.literal_value))
 
     def generate(context, b, signature, arguments):
-        x0, count, y0, place = arguments
+        x0, count, y0, place = arguments[1:]
         with cgutils.for_range(b, count) as loop:
             at = b.add(x0, b.mul(loop.index, _i64(4 * BLOCK)))
             halves = [_load(b, at, 64 * k, _VF32) for k in (0, 1)]
-            most = _function(b, "maximum", *(_function(b, "fabs", half) for half in halves))
-            most = _across(b, most, lambda x, y: _function(b, "maximum", x, y))
-            there = b.fcmp_ordered(">=", most, _all(_VF32, 1e-30))
-            turned = b.fdiv(_all(_VF32, 32767.0), most)
-            turned = b.select(there, turned, _all(_VF32, 0.0))
+            most = _largest(b, halves)
+            there = b.fcmp_ordered(">=", most, ir.Constant(_F32, 1e-30))
+            turned = b.fdiv(ir.Constant(_F32, float(high)), most)
+            turned = _splat(b, b.select(there, turned, ir.Constant(_F32, 0.0)))
             whole = [b.fptosi(_function(b, "rint", b.fmul(half, turned)), _VI32) for half in halves]
-            total = _across(b, b.add(*whole), b.add)
-            order = ir.Constant(ir.VectorType(_I32, BLOCK), COLUMNS)
-            steps = b.shuffle_vector(*(b.trunc(half, _VI16) for half in whole), order)
-            block = b.add(y0, b.mul(loop.index, _i64(STEPS_GROUP)))
-            _store(b, steps, b.add(block, b.mul(place, _i64(_INPUT))))
-            tail = b.add(block, b.add(_i64(GROUP * _INPUT), b.mul(place, _i64(_TAIL))))
-            zero = ir.Constant(_I32, 0)
-            step = b.fmul(most, _all(_VF32, 1 / 32767))
-            _store(b, b.extract_element(step, zero), tail)
-            _store(b, b.extract_element(total, zero), b.add(tail, _i64(4)))
+            block = b.add(y0, b.mul(loop.index, _i64(each)))
+            to = b.add(block, b.mul(place, _i64(_STEPS)))
+            for part in _bytes(b, whole, bool(fine.literal_value)):
+                _store(b, part, to)
+                to = b.add(to, _i64(GROUP * _STEPS))
+            first, total = (_reduced(b, "add", held) for held in (whole[0], b.add(*whole)))
+            step = b.fmul(most, ir.Constant(_F32, 1 / high))
+            start = ir.Constant(_I32, _START)
+            numbers = (step, b.mul(total, start), b.mul(first, start), b.sitofp(total, _F32))
+            tail = b.add(block, b.add(_i64(each - GROUP * _TAIL), b.mul(place, _i64(_TAIL))))
+            for k, number in enumerate(numbers):
+                _store(b, number, b.add(tail, _i64(4 * k)))
         return context.get_dummy_value()
 
-    return types.void(*(types.int64,) * 4), generate
+    return types.void(fine, *(types.int64,) * 4), generate
+
+
+_LIMITS = (127, 127 * 256 + 127)
+"""The largest step of 8 and of 16 bits: both its bytes must be signed ones."""
+
+
+def _reduced(b: Builder, how: str, vector: Value) -> Value:
+    """All lanes of whole numbers joined."""
+    kind = ir.FunctionType(_I32, [_VI32])
+    return b.call(
+        cgutils.get_or_insert_function(b.module, kind, f"llvm.vector.reduce.{how}.v16i32"), [vector]
+    )
+
+
+def _largest(b: Builder, halves: list[Value]) -> Value:
+    """The largest magnitude; not a number if there is one such. Floats without their signs are in the order of
+    their bits."""
+    bits = [b.and_(b.bitcast(half, _VI32), _all(_VI32, 0x7FFFFFFF)) for half in halves]
+    larger = b.select(b.icmp_signed(">", *bits), *bits)
+    return b.bitcast(_reduced(b, "smax", larger), _F32)
+
+
+def _bytes(b: Builder, whole: list[Value], fine: bool) -> Iterator[Value]:
+    """The steps of a block in the order of `COLUMNS`: the high bytes and the low ones, or the only ones."""
+    order = ir.Constant(ir.VectorType(_I32, BLOCK), COLUMNS)
+    kind = ir.VectorType(_I8, LANES)
+    if fine:
+        rounded = [b.add(half, _all(_VI32, 128)) for half in whole]
+        yield b.shuffle_vector(
+            *(b.trunc(b.ashr(half, _all(_VI32, 8)), kind) for half in rounded), order
+        )
+    yield b.shuffle_vector(*(b.trunc(half, kind) for half in whole), order)
 
 
 @njit(inline="always")
@@ -217,21 +267,16 @@ def _column(b: Builder, form: Floats, at: Value, column: int) -> Value:
     return held if form.kind == _VF32 else b.fpext(held, _VF32)
 
 
-def _shifted(b: Builder, how: str, value: Value, bits: int) -> Value:
-    return getattr(b, how)(value, ir.Constant(_V32, [bits] * (2 * LANES)))
-
-
-def _pairs(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
-    """The steps of a block, two columns of all rows at a time, 16 bits each."""
+def _fours(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
+    """The steps of a block, four columns of all rows at a time, 8 bits each, as int32."""
     for k in range(form.bits):
-        held = _load(b, at, form.head + 64 * k, _V32)
+        held = _load(b, at, form.head + 64 * k, _VI32)
         if form.bits == 8:
-            yield _shifted(b, "ashr", _shifted(b, "shl", held, 8), 8)
-            yield _shifted(b, "ashr", held, 8)
+            yield held
             continue
-        for bits in (0, 4, 8, 12):
-            part = _shifted(b, "lshr", held, bits) if bits else held
-            yield part if bits == 12 else b.and_(part, ir.Constant(_V32, [15] * (2 * LANES)))
+        for bits in (0, 4):
+            part = b.lshr(held, _all(_VI32, bits)) if bits else held
+            yield b.and_(part, _all(_VI32, 0x0F0F0F0F))
 
 
 def _scales(b: Builder, form: Steps, at: Value) -> list[Value]:
@@ -246,14 +291,10 @@ def _unpacked(b: Builder, form: Floats | Steps, at: Value) -> Iterator[tuple[int
         yield from ((column, _column(b, form, at, column)) for column in range(BLOCK))
         return
     scale, other = (_scales(b, form, at) * 2)[:2]
-    for place, pair in enumerate(_pairs(b, form, at)):
-        both = b.bitcast(pair, _VI32)
-        halves = (
-            b.ashr(b.shl(both, _all(_VI32, 16)), _all(_VI32, 16)),
-            b.ashr(both, _all(_VI32, 16)),
-        )
-        for column, half in zip(COLUMNS[2 * place :], halves, strict=False):
-            step = b.sitofp(b.sub(half, _all(_VI32, form.offset)), _VF32)
+    for place, four in enumerate(_fours(b, form, at)):
+        for k, column in enumerate(COLUMNS[4 * place : 4 * place + 4]):
+            whole = b.and_(b.lshr(four, _all(_VI32, 8 * k)), _all(_VI32, 255))
+            step = b.sitofp(b.sub(whole, _all(_VI32, form.offset)), _VF32)
             if form.least:
                 yield column, _fma(b, step, scale, other)
             else:
@@ -292,39 +333,76 @@ def unpack(form, panel, blocks, lane, y):
 # --- products ----------------------------------------------------------------------------------------
 
 
-def _dot(b: Builder, total: Value, one: Value, other: Value) -> Value:
-    """Sixteen int32, to each of which two products of 16-bit numbers are added."""
+def _dot(b: Builder, total: Value, four: Value, number: Value) -> Value:
+    """Sixteen int32, to each of which four products are added, of an unsigned and of a signed byte."""
     if _VNNI:
-        kind = ir.FunctionType(_VI32, [_VI32] * 3)
-        name = "llvm.x86.avx512.vpdpwssd.512"
-        operands = [total, *(b.bitcast(side, _VI32) for side in (one, other))]
-        return b.call(cgutils.get_or_insert_function(b.module, kind, name), operands)
-    products = b.mul(*(b.sext(b.bitcast(side, _V32), _WIDE) for side in (one, other)))
+        return _four_products(b, 512, total, four, number)
+    if _NARROW_VNNI:
+        halves = [
+            _four_products(b, 256, *(_half(b, one, k) for one in (total, four, number)))
+            for k in (0, 8)
+        ]
+        return b.shuffle_vector(*halves, ir.Constant(_VI32, list(range(LANES))))
+    four, number = (b.bitcast(one, _PAIRS) for one in (four, number))
+    low, eight = (ir.Constant(_PAIRS, [k] * 2 * LANES) for k in (255, 8))
+    total = _pair_products(b, total, b.and_(four, low), b.ashr(b.shl(number, eight), eight))
+    return _pair_products(b, total, b.lshr(four, eight), b.ashr(number, eight))
+
+
+def _four_products(b: Builder, bits: int, *operands: Value) -> Value:
+    kind = operands[0].type
+    name = f"llvm.x86.avx512.vpdpbusd.{bits}"
+    function = ir.FunctionType(kind, [kind] * 3)
+    return b.call(cgutils.get_or_insert_function(b.module, function, name), operands)
+
+
+def _half(b: Builder, vector: Value, first: int) -> Value:
+    order = ir.Constant(ir.VectorType(_I32, 8), list(range(first, first + 8)))
+    return b.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), order)
+
+
+def _pair_products(b: Builder, total: Value, one: Value, other: Value) -> Value:
+    """Sixteen int32, to each of which two products of 16-bit numbers are added."""
+    products = b.mul(*(b.sext(side, _WIDE) for side in (one, other)))
+    undefined = ir.Constant(_WIDE, ir.Undefined)
     even, odd = (
-        b.shuffle_vector(
-            products,
-            ir.Constant(_WIDE, ir.Undefined),
-            ir.Constant(_VI32, list(range(k, 2 * LANES, 2))),
-        )
+        b.shuffle_vector(products, undefined, ir.Constant(_VI32, list(range(k, 2 * LANES, 2))))
         for k in (0, 1)
     )
     return b.add(total, b.add(even, odd))
 
 
 def _steps_block(
-    b: Builder, form: Steps, ats: list[Value], x: Value, tails: list[Value], sums: list[list[Value]]
+    b: Builder,
+    form: Steps,
+    fine: bool,
+    ats: list[Value],
+    x: Value,
+    tails: list[Value],
+    sums: list[list[Value]],
 ) -> None:
-    """sums[w][m] += a block of panel w times input m, whose steps begin at x + m * _INPUT."""
+    """sums[w][m] += a block of panel w times input m, whose steps begin at x + m * _STEPS."""
     # Few inputs: two sums in turn, so that one product need not wait for the one before. What is added in which
     # order is all the same in whole numbers.
     turns = 2 if form.two or len(tails) <= 2 else 1
-    wholes = [[[_started(b, form, tail), _all(_VI32, 0)][:turns] for tail in tails] for _ in ats]
-    pairs = zip(*(_pairs(b, form, at) for at in ats), strict=True)
-    for place, weights in enumerate(pairs):
-        for m in range(len(tails)):
-            number = _splat(b, _load(b, x, m * _INPUT + 4 * place, _I32))
-            for pair, whole in zip(weights, wholes, strict=True):
-                whole[m][place % turns] = _dot(b, whole[m][place % turns], number, pair)
+    starts = [_starts(b, form, tail)[:turns] for tail in tails]
+    zeros = [[_all(_VI32, 0)] * turns for _ in tails]
+    wholes = [[list(one) for one in (zeros if fine else starts)] for _ in ats]
+    for part in range(1 + fine):
+        at = b.add(x, _i64(part * GROUP * _STEPS))
+        for place, weights in enumerate(zip(*(_fours(b, form, w) for w in ats), strict=True)):
+            for m in range(len(tails)):
+                number = _splat(b, _load(b, at, m * _STEPS + 4 * place, _I32))
+                for four, whole in zip(weights, wholes, strict=True):
+                    whole[m][place % turns] = _dot(b, whole[m][place % turns], four, number)
+        if fine and part == 0:
+            wholes = [
+                [
+                    [b.add(b.shl(v, _all(_VI32, 8)), start) for v, start in zip(*one, strict=True)]
+                    for one in zip(panel, starts, strict=True)
+                ]
+                for panel in wholes
+            ]
     for at, panel, places in zip(ats, wholes, sums, strict=True):
         scales = _scales(b, form, at)
         for whole, tail, place in zip(panel, tails, places, strict=True):
@@ -340,16 +418,21 @@ def _scaled(
     if form.two:
         value = _fma(b, b.sitofp(whole[1], _VF32), scales[1], value)
     if form.least:
-        count = b.sitofp(_load(b, tail, 4, _I32), _F32)
-        value = _fma(b, scales[1], _splat(b, count), value)
+        value = _fma(b, scales[1], _splat(b, _load(b, tail, 12, _F32)), value)
     return _fma(b, value, _splat(b, _load(b, tail, 0, _F32)), total)
 
 
-def _started(b: Builder, form: Steps, tail: Value) -> Value:
-    """What the sum of a block begins with, so that steps need not be made less by their offset."""
+def _starts(b: Builder, form: Steps, tail: Value) -> list[Value]:
+    """What a block's two sums begin with, so that steps need not be made less by their offset."""
+    nothing = _all(_VI32, 0)
     if not form.offset:
-        return _all(_VI32, 0)
-    return _splat(b, b.mul(_load(b, tail, 4, _I32), ir.Constant(_I32, -form.offset)))
+        return [nothing, nothing]
+    start = _splat(b, _load(b, tail, 4, _I32))
+    if form.two:
+        first = _splat(b, _load(b, tail, 8, _I32))
+        return [first, b.sub(start, first)]
+    fewer = (-_START // form.offset).bit_length() - 1
+    return [b.ashr(start, _all(_VI32, fewer)) if fewer else start, nothing]
 
 
 def _floats_block(b: Builder, form: Floats, at: Value, x: Value, sums: list[list[Value]]) -> None:
@@ -362,24 +445,31 @@ def _floats_block(b: Builder, form: Floats, at: Value, x: Value, sums: list[list
 
 
 @intrinsic
-def _products(typing, form, inputs, wide, panel, panel_bytes, blocks, group, member, y, y_bytes):
+def _products(
+    typing, form, fine, inputs, wide, panel, panel_bytes, blocks, group, member, y, y_bytes
+):
     """y[m] = the products of the rows of neighbouring panels with input member + m of a group.
 
     Args:
-        form, inputs, wide: literals; wide: how many panels, one of floats.
+        form, fine, inputs, wide: literals; fine: 1 for steps of 16 bits, 0 for 8; wide: how many panels,
+            one of floats.
         panel, group, y: addresses; y of the result of input `member`.
         panel_bytes, y_bytes: from one panel, and from one input's results, to the next.
     """
-    if not all(isinstance(one, types.IntegerLiteral) for one in (form, inputs, wide)):
+    if not all(isinstance(one, types.IntegerLiteral) for one in (form, fine, inputs, wide)):
         return None
+    halves, each_group = (
+        bool(fine.literal_value),
+        group_bytes(form.literal_value, bool(fine.literal_value)),
+    )
     held, several = FORMS[form.literal_value], range(inputs.literal_value)
     panels, floats = range(wide.literal_value), isinstance(held, Floats)
 
     def generate(context, b, signature, arguments):
-        p0, p_step, count, g0, first, y0, y_step = arguments[3:]
-        each = 4 if floats else _INPUT
+        p0, p_step, count, g0, first, y0, y_step = arguments[4:]
+        each = 4 if floats else _STEPS
         x0 = b.add(g0, b.mul(first, _i64(each)))
-        tail0 = b.add(g0, b.add(_i64(GROUP * _INPUT), b.mul(first, _i64(_TAIL))))
+        tail0 = b.add(g0, b.add(_i64(each_group - GROUP * _TAIL), b.mul(first, _i64(_TAIL))))
         sums = [[_variable(b) for _ in several] for _ in range(2 if floats else len(panels))]
         with cgutils.for_range(b, count) as loop:
             at = b.add(p0, b.mul(loop.index, _i64(held.size)))
@@ -387,12 +477,12 @@ def _products(typing, form, inputs, wide, panel, panel_bytes, blocks, group, mem
             for one in ats:
                 for line in range(0, held.size, 64):
                     _fetch(b, b.add(one, _i64(line)))
-            step = b.mul(loop.index, _i64(group_bytes(form.literal_value)))
+            step = b.mul(loop.index, _i64(each_group))
             if floats:
                 _floats_block(b, held, at, b.add(x0, step), sums)
             else:
                 tails = [b.add(tail0, b.add(step, _i64(_TAIL * m))) for m in several]
-                _steps_block(b, held, ats, b.add(x0, step), tails, sums)
+                _steps_block(b, held, halves, ats, b.add(x0, step), tails, sums)
         for m in several:
             found = [b.load(places[m]) for places in sums]
             for w, total in enumerate([b.fadd(*found)] if floats else found):
@@ -400,29 +490,31 @@ def _products(typing, form, inputs, wide, panel, panel_bytes, blocks, group, mem
                 _store(b, total, place)
         return context.get_dummy_value()
 
-    return types.void(form, inputs, wide, *(types.int64,) * 7), generate
+    return types.void(form, fine, inputs, wide, *(types.int64,) * 7), generate
 
 
 @njit(inline="always")
-def _group(form, panel, blocks, group, y, y_bytes, count):
+def _group(form, fine, panel, blocks, group, y, y_bytes, count):
     """One panel with the first `count` inputs of a group."""
     if count == _MOST:
-        _products(form, _MOST, 1, panel, 0, blocks, group, 0, y, y_bytes)
+        _products(form, fine, _MOST, 1, panel, 0, blocks, group, 0, y, y_bytes)
         return
     done = 0
     if _MOST == GROUP and count & 4:
-        _products(form, 4, 1, panel, 0, blocks, group, 0, y, y_bytes)
+        _products(form, fine, 4, 1, panel, 0, blocks, group, 0, y, y_bytes)
         done = 4
     while count - done >= 2:
-        _products(form, 2, 1, panel, 0, blocks, group, done, y + done * y_bytes, y_bytes)
+        _products(form, fine, 2, 1, panel, 0, blocks, group, done, y + done * y_bytes, y_bytes)
         done += 2
     if count > done:
-        _products(form, 1, 1, panel, 0, blocks, group, done, y + done * y_bytes, y_bytes)
+        _products(form, fine, 1, 1, panel, 0, blocks, group, done, y + done * y_bytes, y_bytes)
 
 
 @njit(inline="always")
-def multiply(form, wide, of_block, panels, panel_bytes, blocks, groups, y, y_bytes, inputs, rows):
-    """y[m, r] for all m and r, for a literal `form`.
+def multiply(
+    form, fine, wide, of_block, panels, panel_bytes, blocks, groups, y, y_bytes, inputs, rows
+):
+    """y[m, r] for all m and r, for a literal `form` and `fine`.
 
     Args:
         wide: literal: how many panels at once with a whole group (`most_panels`).
@@ -442,14 +534,16 @@ def multiply(form, wide, of_block, panels, panel_bytes, blocks, groups, y, y_byt
                 group, count = groups + m // GROUP * of_group, min(GROUP, end - m)
                 to = y + m * y_bytes + row * 4
                 if count == GROUP and high == wide * LANES:
-                    _products(form, GROUP, wide, panel, panel_bytes, blocks, group, 0, to, y_bytes)
+                    _products(
+                        form, fine, GROUP, wide, panel, panel_bytes, blocks, group, 0, to, y_bytes
+                    )
                     continue
                 for w in range(high // LANES):
                     at = panel + w * panel_bytes
-                    _group(form, at, blocks, group, to + w * LANES * 4, y_bytes, count)
+                    _group(form, fine, at, blocks, group, to + w * LANES * 4, y_bytes, count)
                 if high % LANES:
                     at, some = panel + high // LANES * panel_bytes, high % LANES
-                    _group(form, at, blocks, group, last.ctypes.data, LANES * 4, count)
+                    _group(form, fine, at, blocks, group, last.ctypes.data, LANES * 4, count)
                     _copy(last, to + high // LANES * LANES * 4, y_bytes, count, some)
 
 

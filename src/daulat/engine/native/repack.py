@@ -50,7 +50,9 @@ def lay(rows: Array, form: int, threads: int = 1) -> Array:
             _lay_floats(part.reshape(len(part), -1, kind.each), to)
         else:
             scales = kind.head // LANES // kind.scales
-            _lay_steps(part.reshape(len(part), blocks, -1), to, kind.scales, scales, kind.bits)
+            signed = kind.bits == 8 and kind.offset
+            bytes_ = part.reshape(len(part), blocks, -1)
+            _lay_steps(bytes_, to, kind.scales, scales, kind.bits, kind.offset if signed else 0)
 
     spread(some, range(0, panels, _AT_ONCE), threads)
     return out.reshape(panels, -1)
@@ -101,7 +103,7 @@ def _lay_floats(rows, out):
 
 
 @_compiled
-def _lay_steps(rows, out, scales, each, bits):
+def _lay_steps(rows, out, scales, each, bits, offset):
     for row in range(rows.shape[0]):
         panel, lane = row // LANES, row % LANES
         for block in range(rows.shape[1]):
@@ -115,9 +117,8 @@ def _lay_steps(rows, out, scales, each, bits):
                     to[head + k // 4 * 64 + k % 4] = source[first + k]
             else:
                 for k in range(32):
-                    # Bytes 0 and 2 of four are one pair of columns, 1 and 3 the next.
-                    column = _COLUMNS[k // 4 * 4 + k % 2 * 2 + k % 4 // 2]
-                    to[head + k // 4 * 64 + k % 4] = source[first + column]
+                    # Signed bytes become unsigned: an offset of 128 turns their highest bit.
+                    to[head + k // 4 * 64 + k % 4] = source[first + _COLUMNS[k]] ^ offset
 
 
 @_compiled
