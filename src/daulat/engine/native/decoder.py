@@ -262,11 +262,12 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
     return p.Room(
         x=floats(tokens, a.hidden),
         h=floats(tokens, a.hidden),
-        own=floats(team, p.FEW, a.hidden),
+        tmp=floats(tokens, a.hidden),
+        own_x=floats(team, p.FEW, a.hidden),
+        own_h=floats(team, p.FEW, a.hidden),
         qkv=floats(tokens, (a.heads + 2 * a.kv_heads) * a.head_dim),
         att=floats(tokens, a.heads * a.head_dim),
         up=floats(tokens * chosen, a.intermediate * (2 if a.gated else 1)),
-        tmp=floats(tokens, a.hidden),
         scores=floats(team, TOGETHER, WIDTH),
         choices=np.empty((team, routed, chosen), dtype=np.int64),
         shares=floats(team, routed, spread),
@@ -275,7 +276,7 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
         mixed=floats(routed * chosen, a.hidden if a.experts else 1),
         low=floats(tokens, ranks),
         own_low=floats(team, p.FEW, ranks),
-        packed=np.empty(groups * packed, dtype=np.uint8),
+        packed=np.empty((2, groups * packed), dtype=np.uint8),
         own_packed=np.empty((team, own * packed), dtype=np.uint8),
     )
 
