@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from daulat.engine import rotary
 from daulat.engine.adapter import Adapter
-from daulat.engine.cache import Arena, SequenceCache, standalone
+from daulat.engine.cache import Arena, SequenceCache, aligned, standalone
 from daulat.engine.native import lora
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER, WIDTH
@@ -59,6 +59,7 @@ _BLOCK = {
 }
 
 _FLOAT32 = np.dtype(np.float32)
+_BYTE = np.dtype(np.uint8)
 _NO_ADAPTERS = np.zeros((0, 0, 0, 0, 0), dtype=np.int64)
 _NO_STRETCHES = lora.stretches(())
 
@@ -252,7 +253,7 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
     """
 
     def floats(*shape: int) -> Floats:
-        return np.empty(shape, dtype=np.float32)
+        return aligned(shape, _FLOAT32)
 
     chosen = a.experts.chosen if a.experts else 1
     spread = max(a.experts.count, chosen) if a.experts else 1
@@ -276,8 +277,8 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
         mixed=floats(routed * chosen, a.hidden if a.experts else 1),
         low=floats(tokens, ranks),
         own_low=floats(team, p.FEW, ranks),
-        packed=np.empty((2, groups * packed), dtype=np.uint8),
-        own_packed=np.empty((team, own * packed), dtype=np.uint8),
+        packed=aligned((2, groups * packed), _BYTE),
+        own_packed=aligned((team, own * packed), _BYTE),
     )
 
 

@@ -2,9 +2,9 @@
 
     embed -> [norm : qkv -> turn | attend | out | add -> norm : up | down | add] for each block -> norm | logits
 
-`|` is where all wait for all; `:` too, unless there are few rows, which every thread norms for itself. Between
-two of them a thread goes on with what it has made itself: the heads whose rows of qkv it multiplied, the columns
-of up, the rows that it normed. A memory is written again only when all have met since it was last read.
+`|` is where all wait for all; `:` too, unless there are few rows, which every thread norms for itself.
+From one to the next a thread goes on with what it has made: it turns the heads whose rows of qkv it multiplied,
+and packs its columns of up. Memory is written again only when all have met since it was last read.
 
 Nothing here knows a family: `SHAPE`, `SCALE` and the tables say what there is.
 The arithmetic is that of `engine.decoder`, in float32; the sums of one number are made in one order, whatever
@@ -172,8 +172,10 @@ FEW = 4
 others."""
 
 SHARE = 32
-"""Rows of a matrix are shared out in pieces of so many, whole panels and, as columns of the next, whole blocks."""
+"""A matrix's rows are shared out in pieces of so many: whole panels, and whole blocks of the next's columns."""
 
+STORED = 512
+"""What it costs to store a number of a key, in columns that its row is multiplied with."""
 BESIDE = 64
 """What a query costs beside its keys, in keys."""
 
@@ -202,6 +204,22 @@ def _share(count, piece, me, team):
     """My part of `count`, in whole pieces: from, to."""
     parts = (count + piece - 1) // piece
     return min(parts * me // team * piece, count), min(parts * (me + 1) // team * piece, count)
+
+
+@_fast
+def _heads(shape, me, team):
+    """My rows of qkv, in whole heads and whole panels, shared out by what they cost: from, to."""
+    heads, kv_heads, size, hidden = shape[HEADS], shape[KV_HEADS], shape[HEAD], shape[HIDDEN]
+    width, piece = (heads + 2 * kv_heads) * size, np.lcm(shape[HEAD], SHARE)
+    total = width * hidden + kv_heads * size * STORED
+    first = last = 0
+    for row in range(0, width, piece):
+        cost = row * hidden + min(max(row - heads * size, 0), kv_heads * size) * STORED
+        if cost * team < total * me:
+            first = min(row + piece, width)
+        if cost * team < total * (me + 1):
+            last = min(row + piece, width)
+    return first, last
 
 
 @_fast
@@ -583,8 +601,7 @@ def _attention_half(me, team, sync, turn, model, layer, step, room, rows):
         sync, team, turn, model, layer > 0, former, table, ATTN_NORM, QKV, room, rows, count
     )
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.QKV, rows.h, room)
-    width = (shape[HEADS] + 2 * shape[KV_HEADS]) * size
-    first, last = _share(width, np.lcm(size, SHARE), me, team)
+    first, last = _heads(shape, me, team)
     _times(table, QKV, hidden, rows.groups, room.qkv, count, first, last, 0)
     _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
     _adapt(step, layer, lora.QKV, low, room.qkv, first, last)
