@@ -55,7 +55,7 @@ class Arena:
         """The memory of a block."""
         slab, place = divmod(number, self._in_slab)
         if slab not in self._slabs:
-            self._slabs[slab] = _aligned((self._in_slab, *self._shape), self._of[1])
+            self._slabs[slab] = aligned((self._in_slab, *self._shape), self._of[1])
         return self._slabs[slab][place]
 
 
@@ -120,7 +120,7 @@ def standalone(architecture: Architecture, capacity: int, dtype: np.dtype[Any]) 
     return SequenceCache(Arena(architecture, dtype, count), range(count))
 
 
-def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Memory that begins with a cache line."""
     size = prod(shape) * dtype.itemsize
     memory = np.empty(size + _LINE, dtype=np.uint8)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from daulat.engine import rotary
 from daulat.engine.adapter import Adapter
-from daulat.engine.cache import Arena, SequenceCache, standalone
+from daulat.engine.cache import Arena, SequenceCache, aligned, standalone
 from daulat.engine.native import lora
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER, WIDTH
@@ -59,6 +59,7 @@ _BLOCK = {
 }
 
 _FLOAT32 = np.dtype(np.float32)
+_BYTE = np.dtype(np.uint8)
 _NO_ADAPTERS = np.zeros((0, 0, 0, 0, 0), dtype=np.int64)
 _NO_STRETCHES = lora.stretches(())
 
@@ -254,7 +255,7 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
     """
 
     def floats(*shape: int) -> Floats:
-        return np.empty(shape, dtype=np.float32)
+        return aligned(shape, _FLOAT32)
 
     chosen = a.experts.chosen if a.experts else 1
     spread = max(a.experts.count, chosen) if a.experts else 1
@@ -264,11 +265,12 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
     return p.Room(
         x=floats(tokens, a.hidden),
         h=floats(tokens, a.hidden),
-        own=floats(team, p.FEW, a.hidden),
+        tmp=floats(tokens, a.hidden),
+        own_x=floats(team, p.FEW, a.hidden),
+        own_h=floats(team, p.FEW, a.hidden),
         qkv=floats(tokens, (a.heads + 2 * a.kv_heads) * a.head_dim),
         att=floats(tokens, a.heads * a.head_dim),
         up=floats(tokens * chosen, a.intermediate * (2 if a.gated else 1)),
-        tmp=floats(tokens, a.hidden),
         scores=floats(team, TOGETHER, WIDTH),
         choices=np.empty((team, routed, chosen), dtype=np.int64),
         shares=floats(team, routed, spread),
@@ -277,8 +279,8 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
         mixed=floats(routed * chosen, a.hidden if a.experts else 1),
         low=floats(tokens, ranks),
         own_low=floats(team, p.FEW, ranks),
-        packed=np.empty(groups * packed, dtype=np.uint8),
-        own_packed=np.empty((team, own * packed), dtype=np.uint8),
+        packed=aligned((2, groups * packed), _BYTE),
+        own_packed=aligned((team, own * packed), _BYTE),
     )
 
 

@@ -1,8 +1,12 @@
 """One step of a decoder, as every thread of a team runs it: each takes its share of every matrix's rows.
 
-    embed -> [norm -> qkv | turn -> attend | out -> norm -> up | down] for each block -> norm | logits
+    embed -> [norm : qkv -> turn | attend | out | add -> norm : up | down | add] for each block -> norm | logits
 
-`|` is where all wait for all. Nothing here knows a family: `SHAPE`, `SCALE` and the tables say what there is.
+`|` is where all wait for all; `:` too, unless there are few rows, which every thread norms for itself.
+From one to the next a thread goes on with what it has made: it turns the heads whose rows of qkv it multiplied,
+and packs its columns of up. Memory is written again only when all have met since it was last read.
+
+Nothing here knows a family: `SHAPE`, `SCALE` and the tables say what there is.
 The arithmetic is that of `engine.decoder`, in float32; the sums of one number are made in one order, whatever
 else is in the step. Rows whose sequence has an adapter get its part behind each matrix (`lora`).
 
@@ -115,23 +119,26 @@ class Room(NamedTuple):
     """Memory to work in, float32 where not said otherwise.
 
     Attributes:
-        x, h, tmp: [T, H]; own: [team, FEW, H].
+        x, h, tmp: [T, H]: what goes from block to block, its norm, what half a block adds to it.
+        own_x, own_h: [team, FEW, H].
         qkv: [T, (Q + 2K) D]; att: [T, Q D].
         up: [T or T * experts chosen, 2I or I].
         scores: [team, TOGETHER, WIDTH], of `attention`.
         choices, places: int64 [team, T + 1, experts chosen]; shares: [team, T + 1, experts].
         starts: int64 [team, experts + 1]; mixed: [T * experts chosen, H].
         low: [T, ranks]; own_low: [team, FEW, ranks]: between an adapter's two matrices.
-        packed: uint8 [room for the inputs of a matrix in groups]; own_packed: [team, the same].
+        packed: uint8 [2, room for the inputs of a matrix in groups]: of `down`, and before, of the others;
+        own_packed: [team, room for a few].
     """
 
     x: Any
     h: Any
-    own: Any
+    tmp: Any
+    own_x: Any
+    own_h: Any
     qkv: Any
     att: Any
     up: Any
-    tmp: Any
     scores: Any
     choices: Any
     shares: Any
@@ -144,12 +151,33 @@ class Room(NamedTuple):
     own_packed: Any
 
 
+class Rows(NamedTuple):
+    """The rows that a thread adds up, norms and packs: its own ones for all, or all for itself.
+
+    Attributes:
+        first, last: which.
+        x, h: as in `Room`.
+        groups: address of where they are packed.
+    """
+
+    first: Any
+    last: Any
+    x: Any
+    h: Any
+    groups: Any
+
+
 FEW = 4
 """Up to so many tokens every thread norms and packs them all for itself, which is quicker than waiting for the
 others."""
 
 SHARE = 32
-"""Rows are shared out in pieces of so many, whole panels."""
+"""A matrix's rows are shared out in pieces of so many: whole panels, and whole blocks of the next's columns."""
+
+STORED = 512
+"""What it costs to store a number of a key, in columns that its row is multiplied with."""
+BESIDE = 64
+"""What a query costs beside its keys, in keys."""
 
 SILU, GELU, GELU_TANH, RELU = range(4)
 _SPINS = 4000
@@ -172,10 +200,36 @@ def _numbers(address, count):
 
 
 @_fast
-def _share(count, me, team):
-    """My part of `count` rows: from, to."""
-    parts = (count + SHARE - 1) // SHARE
-    return min(parts * me // team * SHARE, count), min(parts * (me + 1) // team * SHARE, count)
+def _share(count, piece, me, team):
+    """My part of `count`, in whole pieces: from, to."""
+    parts = (count + piece - 1) // piece
+    return min(parts * me // team * piece, count), min(parts * (me + 1) // team * piece, count)
+
+
+@_fast
+def _heads(shape, me, team):
+    """My rows of qkv, in whole heads and whole panels, shared out by what they cost: from, to."""
+    heads, kv_heads, size, hidden = shape[HEADS], shape[KV_HEADS], shape[HEAD], shape[HIDDEN]
+    width, piece = (heads + 2 * kv_heads) * size, np.lcm(shape[HEAD], SHARE)
+    total = width * hidden + kv_heads * size * STORED
+    first = last = 0
+    for row in range(0, width, piece):
+        cost = row * hidden + min(max(row - heads * size, 0), kv_heads * size) * STORED
+        if cost * team < total * me:
+            first = min(row + piece, width)
+        if cost * team < total * (me + 1):
+            last = min(row + piece, width)
+    return first, last
+
+
+@_fast
+def _rows(me, team, room, count):
+    """My rows, in whole groups where there are enough: threads that write to one group slow each other."""
+    if count <= FEW:
+        groups = room.own_packed[me].ctypes.data
+        return Rows(0, count, room.own_x[me], room.own_h[me], groups)
+    first, last = _share(count, GROUP if count >= GROUP * team else 1, me, team)
+    return Rows(first, last, room.x, room.h, room.packed[0].ctypes.data)
 
 
 @_fast
@@ -200,25 +254,25 @@ def _times(table, slot, columns, groups, y, inputs, first, last, base):
 
 
 @_fast
-def _pack(table, slot, columns, x, t, place, groups):
-    """Row t of x as an input to a matrix, in a place among them."""
-    blocks = columns // BLOCK
-    group = groups + place // GROUP * blocks * table[slot + GROUP_BYTES]
-    call(table[slot + PACK], x[t].ctypes.data, blocks, group, place % GROUP, 0, 0, 0, 0, 0)
+def _pack(table, slot, columns, first, last, numbers, place, groups):
+    """Columns first to last of an input to a matrix, at an address, into its place among the inputs."""
+    block = place // GROUP * (columns // BLOCK) + first // BLOCK
+    group, blocks = groups + block * table[slot + GROUP_BYTES], (last - first) // BLOCK
+    call(table[slot + PACK], numbers, blocks, group, place % GROUP, 0, 0, 0, 0, 0)
+
+
+@_fast
+def _pack_row(table, slot, columns, x, t, place, groups):
+    _pack(table, slot, columns, 0, columns, x[t].ctypes.data, place, groups)
 
 
 @_fast
 def _packed(me, team, sync, turn, table, slot, columns, x, room, count):
-    """All rows of x as a matrix's inputs, where this thread reads them: few in its own memory."""
-    if count <= FEW:
-        groups = room.own_packed[me].ctypes.data
-        for t in range(count):
-            _pack(table, slot, columns, x, t, t, groups)
-        return turn, groups
-    groups = room.packed.ctypes.data
-    for t in range(me, count, team):
-        _pack(table, slot, columns, x, t, t, groups)
-    return _meet(sync, team, turn), groups
+    """All rows of x as a matrix's inputs, where this thread reads them."""
+    rows = _rows(me, team, room, count)
+    for t in range(rows.first, rows.last):
+        _pack_row(table, slot, columns, x, t, t, rows.groups)
+    return _meet_of_many(sync, team, turn, count), rows.groups
 
 
 @_fast
@@ -301,47 +355,52 @@ def _activate(kind, z):
 
 
 @_fast
-def _embed(me, team, shape, scale, top, tokens, positions, x, tmp):
+def _embed(model, step, rows):
+    shape, scale, top = model.shape, model.scale, model.top
     hidden = shape[HIDDEN]
-    for t in range(me, tokens.shape[0], team):
-        row = x[t]
-        _unpack(top, EMBED, tokens[t], hidden, row)
+    for t in range(rows.first, rows.last):
+        row, position = rows.x[t], rows.h[t]
+        _unpack(top, EMBED, step.tokens[t], hidden, row)
         if scale[EMBEDDING] != 1:
             for i in range(hidden):
                 row[i] *= scale[EMBEDDING]
         if top[POSITIONS]:
-            _unpack(top, POSITIONS, positions[t], hidden, tmp[t])
+            _unpack(top, POSITIONS, step.positions[t], hidden, position)
             for i in range(hidden):
-                row[i] += tmp[t, i]
+                row[i] += position[i]
 
 
 @_fast
-def _turn_and_store(me, team, shape, eps, layer, table, chunks, cos, sin, qkv):
-    """Norm and turn queries and keys; keys and values go into the caches."""
+def _turn_and_store(first, last, model, layer, step, qkv):
+    """Norm and turn some heads of queries and keys; keys and values go into the caches."""
+    table, shape, chunks = model.layers[layer], model.shape, step.chunks
     heads, kv_heads, size = shape[HEADS], shape[KV_HEADS], shape[HEAD]
     for c in range(chunks.shape[0]):
-        start, length = chunks[c, START], chunks[c, LENGTH]
-        last = length + chunks[c, COUNT] - 1
-        blocks = carray(integers(chunks[c, CACHE]), (last // BLOCK_TOKENS + 1,))
-        for unit in range(me, chunks[c, COUNT] * (heads + kv_heads), team):
-            i, head = unit // (heads + kv_heads), unit % (heads + kv_heads)
-            row = qkv[start + i, head * size : (head + 1) * size]
-            if shape[QK_NORM]:
-                weight = _numbers(table[Q_NORM if head < heads else K_NORM], size)
-                _rms(row, weight, eps, row)
-            if table[ROPE] >= 0:
-                _turn(row, cos[table[ROPE], start + i], sin[table[ROPE], start + i])
-            if head >= heads:
-                k = head - heads
-                place, block = (length + i) % BLOCK_TOKENS, blocks[(length + i) // BLOCK_TOKENS]
-                block += (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
-                keys = _numbers(block, BLOCK_TOKENS * size)
-                for d in range(size):
-                    keys[d * BLOCK_TOKENS + place] = row[d]
-                value = qkv[
-                    start + i, (heads + kv_heads + k) * size : (heads + kv_heads + k + 1) * size
-                ]
-                _copy(value, block + (kv_heads * BLOCK_TOKENS + place) * size * 4)
+        start, length, count = chunks[c, START], chunks[c, LENGTH], chunks[c, COUNT]
+        blocks = carray(integers(chunks[c, CACHE]), ((length + count - 1) // BLOCK_TOKENS + 1,))
+        for head in range(first, last):
+            for i in range(count):
+                row = qkv[start + i, head * size : (head + 1) * size]
+                if head < heads + kv_heads and shape[QK_NORM]:
+                    weight = _numbers(table[Q_NORM if head < heads else K_NORM], size)
+                    _rms(row, weight, model.scale[EPS], row)
+                if head < heads + kv_heads and table[ROPE] >= 0:
+                    _turn(row, step.cos[table[ROPE], start + i], step.sin[table[ROPE], start + i])
+                if head >= heads:
+                    place, block = (length + i) % BLOCK_TOKENS, blocks[(length + i) // BLOCK_TOKENS]
+                    block += (layer * 2 * kv_heads + head - heads) * BLOCK_TOKENS * size * 4
+                    _store(row, head < heads + kv_heads, block, place)
+
+
+@_fast
+def _store(row, is_key, block, place):
+    """Keys lie dimension by dimension, values token by token."""
+    if is_key:
+        keys = _numbers(block, BLOCK_TOKENS * row.shape[0])
+        for d in range(row.shape[0]):
+            keys[d * BLOCK_TOKENS + place] = row[d]
+    else:
+        _copy(row, block + place * row.shape[0] * 4)
 
 
 @_fast
@@ -352,32 +411,48 @@ def _copy(row, address):
 
 
 @_fast
-def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
-    """Queries that share keys (a group's heads, of neighbouring tokens) go together where there are many."""
-    heads, kv_heads, size = shape[HEADS], shape[KV_HEADS], shape[HEAD]
-    group = heads // kv_heads
+def _cost(chunk, window, group, pair, inputs):
+    """About how long some queries of a chunk take."""
+    keys = chunk[LENGTH] + (pair + inputs - 1) // group + 1
+    return inputs * ((min(keys, window) if window > 0 else keys) + BESIDE)
+
+
+@_fast
+def _attention(me, team, model, layer, step, room):
+    """Queries that share keys (a group's heads, of neighbouring tokens) go together where there are many.
+
+    They are shared out by what they cost, key head by key head. Whole blocks of a head are packed at once.
+    """
+    table, shape, chunks, qkv = model.layers[layer], model.shape, step.chunks, room.qkv
+    heads, kv_heads, size, window = shape[HEADS], shape[KV_HEADS], shape[HEAD], table[WINDOW]
+    group, groups = heads // kv_heads, room.packed[0].ctypes.data
     together = TOGETHER // group * group if group < TOGETHER else TOGETHER
     queries, out = np.empty((2, together, size), dtype=np.float32)
     firsts, lasts = np.empty((2, together), dtype=np.int64)
     totals, mosts = np.empty((2, together), dtype=np.float32)
-    unit = 0
+    total = 0
     for c in range(chunks.shape[0]):
-        start, length, blocks = chunks[c, START], chunks[c, LENGTH], chunks[c, CACHE]
         pairs = chunks[c, COUNT] * group
-        for k in range(kv_heads):
-            keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
-            values = keys + kv_heads * BLOCK_TOKENS * size * 4
+        for pair in range(0, pairs, together):
+            total += kv_heads * _cost(chunks[c], window, group, pair, min(together, pairs - pair))
+    begin, end, done = total * me // team, total * (me + 1) // team, 0
+    for k in range(kv_heads):
+        keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
+        values = keys + kv_heads * BLOCK_TOKENS * size * 4
+        for c in range(chunks.shape[0]):
+            start, length, blocks = chunks[c, START], chunks[c, LENGTH], chunks[c, CACHE]
+            pairs = chunks[c, COUNT] * group
             for pair in range(0, pairs, together):
-                unit += 1
-                if unit % team != me:
+                inputs, before = min(together, pairs - pair), done
+                done += _cost(chunks[c], window, group, pair, inputs)
+                if not begin <= before < end:
                     continue
-                inputs = min(together, pairs - pair)
                 for m in range(inputs):
                     i, head = (pair + m) // group, k * group + (pair + m) % group
                     lasts[m] = length + i + 1
-                    firsts[m] = max(0, lasts[m] - table[WINDOW]) if table[WINDOW] > 0 else 0
+                    firsts[m] = max(0, lasts[m] - window) if window > 0 else 0
                     for d in range(size):
-                        queries[m, d] = factor * qkv[start + i, head * size + d]
+                        queries[m, d] = model.scale[ATTENTION] * qkv[start + i, head * size + d]
                 attend(
                     queries[:inputs],
                     blocks,
@@ -385,15 +460,18 @@ def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
                     values,
                     firsts,
                     lasts,
-                    scores,
+                    room.scores[me],
                     totals[:inputs],
                     mosts[:inputs],
                     out[:inputs],
                 )
                 for m in range(inputs):
-                    i, head = (pair + m) // group, k * group + (pair + m) % group
-                    for d in range(size):
-                        att[start + i, head * size + d] = out[m, d]
+                    t, head = start + (pair + m) // group, k * group + (pair + m) % group
+                    first, last = head * size, (head + 1) * size
+                    _copy(out[m], room.att[t, first:last].ctypes.data)
+                    if size % BLOCK == 0:
+                        numbers = out[m].ctypes.data
+                        _pack(table, OUT, heads * size, first, last, numbers, t, groups)
 
 
 @_fast
@@ -443,6 +521,14 @@ def _inner(shape, up, inputs, first, last):
 
 
 @_fast
+def _activated(shape, table, up, inputs, first, last, groups):
+    """Columns first to last of what goes into `down`, packed."""
+    _inner(shape, up, inputs, first, last)
+    for t in range(inputs):
+        _pack(table, DOWN, shape[INNER], first, last, up[t].ctypes.data + first * 4, t, groups)
+
+
+@_fast
 def _meet(sync, team, turn):
     """Wait for all; what the counter stands at then."""
     turn += team
@@ -451,21 +537,44 @@ def _meet(sync, team, turn):
 
 
 @_fast
-def _normed(me, team, sync, turn, model, slot, bias, room, count):
-    """The norm of every row, where this thread reads it: few rows in its own memory, else in shared memory."""
-    eps = model.scale[EPS]
-    if count <= FEW:
-        for t in range(count):
-            _norm(room.x[t], slot, bias, model.shape, eps, room.own[me, t])
-        return turn, room.own[me]
-    for t in range(me, count, team):
-        _norm(room.x[t], slot, bias, model.shape, eps, room.h[t])
-    return _meet(sync, team, turn), room.h
+def _meet_of_many(sync, team, turn, count):
+    """Few rows every thread has by itself (`_rows`)."""
+    return turn if count <= FEW else _meet(sync, team, turn)
+
+
+@_fast
+def _sum(model, post_norm, x, tmp, out):
+    """out = x + residual * tmp, which is normed before where the model has such a norm."""
+    residual = model.scale[RESIDUAL]
+    if model.shape[POST_NORMS]:
+        _norm(tmp, post_norm, 0, model.shape, model.scale[EPS], out)
+        tmp = out
+    for i in range(x.shape[0]):
+        out[i] = x[i] + residual * tmp[i]
+
+
+@_fast
+def _inputs(sync, team, turn, model, added, post_norm, table, norm, slot, room, rows, count):
+    """Add what the half block before has given to my rows, norm them and pack them for a matrix.
+
+    Args:
+        added: whether there was a half block before; post_norm: its norm.
+        norm, slot: places in the table, the norm's bias behind it; 0: nothing is packed.
+    """
+    x, h, hidden = rows.x, rows.h, model.shape[HIDDEN]
+    for t in range(rows.first, rows.last):
+        if added:
+            _sum(model, post_norm, x[t], room.tmp[t], h[t])
+            _copy(h[t], x[t].ctypes.data)
+        _norm(x[t], table[norm], table[norm + 1], model.shape, model.scale[EPS], h[t])
+        if slot:
+            _pack_row(table, slot, hidden, h, t, t, rows.groups)
+    return _meet_of_many(sync, team, turn, count)
 
 
 @_fast
 def _lowered(me, team, sync, turn, step, layer, slot, x, room):
-    """A x of the rows that have an adapter, where this thread reads it: shared out as in `_normed`."""
+    """A x of the rows that have an adapter, where this thread reads it: few rows' in its own memory."""
     if step.stretches.shape[0] == 0:
         return turn, room.own_low[me]
     if step.tokens.shape[0] <= FEW:
@@ -484,84 +593,57 @@ def _adapt(step, layer, slot, low, y, first, last):
 
 
 @_fast
-def _add(me, team, sync, turn, model, slot, room, count):
-    """x += residual * tmp, normed before where the model has such a norm."""
-    hidden, residual = model.shape[HIDDEN], model.scale[RESIDUAL]
-    if model.shape[POST_NORMS]:
-        turn = _meet(sync, team, turn)
-        for t in range(me, count, team):
-            _norm(room.tmp[t], slot, 0, model.shape, model.scale[EPS], room.tmp[t])
-            for i in range(hidden):
-                room.x[t, i] += residual * room.tmp[t, i]
-    else:
-        first, last = _share(hidden, me, team)
-        for t in range(count):
-            for i in range(first, last):
-                room.x[t, i] += residual * room.tmp[t, i]
+def _attention_half(me, team, sync, turn, model, layer, step, room, rows):
+    table, shape, count = model.layers[layer], model.shape, step.tokens.shape[0]
+    hidden, size = shape[HIDDEN], shape[HEAD]
+    former = model.layers[layer - 1, POST_MLP_NORM]
+    turn = _inputs(
+        sync, team, turn, model, layer > 0, former, table, ATTN_NORM, QKV, room, rows, count
+    )
+    turn, low = _lowered(me, team, sync, turn, step, layer, lora.QKV, rows.h, room)
+    first, last = _heads(shape, me, team)
+    _times(table, QKV, hidden, rows.groups, room.qkv, count, first, last, 0)
+    _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
+    _adapt(step, layer, lora.QKV, low, room.qkv, first, last)
+    _turn_and_store(first // size, last // size, model, layer, step, room.qkv)
+    turn = _meet(sync, team, turn)
+    _attention(me, team, model, layer, step, room)
+    turn = _meet(sync, team, turn)
+    turn, low = _lowered(me, team, sync, turn, step, layer, lora.OUT, room.att, room)
+    width, groups = shape[HEADS] * size, room.packed[0].ctypes.data
+    if size % BLOCK:
+        turn, groups = _packed(me, team, sync, turn, table, OUT, width, room.att, room, count)
+    first, last = _share(hidden, SHARE, me, team)
+    _times(table, OUT, width, groups, room.tmp, count, first, last, 0)
+    _add_bias(room.tmp, table[OUT_BIAS], count, first, last)
+    _adapt(step, layer, lora.OUT, low, room.tmp, first, last)
     return _meet(sync, team, turn)
 
 
 @_fast
-def _attention_half(me, team, sync, turn, model, layer, step, room):
+def _feed_forward_half(me, team, sync, turn, model, layer, step, room, rows):
     table, shape, count = model.layers[layer], model.shape, step.tokens.shape[0]
-    turn, normed = _normed(
-        me, team, sync, turn, model, table[ATTN_NORM], table[ATTN_NORM_BIAS], room, count
-    )
-    turn, low = _lowered(me, team, sync, turn, step, layer, lora.QKV, normed, room)
-    turn, groups = _packed(me, team, sync, turn, table, QKV, shape[HIDDEN], normed, room, count)
-    width = (shape[HEADS] + 2 * shape[KV_HEADS]) * shape[HEAD]
-    first, last = _share(width, me, team)
-    _times(table, QKV, shape[HIDDEN], groups, room.qkv, count, first, last, 0)
-    _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
-    _adapt(step, layer, lora.QKV, low, room.qkv, first, last)
-    turn = _meet(sync, team, turn)
-    _turn_and_store(
-        me, team, shape, model.scale[EPS], layer, table, step.chunks, step.cos, step.sin, room.qkv
-    )
-    turn = _meet(sync, team, turn)
-    factor = model.scale[ATTENTION]
-    _attention(
-        me, team, shape, factor, layer, table, step.chunks, room.qkv, room.scores[me], room.att
-    )
-    turn = _meet(sync, team, turn)
-    turn, low = _lowered(me, team, sync, turn, step, layer, lora.OUT, room.att, room)
-    width = shape[HEADS] * shape[HEAD]
-    turn, groups = _packed(me, team, sync, turn, table, OUT, width, room.att, room, count)
-    first, last = _share(shape[HIDDEN], me, team)
-    _times(table, OUT, width, groups, room.tmp, count, first, last, 0)
-    _add_bias(room.tmp, table[OUT_BIAS], count, first, last)
-    _adapt(step, layer, lora.OUT, low, room.tmp, first, last)
-    return _add(me, team, sync, turn, model, table[POST_ATTN_NORM], room, count)
-
-
-@_fast
-def _feed_forward_half(me, team, sync, turn, model, layer, step, room):
-    table, shape, count = model.layers[layer], model.shape, step.tokens.shape[0]
-    turn, normed = _normed(
-        me, team, sync, turn, model, table[MLP_NORM], table[MLP_NORM_BIAS], room, count
-    )
+    hidden, inner, former = shape[HIDDEN], shape[INNER], table[POST_ATTN_NORM]
+    slot = 0 if shape[EXPERTS] else UP
+    turn = _inputs(sync, team, turn, model, True, former, table, MLP_NORM, slot, room, rows, count)
     if shape[EXPERTS]:
-        turn = _experts(me, team, sync, turn, shape, table, normed, room, count)
-    else:
-        turn, low = _lowered(me, team, sync, turn, step, layer, lora.UP, normed, room)
-        turn, groups = _packed(me, team, sync, turn, table, UP, shape[HIDDEN], normed, room, count)
-        first, last = _share(shape[INNER], me, team)
-        _up(shape, table, groups, room.up, count, first, last, 0)
-        _adapt(step, layer, lora.UP, low, room.up, first, last)
-        if shape[GATED]:
-            inner = shape[INNER]
-            _adapt(step, layer, lora.UP, low, room.up, inner + first, inner + last)
-        _inner(shape, room.up, count, first, last)
-        turn = _meet(sync, team, turn)
-        turn, low = _lowered(me, team, sync, turn, step, layer, lora.DOWN, room.up, room)
-        turn, groups = _packed(
-            me, team, sync, turn, table, DOWN, shape[INNER], room.up, room, count
-        )
-        first, last = _share(shape[HIDDEN], me, team)
-        _times(table, DOWN, shape[INNER], groups, room.tmp, count, first, last, 0)
-        _add_bias(room.tmp, table[DOWN_BIAS], count, first, last)
-        _adapt(step, layer, lora.DOWN, low, room.tmp, first, last)
-    return _add(me, team, sync, turn, model, table[POST_MLP_NORM], room, count)
+        turn = _experts(me, team, sync, turn, shape, table, rows.h, room, count)
+        return _meet(sync, team, turn)
+    turn, low = _lowered(me, team, sync, turn, step, layer, lora.UP, rows.h, room)
+    first, last = _share(inner, SHARE, me, team)
+    _up(shape, table, rows.groups, room.up, count, first, last, 0)
+    _adapt(step, layer, lora.UP, low, room.up, first, last)
+    if shape[GATED]:
+        _adapt(step, layer, lora.UP, low, room.up, inner + first, inner + last)
+    groups = room.packed[1].ctypes.data
+    _activated(shape, table, room.up, count, first, last, groups)
+    turn = _meet(sync, team, turn)
+    turn, low = _lowered(me, team, sync, turn, step, layer, lora.DOWN, room.up, room)
+    first, last = _share(hidden, SHARE, me, team)
+    _times(table, DOWN, inner, groups, room.tmp, count, first, last, 0)
+    _add_bias(room.tmp, table[DOWN_BIAS], count, first, last)
+    _adapt(step, layer, lora.DOWN, low, room.tmp, first, last)
+    return _meet(sync, team, turn)
 
 
 @_fast
@@ -580,7 +662,7 @@ def _experts(me, team, sync, turn, shape, table, normed, room, count):
     groups = room.own_packed[me].ctypes.data
     _route(shape, table, normed, groups, picks, parts, count)
     _line_up(picks, places, starts, count, shape[EXPERTS])
-    first, last = _share(shape[INNER], me, team)
+    first, last = _share(shape[INNER], SHARE, me, team)
     rows = shape[INNER] * (2 if shape[GATED] else 1)
     for e in range(shape[EXPERTS]):
         begin, end = starts[e], starts[e + 1]
@@ -589,16 +671,16 @@ def _experts(me, team, sync, turn, shape, table, normed, room, count):
         for t in range(count):
             for rank in range(chosen):
                 if picks[t, rank] == e:
-                    _pack(table, UP, hidden, normed, t, places[t, rank] - begin, groups)
+                    _pack_row(table, UP, hidden, normed, t, places[t, rank] - begin, groups)
         up = room.up[begin:end]
         _up(shape, table, groups, up, end - begin, first, last, e * rows)
         _inner(shape, up, end - begin, first, last)
     turn = _meet(sync, team, turn)
-    first, last = _share(hidden, me, team)
+    first, last = _share(hidden, SHARE, me, team)
     for e in range(shape[EXPERTS]):
         begin, end = starts[e], starts[e + 1]
         for t in range(begin, end):
-            _pack(table, DOWN, shape[INNER], room.up, t, t - begin, groups)
+            _pack_row(table, DOWN, shape[INNER], room.up, t, t - begin, groups)
         to, count_of = room.mixed[begin:end], end - begin
         _times(table, DOWN, shape[INNER], groups, to, count_of, first, last, e * hidden)
     for t in range(count):
@@ -616,7 +698,7 @@ def _route(shape, table, normed, groups, picks, parts, count):
     """Every thread for itself: so few numbers are not worth waiting for."""
     scores = parts[count : count + 1]
     for t in range(count):
-        _pack(table, ROUTER, shape[HIDDEN], normed, t, 0, groups)
+        _pack_row(table, ROUTER, shape[HIDDEN], normed, t, 0, groups)
         _times(table, ROUTER, shape[HIDDEN], groups, scores, 1, 0, shape[EXPERTS], 0)
         chosen = shape[CHOSEN]
         _best(scores[0, : shape[EXPERTS]], picks[t, :chosen], parts[t, :chosen])
@@ -637,11 +719,12 @@ def _line_up(picks, places, starts, count, experts):
 
 
 @_fast
-def _states(me, team, sync, turn, model, step, room):
-    top, wanted = model.top, step.wanted
+def _states(me, team, sync, turn, model, step, room, rows):
+    top, wanted, eps = model.top, step.wanted, model.scale[EPS]
     for k in range(me, wanted.shape[0], team):
-        row = room.x[wanted[k]]
-        _norm(row, top[NORM], top[NORM_BIAS], model.shape, model.scale[EPS], step.states[k])
+        t, state = wanted[k], step.states[k]
+        _sum(model, model.layers[-1, POST_MLP_NORM], rows.x[t], room.tmp[t], state)
+        _norm(state, top[NORM], top[NORM_BIAS], model.shape, eps, state)
     return _meet(sync, team, turn)
 
 
@@ -651,7 +734,7 @@ def _logits(me, team, sync, turn, model, step, room):
     turn, groups = _packed(
         me, team, sync, turn, top, HEAD_MATRIX, shape[HIDDEN], step.states, room, count
     )
-    first, last = _share(shape[VOCAB], me, team)
+    first, last = _share(shape[VOCAB], SHARE, me, team)
     _times(top, HEAD_MATRIX, shape[HIDDEN], groups, step.logits, count, first, last, 0)
     divisor, cap = model.scale[DIVISOR], model.scale[SOFTCAP]
     for k in range(count):
@@ -672,20 +755,10 @@ def run(me, team, sync, turn, model, step, room):
     Args:
         sync, turn: one int64 that counts arrivals, and what it stood at before the step.
     """
-    _embed(
-        me,
-        team,
-        model.shape,
-        model.scale,
-        model.top,
-        step.tokens,
-        step.positions,
-        room.x,
-        room.tmp,
-    )
-    turn = _meet(sync, team, turn)
+    rows = _rows(me, team, room, step.tokens.shape[0])
+    _embed(model, step, rows)
     for layer in range(model.layers.shape[0]):
-        turn = _attention_half(me, team, sync, turn, model, layer, step, room)
-        turn = _feed_forward_half(me, team, sync, turn, model, layer, step, room)
-    turn = _states(me, team, sync, turn, model, step, room)
+        turn = _attention_half(me, team, sync, turn, model, layer, step, room, rows)
+        turn = _feed_forward_half(me, team, sync, turn, model, layer, step, room, rows)
+    turn = _states(me, team, sync, turn, model, step, room, rows)
     _logits(me, team, sync, turn, model, step, room)
