@@ -24,7 +24,7 @@ from numba import carray
 
 from daulat.engine.cache import BLOCK_TOKENS
 from daulat.engine.native import lora
-from daulat.engine.native.attention import TOGETHER, attend
+from daulat.engine.native.attention import TOGETHER, attend, scaled
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.panels import GROUP
 from daulat.engine.native.vector import (
@@ -353,47 +353,87 @@ def _copy(row, address):
 
 @_fast
 def _attention(me, team, shape, factor, layer, table, chunks, qkv, scores, att):
-    """Queries that share keys (a group's heads, of neighbouring tokens) go together where there are many."""
+    """Queries that share keys (a group's heads, of neighbouring tokens) go together where there are many.
+
+    Where they are few, neighbouring heads go together too: memory gives long stretches faster than short ones.
+    """
     heads, kv_heads, size = shape[HEADS], shape[KV_HEADS], shape[HEAD]
     group = heads // kv_heads
     together = TOGETHER // group * group if group < TOGETHER else TOGETHER
-    queries, out = np.empty((2, together, size), dtype=np.float32)
-    firsts, lasts = np.empty((2, together), dtype=np.int64)
-    totals, mosts = np.empty((2, together), dtype=np.float32)
-    unit = 0
+    queries, out = np.empty((2, TOGETHER, size), dtype=np.float32)
+    firsts, lasts = np.empty((2, TOGETHER), dtype=np.int64)
+    totals, mosts = np.empty((2, TOGETHER), dtype=np.float32)
+    work = queries, firsts, lasts, scores, totals, mosts, out
+    few = 0
     for c in range(chunks.shape[0]):
-        start, length, blocks = chunks[c, START], chunks[c, LENGTH], chunks[c, CACHE]
-        pairs = chunks[c, COUNT] * group
+        few += chunks[c, COUNT] * group <= together
+    unit, n = 0, 0
+    for c in range(chunks.shape[0]):
+        chunk, pairs = chunks[c], chunks[c, COUNT] * group
+        if pairs <= together:
+            k, last = _my_heads(n, few, kv_heads, me, team)
+            n += 1
+            while k < last:
+                beside = min(last - k, TOGETHER // pairs)
+                _attend(shape, factor, layer, table, chunk, k, beside, 0, pairs, qkv, work, att)
+                k += beside
+            continue
         for k in range(kv_heads):
-            keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
-            values = keys + kv_heads * BLOCK_TOKENS * size * 4
             for pair in range(0, pairs, together):
                 unit += 1
-                if unit % team != me:
-                    continue
-                inputs = min(together, pairs - pair)
-                for m in range(inputs):
-                    i, head = (pair + m) // group, k * group + (pair + m) % group
-                    lasts[m] = length + i + 1
-                    firsts[m] = max(0, lasts[m] - table[WINDOW]) if table[WINDOW] > 0 else 0
-                    for d in range(size):
-                        queries[m, d] = factor * qkv[start + i, head * size + d]
-                attend(
-                    queries[:inputs],
-                    blocks,
-                    keys,
-                    values,
-                    firsts,
-                    lasts,
-                    scores,
-                    totals[:inputs],
-                    mosts[:inputs],
-                    out[:inputs],
-                )
-                for m in range(inputs):
-                    i, head = (pair + m) // group, k * group + (pair + m) % group
-                    for d in range(size):
-                        att[start + i, head * size + d] = out[m, d]
+                if unit % team == me:
+                    each = min(together, pairs - pair)
+                    _attend(shape, factor, layer, table, chunk, k, 1, pair, each, qkv, work, att)
+
+
+@_fast
+def _my_heads(n, few, kv_heads, me, team):
+    """My part of the n-th sequence's heads, from and to: whole sequences in turn, parts of those left over."""
+    even = few // team * team
+    if n < even:
+        return 0, kv_heads if n % team == me else 0
+    left, before = (few - even) * kv_heads, (n - even) * kv_heads
+    return max(left * me // team - before, 0), min(left * (me + 1) // team - before, kv_heads)
+
+
+@_fast
+def _attend(shape, factor, layer, table, chunk, k, beside, pair, each, qkv, work, att):
+    """`each` queries, from a pair of token and head on, of each of `beside` key-value heads from k on."""
+    kv_heads, size = shape[KV_HEADS], shape[HEAD]
+    group = shape[HEADS] // kv_heads
+    queries, firsts, lasts, scores, totals, mosts, out = work
+    row, to = qkv.ctypes.data + chunk[START] * qkv.shape[1] * 4, queries.ctypes.data
+    m = 0
+    for head in range(k * group, (k + beside) * group, group):
+        for j in range(pair, pair + each):
+            i = j // group
+            lasts[m] = chunk[LENGTH] + i + 1
+            firsts[m] = max(0, lasts[m] - table[WINDOW]) if table[WINDOW] > 0 else 0
+            at = row + (i * qkv.shape[1] + (head + j % group) * size) * 4
+            scaled(at, factor, to + m * size * 4, size)
+            m += 1
+    keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
+    values = keys + kv_heads * BLOCK_TOKENS * size * 4
+    attend(
+        queries[:m],
+        chunk[CACHE],
+        keys,
+        values,
+        firsts,
+        lasts,
+        scores,
+        totals[:m],
+        mosts[:m],
+        out[:m],
+        beside,
+    )
+    row, to = att.ctypes.data + chunk[START] * att.shape[1] * 4, out.ctypes.data
+    m = 0
+    for head in range(k * group, (k + beside) * group, group):
+        for j in range(pair, pair + each):
+            at = row + (j // group * att.shape[1] + (head + j % group) * size) * 4
+            scaled(to + m * size * 4, np.float32(1), at, size)
+            m += 1
 
 
 @_fast
