@@ -161,18 +161,26 @@ def _silu(gate, up):
 
 
 @pytest.mark.parametrize("least", [np.float32(-np.inf), np.float32(3), np.float32(90)])
-@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 31, 1000, 4096])
+@pytest.mark.parametrize("count", [16, 32, 48, 1008, 4096])
 def test_softmax_without_the_division(count: int, least: np.float32) -> None:
     x = np.random.default_rng(count).uniform(-120, 80, count).astype(np.float32)
-    got = np.full(count + 16, 9e9, dtype=np.float32)
-    got[:count] = x
-    most, total = _soften(got, count, least)
+    x[::5] = -1e30
+    got = x.copy()
+    most, total, less = _soften(got, count, least)
     assert most == max(x.max(), least)
     exact = np.exp((x - most).astype(np.float64))
-    inside = x - most > -86
-    assert (np.abs(got[:count] - exact) / exact)[inside].max(initial=0) <= 3e-7
-    assert got[:count][~inside].max(initial=0) <= 2e-37
+    inside = x - most > -87
+    assert (np.abs(got - exact)[inside] / exact[inside]).max(initial=0) <= 3e-7
+    assert (got[~inside] == 0).all()
     assert abs(total - exact.sum()) <= 1e-6 * exact.sum() + 1e-34
+    assert abs(less - np.exp(np.float64(least - most))) <= 3e-7
+    assert (less == 1) == (least == most)
+
+
+def test_softmax_of_what_is_no_number() -> None:
+    x = np.ones(32, dtype=np.float32)
+    x[20] = np.nan
+    assert np.isnan(_soften(x, 32, np.float32(-np.inf))[1])
 
 
 def test_silu() -> None:
@@ -224,6 +232,33 @@ def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
         expected = weights / weights.sum() @ values[first:last]
         assert np.abs(together[m] - expected).max() <= 1e-5
         assert (run(slice(m, m + 1))[0] == together[m]).all()
+
+
+@pytest.mark.parametrize("each", [1, 3, 7])
+@pytest.mark.parametrize("size", [16, 40, 64])
+def test_attention_of_heads_together(size: int, each: int) -> None:
+    random = np.random.default_rng(size)
+    heads, blocks = 3, 20
+    memory = random.standard_normal((blocks, 2, heads, 32 * size), dtype=np.float32)
+    table = memory.ctypes.data + np.arange(blocks) * memory.strides[0]
+    queries = random.standard_normal((heads * each, size), dtype=np.float32)
+    lasts = random.integers(500, 640, heads * each)
+    firsts = lasts - random.integers(1, 500, heads * each)
+    scores = np.empty((TOGETHER, WIDTH), dtype=np.float32)
+
+    def run(rows: slice, head: int, together: int) -> np.ndarray:
+        out = np.empty_like(queries[rows])
+        totals, mosts = np.empty((2, TOGETHER), dtype=np.float32)
+        keys = head * memory.strides[2]
+        where = table.ctypes.data, keys, keys + memory.strides[1]
+        spans = firsts[rows], lasts[rows]
+        attend(queries[rows], *where, *spans, scores, totals, mosts, out, together)
+        return out
+
+    got = run(slice(None), 0, heads)
+    for head in range(heads):
+        rows = slice(head * each, (head + 1) * each)
+        assert (run(rows, head, 1) == got[rows]).all()
 
 
 @pytest.fixture(

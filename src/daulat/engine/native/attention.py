@@ -25,8 +25,8 @@ from daulat.engine.native.vector import (
     soften,
 )
 
-TOGETHER = 12
-"""Queries that go through the cache at once."""
+TOGETHER = 24
+"""Queries that go through the cache at once, of one head or of several."""
 SEGMENT = 256
 """Keys whose scores are made before their values are mixed; a multiple of BLOCK_TOKENS."""
 WIDTH = SEGMENT + LANES
@@ -39,7 +39,7 @@ compiled = njit(fastmath=FAST, boundscheck=False, nogil=True, error_model="numpy
 
 
 @compiled
-def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, out):
+def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, out, heads=1):
     """out[m] = softmax(q_m k) v over the cached places firsts[m] to lasts[m] (exclusive).
 
     Args:
@@ -47,8 +47,10 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
         blocks: address of the addresses of the cache's blocks.
         keys, values: where in a block they begin, in bytes: [D, BLOCK_TOKENS] and [BLOCK_TOKENS, D].
         scores: [TOGETHER, WIDTH]; totals, mosts: [TOGETHER]; to work in.
+        heads: so many heads' keys lie one behind the other, and values; each has as many of the queries.
     """
     inputs, size = queries.shape
+    each, head_bytes = inputs // heads, BLOCK_TOKENS * size * 4
     begin, end = firsts[0], lasts[0]
     for m in range(1, inputs):
         begin, end = min(begin, firsts[m]), max(end, lasts[m])
@@ -62,47 +64,74 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
     for segment in range(begin // SEGMENT * SEGMENT, end, SEGMENT):
         low, high = max(begin, segment), min(end, segment + SEGMENT)
         for place in range(low, high, BLOCK_TOKENS):
-            at = addresses[place // BLOCK_TOKENS] + keys
-            for m in range(0, inputs, _TILE):
-                to = p + m * line + (place - low) * 4
-                _scores(min(_TILE, inputs - m), q + m * row, row, at, size, to, line)
+            at, share = addresses[place // BLOCK_TOKENS] + keys, p + (place - low) * 4
+            for m in range(0, inputs, each):
+                _scores(each, q + m * row, row, at, size, share + m * line, line)
+                at += head_bytes
         for m in range(inputs):
             first, last = max(firsts[m], low) - low, min(lasts[m], high) - low
-            _soften(p + m * line, first, last, high - low, m, totals, mosts, out)
+            mosts[m], totals[m] = _soften(
+                p + m * line, first, last, high - low, mosts[m], totals[m], o + m * row, size
+            )
         for place in range(low, high, BLOCK_TOKENS):
-            at = addresses[place // BLOCK_TOKENS] + values
-            count = min(BLOCK_TOKENS, high - place)
-            for m in range(0, inputs, _TILE):
-                share = p + m * line + (place - low) * 4
-                _mix(min(_TILE, inputs - m), share, line, at, size, count, o + m * row)
+            at, share = addresses[place // BLOCK_TOKENS] + values, p + (place - low) * 4
+            for m in range(0, inputs, each):
+                count = min(BLOCK_TOKENS, high - place)
+                _mix(each, share + m * line, line, at, size, count, o + m * row)
+                at += head_bytes
     for m in range(inputs):
-        for d in range(size):
-            out[m, d] /= totals[m]
+        _scale(o + m * row, np.float32(1) / totals[m], size)
 
 
 @compiled
-def _soften(row, first, last, width, m, totals, mosts, out):
-    """Query m's scores of a segment as shares, 0 outside first to last; what is summed so far made to fit."""
+def scaled(x, factor, y, size):
+    """y = factor * x, so many float32 at two addresses."""
+    numbers, to = carray(floats(x), (size,)), carray(floats(y), (size,))
+    for d in range(size):
+        to[d] = factor * numbers[d]
+
+
+@compiled
+def _scale(x, factor, size):
+    """x *= factor. (`scaled` would go number by number here, since what it reads is what it writes.)"""
+    numbers = carray(floats(x), (size,))
+    for d in range(size):
+        numbers[d] *= factor
+
+
+@compiled
+def _soften(row, first, last, width, most, total, out, size):
+    """A query's scores of a segment as shares, 0 outside first to last; what is summed so far made to fit.
+
+    That is done even where the largest score stays: a factor of 1 costs less than a branch guessed wrong.
+
+    Returns:
+        the largest score and the sum of the shares so far.
+    """
+    whole = (width + LANES - 1) // LANES * LANES
+    shares = carray(floats(row), (whole,))
+    hidden = np.float32(-1e30 if first < last else 0)
+    for j in range(min(first, whole)):
+        shares[j] = hidden
+    for j in range(max(last, 0), whole):
+        shares[j] = hidden
     if first < last:
-        most, total = soften(row + first * 4, last - first, mosts[m])
-        if most > mosts[m]:
-            less = np.exp(mosts[m] - most)  # 0 at first
-            mosts[m] = most
-            totals[m] *= less
-            for d in range(out.shape[1]):
-                out[m, d] *= less
-        totals[m] += total
-    if first > 0 or last < width:
-        shares = carray(floats(row), (width,))
-        for j in range(min(first, width)):
-            shares[j] = 0
-        for j in range(max(last, 0), width):
-            shares[j] = 0
+        most, more, less = soften(row, whole, most)
+        total = total * less + more
+        _scale(out, less, size)
+    return most, total
 
 
 @compiled
 def _scores(inputs, x, xb, keys, size, y, yb):
-    """Up to six queries with the keys of a block; Numba wants each number of queries by itself."""
+    """Queries with the keys of a block, tile by tile."""
+    for m in range(0, inputs, _TILE):
+        _tile(min(_TILE, inputs - m), x + m * xb, xb, keys, size, y + m * yb, yb)
+
+
+@compiled
+def _tile(inputs, x, xb, keys, size, y, yb):
+    """Up to six queries; Numba wants each number of them by itself."""
     if inputs == 1:
         columns(1, x, xb, keys, size, y, yb)
     elif inputs == 2:
@@ -119,7 +148,13 @@ def _scores(inputs, x, xb, keys, size, y, yb):
 
 @compiled
 def _mix(inputs, p, pb, values, size, count, y):
-    """y[m] += the sum over j of p[m, j] v_j, for up to six queries."""
+    """y[m] += the sum over j of p[m, j] v_j, tile by tile."""
+    for m in range(0, inputs, _TILE):
+        _mix_tile(min(_TILE, inputs - m), p + m * pb, pb, values, size, count, y + m * size * 4)
+
+
+@compiled
+def _mix_tile(inputs, p, pb, values, size, count, y):
     vb = yb = size * 4
     column = 0
     while column + 64 <= size:

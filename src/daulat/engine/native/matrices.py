@@ -46,10 +46,10 @@ _OWN = {TYPES[name]: form for name, form in FLOATS.items()}
 _FINE = ("head", "embed", "qkv", "down")
 """Eight bits where four are asked for: what costs most in quality for its size (docs/experiments.md)."""
 Inputs = Literal["auto", "int16"]
-"""What inputs become where they are multiplied in whole numbers: 8 bits, and 16 where it matters, or 16 always."""
+"""What inputs become where weights are multiplied in whole numbers: 8 bits, and 16 where it matters; or 16."""
 _FINE_INPUTS = ("qkv", "head", "embed", "router")
-"""Where 8 bits cost most in quality for their time (docs/experiments.md); `embed` for models whose output matrix
-it is."""
+"""Where 8 bits cost most in quality for their time (docs/experiments.md); `embed` where it is the output matrix
+too."""
 _EXACT = ("router", "positions")
 """Never quantised: small, and a router's least error picks another expert."""
 

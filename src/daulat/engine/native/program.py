@@ -28,7 +28,7 @@ from numba import carray
 
 from daulat.engine.cache import BLOCK_TOKENS
 from daulat.engine.native import lora
-from daulat.engine.native.attention import TOGETHER, attend
+from daulat.engine.native.attention import TOGETHER, attend, scaled
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.panels import GROUP
 from daulat.engine.native.vector import (
@@ -411,6 +411,48 @@ def _copy(row, address):
 
 
 @_fast
+def _attention(me, team, model, layer, step, room):
+    """Queries that share keys (a group's heads, of neighbouring tokens) go together where there are many.
+
+    Where they are few, neighbouring heads go together too: memory gives long stretches faster than short ones.
+    Many are shared out by what they cost, key head by key head.
+    """
+    shape, window, chunks = model.shape, model.layers[layer, WINDOW], step.chunks
+    kv_heads, size = shape[KV_HEADS], shape[HEAD]
+    group = shape[HEADS] // kv_heads
+    together = TOGETHER // group * group if group < TOGETHER else TOGETHER
+    queries, out = np.empty((2, TOGETHER, size), dtype=np.float32)
+    firsts, lasts = np.empty((2, TOGETHER), dtype=np.int64)
+    totals, mosts = np.empty((2, TOGETHER), dtype=np.float32)
+    work = queries, firsts, lasts, room.scores[me], totals, mosts, out
+    few, total = 0, 0
+    for c in range(chunks.shape[0]):
+        pairs = chunks[c, COUNT] * group
+        few += pairs <= together
+        for pair in range(0, pairs if pairs > together else 0, together):
+            total += kv_heads * _cost(chunks[c], window, group, pair, min(together, pairs - pair))
+    n = 0
+    for c in range(chunks.shape[0]):
+        pairs = chunks[c, COUNT] * group
+        if pairs <= together:
+            k, last = _my_heads(n, few, kv_heads, me, team)
+            n += 1
+            while k < last:
+                beside = min(last - k, TOGETHER // pairs)
+                _attend(model, layer, chunks[c], k, beside, 0, pairs, room, work)
+                k += beside
+    begin, end, done = total * me // team, total * (me + 1) // team, 0
+    for k in range(kv_heads):
+        for c in range(chunks.shape[0]):
+            pairs = chunks[c, COUNT] * group
+            for pair in range(0, pairs if pairs > together else 0, together):
+                each, before = min(together, pairs - pair), done
+                done += _cost(chunks[c], window, group, pair, each)
+                if begin <= before < end:
+                    _attend(model, layer, chunks[c], k, 1, pair, each, room, work)
+
+
+@_fast
 def _cost(chunk, window, group, pair, inputs):
     """About how long some queries of a chunk take."""
     keys = chunk[LENGTH] + (pair + inputs - 1) // group + 1
@@ -418,60 +460,60 @@ def _cost(chunk, window, group, pair, inputs):
 
 
 @_fast
-def _attention(me, team, model, layer, step, room):
-    """Queries that share keys (a group's heads, of neighbouring tokens) go together where there are many.
+def _my_heads(n, few, kv_heads, me, team):
+    """My part of the n-th sequence's heads, from and to: whole sequences in turn, parts of those left over."""
+    even = few // team * team
+    if n < even:
+        return 0, kv_heads if n % team == me else 0
+    left, before = (few - even) * kv_heads, (n - even) * kv_heads
+    return max(left * me // team - before, 0), min(left * (me + 1) // team - before, kv_heads)
 
-    They are shared out by what they cost, key head by key head. Whole blocks of a head are packed at once.
+
+@_fast
+def _attend(model, layer, chunk, k, beside, pair, each, room, work):
+    """`each` queries, from a pair of token and head on, of each of `beside` key-value heads from k on.
+
+    Whole blocks of a head are packed at once.
     """
-    table, shape, chunks, qkv = model.layers[layer], model.shape, step.chunks, room.qkv
-    heads, kv_heads, size, window = shape[HEADS], shape[KV_HEADS], shape[HEAD], table[WINDOW]
-    group, groups = heads // kv_heads, room.packed[0].ctypes.data
-    together = TOGETHER // group * group if group < TOGETHER else TOGETHER
-    queries, out = np.empty((2, together, size), dtype=np.float32)
-    firsts, lasts = np.empty((2, together), dtype=np.int64)
-    totals, mosts = np.empty((2, together), dtype=np.float32)
-    total = 0
-    for c in range(chunks.shape[0]):
-        pairs = chunks[c, COUNT] * group
-        for pair in range(0, pairs, together):
-            total += kv_heads * _cost(chunks[c], window, group, pair, min(together, pairs - pair))
-    begin, end, done = total * me // team, total * (me + 1) // team, 0
-    for k in range(kv_heads):
-        keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
-        values = keys + kv_heads * BLOCK_TOKENS * size * 4
-        for c in range(chunks.shape[0]):
-            start, length, blocks = chunks[c, START], chunks[c, LENGTH], chunks[c, CACHE]
-            pairs = chunks[c, COUNT] * group
-            for pair in range(0, pairs, together):
-                inputs, before = min(together, pairs - pair), done
-                done += _cost(chunks[c], window, group, pair, inputs)
-                if not begin <= before < end:
-                    continue
-                for m in range(inputs):
-                    i, head = (pair + m) // group, k * group + (pair + m) % group
-                    lasts[m] = length + i + 1
-                    firsts[m] = max(0, lasts[m] - window) if window > 0 else 0
-                    for d in range(size):
-                        queries[m, d] = model.scale[ATTENTION] * qkv[start + i, head * size + d]
-                attend(
-                    queries[:inputs],
-                    blocks,
-                    keys,
-                    values,
-                    firsts,
-                    lasts,
-                    room.scores[me],
-                    totals[:inputs],
-                    mosts[:inputs],
-                    out[:inputs],
-                )
-                for m in range(inputs):
-                    t, head = start + (pair + m) // group, k * group + (pair + m) % group
-                    first, last = head * size, (head + 1) * size
-                    _copy(out[m], room.att[t, first:last].ctypes.data)
-                    if size % BLOCK == 0:
-                        numbers = out[m].ctypes.data
-                        _pack(table, OUT, heads * size, first, last, numbers, t, groups)
+    shape, table, qkv = model.shape, model.layers[layer], room.qkv
+    kv_heads, size, window = shape[KV_HEADS], shape[HEAD], table[WINDOW]
+    group, width = shape[HEADS] // kv_heads, shape[HEADS] * size
+    queries, firsts, lasts, scores, totals, mosts, out = work
+    row, to = qkv.ctypes.data + chunk[START] * qkv.shape[1] * 4, queries.ctypes.data
+    m = 0
+    for head in range(k * group, (k + beside) * group, group):
+        for j in range(pair, pair + each):
+            i = j // group
+            lasts[m] = chunk[LENGTH] + i + 1
+            firsts[m] = max(0, lasts[m] - window) if window > 0 else 0
+            at = row + (i * qkv.shape[1] + (head + j % group) * size) * 4
+            scaled(at, model.scale[ATTENTION], to + m * size * 4, size)
+            m += 1
+    keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
+    values = keys + kv_heads * BLOCK_TOKENS * size * 4
+    attend(
+        queries[:m],
+        chunk[CACHE],
+        keys,
+        values,
+        firsts,
+        lasts,
+        scores,
+        totals[:m],
+        mosts[:m],
+        out[:m],
+        beside,
+    )
+    m = 0
+    for head in range(k * group, (k + beside) * group, group):
+        for j in range(pair, pair + each):
+            t, first = chunk[START] + j // group, (head + j % group) * size
+            numbers = out[m].ctypes.data
+            scaled(numbers, np.float32(1), room.att[t].ctypes.data + first * 4, size)
+            if size % BLOCK == 0:
+                groups = room.packed[0].ctypes.data
+                _pack(table, OUT, width, first, first + size, numbers, t, groups)
+            m += 1
 
 
 @_fast

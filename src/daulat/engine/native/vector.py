@@ -233,22 +233,24 @@ def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, 
 
 # --- functions of sixteen numbers ------------------------------------------------------------------
 
-_LN2_HIGH, _LN2_LOW = 0.693359375, -2.12194440e-4
-_EXP = (1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5)
+_LOG2E, _LOG2E_LOW = 1.44269502, 1.92596303e-8
+_ROUND = 1.5 * 2**23
+"""Added to a small number, it leaves a whole one in the last bits."""
+_EXP2 = (0.000153533547, 0.0013398875, 0.00961843785, 0.0555033237, 0.240226477, 0.693147182, 1.0)
 
 
 def _exp(b: Builder, x: Value) -> Value:
-    """e to the x, within 2 units in the last place (Cephes' polynomial); 0 far below, no infinity above."""
-    x = _between(b, x, -87.0, 88.0)
-    n = _function(b, "rint", b.fmul(x, _all(_VF32, 1.44269504088896341)))
-    r = _fma(b, n, _all(_VF32, -_LN2_HIGH), x)
-    r = _fma(b, n, _all(_VF32, -_LN2_LOW), r)
-    y = _all(_VF32, _EXP[0])
-    for factor in _EXP[1:]:
+    """e to x (up to 88) within 2 units in the last place: 2^n by a polynomial (minimax) of 2^r; 0 below -87."""
+    shifted = _fma(b, x, _all(_VF32, _LOG2E), _all(_VF32, _ROUND))
+    n = b.fsub(shifted, _all(_VF32, _ROUND))
+    r = _fma(b, x, _all(_VF32, _LOG2E), b.fneg(n))
+    r = _fma(b, x, _all(_VF32, _LOG2E_LOW), r)
+    y = _all(_VF32, _EXP2[0])
+    for factor in _EXP2[1:]:
         y = _fma(b, y, r, _all(_VF32, factor))
-    y = b.fadd(_fma(b, b.fmul(r, r), y, r), _all(_VF32, 1.0))
-    power = b.shl(b.add(b.fptosi(n, _VI32), _all(_VI32, 127)), _all(_VI32, 23))
-    return b.fmul(y, b.bitcast(power, _VF32))
+    power = b.shl(b.bitcast(shifted, _VI32), _all(_VI32, 23))  # n, to be added to y's exponent
+    y = b.bitcast(b.add(b.bitcast(y, _VI32), power), _VF32)
+    return b.select(b.fcmp_unordered(">", x, _all(_VF32, -87.0)), y, _all(_VF32, 0.0))
 
 
 def _between(b: Builder, x: Value, low: float, high: float) -> Value:
@@ -260,47 +262,40 @@ def _between(b: Builder, x: Value, low: float, high: float) -> Value:
 def soften(typing, address, count, least):
     """a[i] = exp(a[i] - m) for the float32 at an address, m the largest of them and `least`.
 
-    What stands behind them, up to whole sixteens, is overwritten.
+    Zeros before and behind change nothing: the sum goes sixteen by sixteen, and as a fused product with one,
+    since Numba lets LLVM change the order of plain additions.
+
+    Args:
+        count: a multiple of sixteen.
 
     Returns:
-        m, and the sum of the new a, by sixteen partial sums.
+        m, the sum of the new a, by sixteen partial sums, and exp(least - m).
     """
 
     def generate(context, b, signature, arguments):
         base, count, least = arguments
-        _fill(b, base, count)
         most, total = _variable(b), _variable(b)
         b.store(_splat(b, least), most)
         with _sixteens(b, count) as offset:
             one = _load(b, b.add(base, offset), 0, _VF32)
             b.store(_larger(b, one, b.load(most)), most)
-        less = _across(b, b.load(most), lambda x, y: _larger(b, x, y))
-        largest = b.extract_element(less, ir.Constant(_I32, 0))
+        largest = _across(b, b.load(most), lambda x, y: _larger(b, x, y))
         with _sixteens(b, count) as offset:
             place = b.add(base, offset)
-            power = _exp(b, b.fsub(_load(b, place, 0, _VF32), less))
+            power = _exp(b, b.fsub(_load(b, place, 0, _VF32), largest))
             _store(b, power, place)
-            b.store(b.fadd(b.load(total), power), total)
-        found = [largest, _sum(b, b.load(total))]
+            b.store(_fma(b, power, _all(_VF32, 1.0), b.load(total)), total)
+        less = _exp(b, b.fsub(_splat(b, least), largest))
+        first = ir.Constant(_I32, 0)
+        found = [b.extract_element(one, first) for one in (largest, less)]
+        found.insert(1, _sum(b, b.load(total)))
         return context.make_tuple(b, signature.return_type, found)
 
-    return types.UniTuple(types.float32, 2)(_ADDRESS, types.int64, types.float32), generate
+    return types.UniTuple(types.float32, 3)(_ADDRESS, types.int64, types.float32), generate
 
 
 def _larger(b: Builder, x: Value, y: Value) -> Value:
     return b.select(b.fcmp_ordered(">", x, y), x, y)
-
-
-def _fill(b: Builder, base: Value, count: Value) -> None:
-    """So low numbers behind the last, up to whole sixteens, that they count for nothing."""
-    last = b.and_(count, _i64(-LANES))
-    missing = b.and_(b.sub(_i64(0), count), _i64(LANES - 1))
-    with b.if_then(b.icmp_signed("!=", missing, _i64(0))):
-        place = b.add(base, b.mul(last, _i64(4)))
-        lanes = ir.Constant(_VI32, list(range(LANES)))
-        there = _splat(b, b.trunc(b.sub(count, last), _I32))
-        inside = b.icmp_signed("<", lanes, there)
-        _store(b, b.select(inside, _load(b, place, 0, _VF32), _all(_VF32, -1e30)), place)
 
 
 @intrinsic
@@ -313,7 +308,7 @@ def silu_times(typing, gate, up, count):
         with _sixteens(b, count) as offset:
             place = b.add(base, offset)
             z = _load(b, place, 0, _VF32)
-            small = _exp(b, b.fsub(_all(_VF32, 0.0), z))
+            small = _exp(b, _between(b, b.fsub(_all(_VF32, 0.0), z), -88.0, 88.0))
             number = _load(b, b.add(other, offset), 0, _VF32)
             _store(b, b.fmul(b.fdiv(z, b.fadd(one, small)), number), place)
         return context.get_dummy_value()
