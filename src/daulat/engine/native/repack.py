@@ -16,6 +16,7 @@ from functools import cache
 import numpy as np
 from numba import njit
 
+from daulat.engine.cache import aligned
 from daulat.engine.native.panels import (
     BYTES,
     COLUMNS,
@@ -42,7 +43,9 @@ def lay(rows: Array, form: int, threads: int = 1) -> Array:
     source = np.ascontiguousarray(rows)
     blocks = source.shape[1] * LANES // kind.size
     panels = -(-len(source) // LANES)
-    out = np.zeros((panels, blocks, kind.size), dtype=np.uint8)
+    out = aligned((panels, blocks, kind.size), np.dtype(np.uint8))
+    if len(source) % LANES:
+        out[-1] = 0
 
     def some(first: int) -> None:
         part, to = source[first * LANES : (first + _AT_ONCE) * LANES], out[first : first + _AT_ONCE]
