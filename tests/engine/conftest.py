@@ -16,7 +16,7 @@ from daulat.engine.plain import load_decoder
 EXACT = 1e-4
 """How far logits may be from the oracle's where everything is computed in float32."""
 ROUNDED = 5e-3
-"""And where all inputs become 16-bit steps (`engine.native.panels`), for the tiny models, whose logits reach 5."""
+"""And where all inputs become 16-bit steps (`engine.native.panels`): the tiny models, whose logits reach 5."""
 
 
 def tolerance(decoder: Any) -> float:
