@@ -80,6 +80,9 @@ def _export(folder: Path, shuffled: bool, count: int) -> dict[str, list[list[int
         folder, gguf_file=name, dtype=torch.float32
     )
     tokenizer = load_tokenizer(open_checkpoint(link))
+    # Calibration begins its texts with phrases.
+    theirs: Any = transformers.AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    theirs.save_pretrained(folder)
     link.unlink()
     if shuffled:
         _shuffle(model)

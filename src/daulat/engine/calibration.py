@@ -1,9 +1,10 @@
 """What a model's matrices are multiplied with, so that four bits can be chosen by it (`native.gptq`).
 
-The inputs come from text that the model writes itself (arXiv 2305.17888): from the token that begins a text
-and one token at random, at temperature 1. So no data need be shipped or fetched, and the text is of the
-kinds and in the languages that the model knows. The text then goes through the blocks one after the other; each
-matrix is chosen by inputs that come through those before it, as they have been chosen.
+The inputs come from text that the model writes itself (arXiv 2305.17888), at temperature 1: every other text
+from one token at random, the rest from phrases in the languages of this product's users, since from a random
+token small models mostly write English. So no data need be shipped or fetched. The text then goes through the
+blocks one after the other; each matrix is chosen by inputs that come through those before it, as they have been
+chosen.
 
 In memory at once: the text's hidden states, one block in float32, one matrix of inputs by inputs.
 
@@ -38,6 +39,21 @@ WORK = 2**46
 ENOUGH = 1024
 """Weights to a token: matrices of small models have few inputs, of which little text tells all."""
 SEED = 2305_17888
+PHRASES = (
+    "Pada suatu hari, seorang anak",
+    "Indonesia adalah negara yang",
+    "Untuk menjalankan program ini, Anda perlu",
+    "Menurut peraturan pemerintah,",
+    "Cara memasak nasi yang baik adalah",
+    "Terima kasih atas surat Anda. Kami",
+    "Perusahaan itu didirikan pada tahun",
+    "Guru menjelaskan kepada murid-murid bahwa",
+    "Once upon a time, a child",
+    "To run this program, you need",
+    "Thank you for your letter. We",
+    "The company was founded in the year",
+)
+"""What texts begin with: Indonesian twice as often as English, which models know better."""
 _AT_ONCE = 16
 _ROWS = 2048
 """Rows of hidden states that go through a feed-forward at once."""
@@ -54,14 +70,19 @@ def tokens_for(weights: int) -> int:
 
 
 def write(
-    decoder: NativeDecoder, begin: Sequence[int], tokens: int, progress: Progress | None = None
+    decoder: NativeDecoder,
+    begin: Sequence[int],
+    tokens: int,
+    progress: Progress | None = None,
+    phrases: Sequence[Sequence[int]] = (),
 ) -> list[list[int]]:
     """Text of the model's own, the same each time.
 
     Args:
-        begin: what each text begins with, before the random token.
+        begin: what each text begins with, before a random token or a phrase.
         tokens: how many all texts have together, about.
         progress: told of tokens written, and of all.
+        phrases: taken in turn, for every other text.
 
     Returns:
         N texts of L tokens.
@@ -70,18 +91,23 @@ def write(
     count = max(1, tokens // length)
     vocab = decoder.architecture.vocab
     firsts = np.random.Generator(np.random.Philox(SEED)).integers(0, vocab, count)
+    starts = [
+        phrases[k // 2 % len(phrases)] if phrases and k % 2 else [int(first)]
+        for k, first in enumerate(firsts)
+    ]
     texts: list[list[int]] = []
     for at in range(0, count, _AT_ONCE):
-        some = [[*begin, int(first)] for first in firsts[at : at + _AT_ONCE]]
+        some = [[*begin, *start][:length] for start in starts[at : at + _AT_ONCE]]
         samplers = [Sampler(Sampling(), SEED, (), at + k) for k in range(len(some))]
         caches = [decoder.new_cache(length) for _ in some]
         new = [list(text) for text in some]
-        while len(some[0]) < length:
-            logits = decoder.forward([Chunk(t, c) for t, c in zip(new, caches, strict=True)])
-            new = [[s.choose(row).token] for s, row in zip(samplers, logits, strict=True)]
-            some = [text + token for text, token in zip(some, new, strict=True)]
+        while left := [k for k, text in enumerate(some) if len(text) < length]:
+            logits = decoder.forward([Chunk(new[k], caches[k]) for k in left])
+            for k, row in zip(left, logits, strict=True):
+                new[k] = [samplers[k].choose(row).token]
+                some[k] = some[k] + new[k]
             if progress is not None:
-                progress(at * length + len(some) * len(some[0]), count * length)
+                progress(at * length + sum(map(len, some)), count * length)
         texts += some
     return texts
 

@@ -6,7 +6,7 @@ Not here: the plain way and embedding models (`plain`), which need PyTorch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,12 @@ from daulat.engine.native.matrices import (
 )
 from daulat.engine.native.panels import Q4_1, Q8_0
 from daulat.engine.native.quantise import quantise, restore
-from daulat.errors import ModelFileError
+from daulat.errors import ModelFileError, UnsupportedModelError
 from daulat.models.checkpoint import Checkpoint
 from daulat.models.lora import LoraFile, Pair
 from daulat.models.numbers import Array, Floats, float32, is_float
 from daulat.models.shelf import Place
+from daulat.models.tokenizer import load_tokenizer
 from daulat.models.weights import Weights
 from daulat.values.architecture import Architecture
 
@@ -96,10 +97,11 @@ def _ready(work: _Work, progress: Progress | None, calibration: int | None) -> p
     from daulat.engine.plain import compute_on  # noqa: PLC0415
 
     stages = [_third(progress, stage) for stage in range(3)]
-    parts = _read(work, stages[0])
-    rough = NativeDecoder(work.architecture, *parts, work.threads)
+    # Eight bits write better text than four (docs/experiments.md).
+    parts = _read(replace(work, numbers="int8"), stages[0])
+    writer = NativeDecoder(work.architecture, *parts, work.threads)
     tokens = tokens_for(sum(prod(i.shape) for i in work.checkpoint.tensors.values()))
-    texts = write(rough, _beginning(work), calibration or tokens, stages[1])
+    texts = write(writer, _beginning(work), calibration or tokens, stages[1], _phrases(work))
     compute_on(work.threads)
     top = Weights(work.checkpoint, work.architecture).top()
     passing = Calibration(work.architecture, top, texts)
@@ -161,18 +163,20 @@ def _chosen(
     weights = Weights(work.checkpoint, work.architecture)
     ready: list[Slots] = []
     for i, (block, wanted) in enumerate(zip(blocks, rounded, strict=True)):
-        floats = _floats(weights.block(i), block, work)
+        floats = _floats(weights.block(i), block, wanted, work)
         ready.append({**block, **_choose(work, calibration, i, floats, wanted)})
         progress(i + 1, len(blocks))
     return top, ready
 
 
-def _floats(read: Mapping[str, Array], block: Slots, work: _Work) -> dict[str, Floats]:
-    """A block's numbers; of matrices in eight bits those that their blocks stand for."""
+def _floats(
+    read: Mapping[str, Array], block: Slots, wanted: set[str], work: _Work
+) -> dict[str, Floats]:
+    """A block's numbers; of matrices that stay in eight bits those that their blocks stand for."""
     floats = {slot: float32(weight(t)) for slot, t in read.items()}
     offset_norms(floats, work.architecture)
     for slot, held in block.items():
-        if isinstance(held, Matrix) and held.form == Q8_0:
+        if slot not in wanted and isinstance(held, Matrix) and held.form == Q8_0:
             w = floats[slot]
             raw = quantise(w.reshape(-1, w.shape[-1]), Q8_0, work.threads)
             floats[slot] = restore(raw, Q8_0).reshape(w.shape)
@@ -203,6 +207,17 @@ def _beginning(work: _Work) -> list[int]:
     named = config.get("bos_token_id", config.get("tokenizer.ggml.bos_token_id"))
     good = isinstance(named, int) and 0 <= named < work.architecture.vocab
     return [named] if good else []
+
+
+def _phrases(work: _Work) -> list[list[int]]:
+    """`calibration.PHRASES` in the model's tokens; none where it has no tokenizer of its own."""
+    from daulat.engine.calibration import PHRASES  # noqa: PLC0415 - as above
+
+    try:
+        tokenizer = load_tokenizer(work.checkpoint)
+    except (ModelFileError, UnsupportedModelError):
+        return []
+    return [tokenizer.encode(phrase, special=False) for phrase in PHRASES]
 
 
 def _third(progress: Progress | None, stage: int) -> Progress:

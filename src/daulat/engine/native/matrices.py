@@ -47,9 +47,8 @@ _FINE = ("head", "embed", "qkv", "down")
 """Eight bits where four are asked for: what costs most in quality for its size (docs/experiments.md)."""
 Inputs = Literal["auto", "int16"]
 """What inputs become where weights are multiplied in whole numbers: 8 bits, and 16 where it matters; or 16."""
-_FINE_INPUTS = ("qkv", "head", "embed", "router")
-"""Where 8 bits cost most in quality for their time (docs/experiments.md); `embed` where it is the output matrix
-too."""
+_FINE_INPUTS = ("qkv", "router")
+"""Where 8 bits cost most in quality for their time (docs/experiments.md)."""
 _EXACT = ("router", "positions")
 """Never quantised: small, and a router's least error picks another expert."""
 
