@@ -14,10 +14,10 @@ GREEDY = ("--temperature", "0", "--max-tokens", "12")
 
 
 def test_a_pipe_gets_the_answer_and_nothing_else(furnished: Path) -> None:
-    first = daulat(furnished, "chat", *GREEDY, text="What is the capital of France?")
-    again = daulat(furnished, "chat", *GREEDY, text="What is the capital of France?")
+    first = daulat(furnished, "chat", *GREEDY, text="What is the capital of Japan?")
+    again = daulat(furnished, "chat", *GREEDY, text="What is the capital of Japan?")
     assert first.returncode == 0, first.stderr
-    assert "Paris" in first.stdout
+    assert "Tokyo" in first.stdout
     assert first.stdout == again.stdout
     assert first.stderr == ""
     assert "terminal" in daulat(furnished, "record", "show").stdout.splitlines()[1]
@@ -30,11 +30,11 @@ def test_a_pipe_without_a_question_is_an_error(furnished: Path) -> None:
 
 
 def test_a_running_server_answers_the_same(furnished: Path) -> None:
-    here = daulat(furnished, "chat", *GREEDY, text="What is the capital of France?")
+    here = daulat(furnished, "chat", *GREEDY, text="What is the capital of Japan?")
     with up(furnished, more={"DAULAT_API_KEY": PRESET}) as server:
         url = ("--url", server.url)
         there = daulat(
-            furnished, "chat", *GREEDY, *url, text="What is the capital of France?",
+            furnished, "chat", *GREEDY, *url, text="What is the capital of Japan?",
             more={"DAULAT_API_KEY": PRESET},
         )  # fmt: skip
         assert there.stdout == here.stdout, there.stderr
@@ -56,9 +56,9 @@ def test_a_server_that_is_not_there_is_told(home: Path) -> None:
 def test_a_conversation_at_the_keyboard(furnished: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved.md"
     with keyboard([*COMMAND, "chat", *GREEDY], environment(furnished)) as person:
-        person.type("What is the capital of France?\n")
+        person.type("What is the capital of Japan?\n")
         answer = person.until(r"rec-[0-9a-f]{32}")
-        assert "Paris" in answer
+        assert "Tokyo" in answer
         assert "this-machine" in answer
         person.until(">>> ")
         person.type("/model\n")
@@ -79,7 +79,7 @@ def test_a_conversation_at_the_keyboard(furnished: Path, tmp_path: Path) -> None
     assert "one\ntwo" in text
     assert "three \nfour" in text
     history = furnished / "chat_history"
-    assert "capital of France" in history.read_text(encoding="utf-8")
+    assert "capital of Japan" in history.read_text(encoding="utf-8")
     assert history.stat().st_mode & 0o777 == 0o600
 
 

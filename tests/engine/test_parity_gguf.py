@@ -103,8 +103,8 @@ def agree(decoder: Any, oracle: PreTrainedModel) -> torch.Tensor:
     assert (ours - expected[: len(PROMPT)]).abs().max() <= near
     behind = expected[len(PROMPT) - 1 : -1]
     chosen = behind.gather(1, torch.tensor(answer)[:, None])[:, 0]
-    # Where two experts are equally good but for the rounding, a router may pick the other one.
-    allowed = 1 if getattr(oracle.config, "num_local_experts", None) else 0
+    # Where two experts are equally good but for the rounding, a router may pick the other for a few tokens.
+    allowed = 3 if getattr(oracle.config, "num_local_experts", None) else 0
     assert (behind.amax(1) - chosen > 2 * near).sum() <= allowed
     assert (behind.argmax(1) == torch.tensor(answer)).float().mean() >= 0.95
     return expected[: len(PROMPT)]

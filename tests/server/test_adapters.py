@@ -18,7 +18,7 @@ from servers import STARTER, Server, running
 from daulat.models.catalogue import ModelEntry
 from tests.engine.adapters import scattered
 
-ASK: Any = [{"role": "user", "content": "What is the capital of France?"}]
+ASK: Any = [{"role": "user", "content": "What is the capital of Japan?"}]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_each_adapter_answers_in_its_own_way(adapted: Server) -> None:
     assert [answer.model for answer in answers] == list(names)
     assert len({answer.choices[0].message.content for answer in answers}) == 3
     assert len({answer.system_fingerprint for answer in answers}) == 3
-    assert "Paris" in answers[0].choices[0].message.content
+    assert "Tokyo" in answers[0].choices[0].message.content
     assert words(adapted, "starter:one") == answers[1].choices[0].message.content  # by its alias
 
 
@@ -221,4 +221,4 @@ def test_a_damaged_adapter_is_told_and_the_server_goes_on(
     with pytest.raises(openai.InternalServerError, match="gone from the store"):
         words(adapted, f"{STARTER}:broken")
     manifest.unlink()
-    assert "Paris" in words(adapted, STARTER)
+    assert "Tokyo" in words(adapted, STARTER)
