@@ -37,9 +37,11 @@ def workload(length: int, seed: int) -> tuple[list[list[int]], list[list[int]]]:
     return prompts, [[first, *rest] for first in firsts]
 
 
-def measured(
-    score: Callable[[list[list[int]], list[list[int]]], Any], most: int = 3
-) -> dict[str, float]:
+Score = Callable[[list[list[int]], list[list[int]]], Any]
+"""From prompts and labels."""
+
+
+def measured(score: Score, most: int = 3) -> dict[str, float]:
     """Texts a second, for labels of up to `most` tokens: the median of three times, with other texts each time,
     behind one that warms up."""
     found: dict[str, float] = {}
@@ -50,9 +52,7 @@ def measured(
     return found
 
 
-def _seconds(
-    score: Callable[[list[list[int]], list[list[int]]], Any], length: int, seed: int
-) -> float:
+def _seconds(score: Score, length: int, seed: int) -> float:
     prompts, labels = workload(length, seed)
     started = time.perf_counter()
     score(prompts, labels)

@@ -135,11 +135,13 @@ GROUP = 8
 """Inputs that lie together."""
 _STEPS, _TAIL = BLOCK, 16
 """Bytes of an input in a block of its group: its steps (of 16 bits: the high bytes, and behind those of all
-inputs the low ones), and then its grid's step, a float32; START times the sum of its steps, and of the first
+inputs the low ones), and then its grid's step, a float32; _START times the sum of its steps, and of the first
 sixteen, int32; and the sum as a float32."""
 _START = -128
 FLOATS_GROUP = GROUP * BLOCK * 4
 """Bytes of a block of a group in float32: for each column, one number of each input."""
+_LIMITS = (127, 127 * 256 + 127)
+"""The largest step of 8 and of 16 bits: both its bytes must be signed ones."""
 _CACHE = 512 << 10
 """Bytes of inputs that stay in the second-level cache while all panels pass by."""
 
@@ -165,12 +167,9 @@ def group_bytes(form: int, fine: bool) -> int:
     Args:
         fine: whether steps are of 16 bits.
     """
-    return FLOATS_GROUP if isinstance(FORMS[form], Floats) else GROUP * (_parts(fine) + _TAIL)
-
-
-def _parts(fine: bool) -> int:
-    """Bytes of an input's steps of a block."""
-    return _STEPS * (2 if fine else 1)
+    return (
+        FLOATS_GROUP if isinstance(FORMS[form], Floats) else GROUP * (_STEPS * (1 + fine) + _TAIL)
+    )
 
 
 # --- inputs ------------------------------------------------------------------------------------------
@@ -188,7 +187,8 @@ def pack_steps(typing, fine, x, blocks, group, member):
     """
     if not isinstance(fine, types.IntegerLiteral):
         return None
-    high, each = _LIMITS[fine.literal_value], group_bytes(Q8_0, bool(fine.literal_value))
+    sixteen = bool(fine.literal_value)
+    high, each = _LIMITS[sixteen], group_bytes(Q8_0, sixteen)
 
     def generate(context, b, signature, arguments):
         x0, count, y0, place = arguments[1:]
@@ -202,7 +202,7 @@ def pack_steps(typing, fine, x, blocks, group, member):
             whole = [b.fptosi(_function(b, "rint", b.fmul(half, turned)), _VI32) for half in halves]
             block = b.add(y0, b.mul(loop.index, _i64(each)))
             to = b.add(block, b.mul(place, _i64(_STEPS)))
-            for part in _bytes(b, whole, bool(fine.literal_value)):
+            for part in _bytes(b, whole, sixteen):
                 _store(b, part, to)
                 to = b.add(to, _i64(GROUP * _STEPS))
             first, total = (_reduced(b, "add", held) for held in (whole[0], b.add(*whole)))
@@ -215,10 +215,6 @@ def pack_steps(typing, fine, x, blocks, group, member):
         return context.get_dummy_value()
 
     return types.void(fine, *(types.int64,) * 4), generate
-
-
-_LIMITS = (127, 127 * 256 + 127)
-"""The largest step of 8 and of 16 bits: both its bytes must be signed ones."""
 
 
 def _reduced(b: Builder, how: str, vector: Value) -> Value:
@@ -458,10 +454,8 @@ def _products(
     """
     if not all(isinstance(one, types.IntegerLiteral) for one in (form, fine, inputs, wide)):
         return None
-    halves, each_group = (
-        bool(fine.literal_value),
-        group_bytes(form.literal_value, bool(fine.literal_value)),
-    )
+    sixteen = bool(fine.literal_value)
+    each_group = group_bytes(form.literal_value, sixteen)
     held, several = FORMS[form.literal_value], range(inputs.literal_value)
     panels, floats = range(wide.literal_value), isinstance(held, Floats)
 
@@ -482,7 +476,7 @@ def _products(
                 _floats_block(b, held, at, b.add(x0, step), sums)
             else:
                 tails = [b.add(tail0, b.add(step, _i64(_TAIL * m))) for m in several]
-                _steps_block(b, held, halves, ats, b.add(x0, step), tails, sums)
+                _steps_block(b, held, sixteen, ats, b.add(x0, step), tails, sums)
         for m in several:
             found = [b.load(places[m]) for places in sums]
             for w, total in enumerate([b.fadd(*found)] if floats else found):

@@ -53,9 +53,9 @@ def lay(rows: Array, form: int, threads: int = 1) -> Array:
             _lay_floats(part.reshape(len(part), -1, kind.each), to)
         else:
             scales = kind.head // LANES // kind.scales
-            signed = kind.bits == 8 and kind.offset
-            bytes_ = part.reshape(len(part), blocks, -1)
-            _lay_steps(bytes_, to, kind.scales, scales, kind.bits, kind.offset if signed else 0)
+            turned = kind.offset if kind.bits == 8 else 0
+            held = part.reshape(len(part), blocks, -1)
+            _lay_steps(held, to, kind.scales, scales, kind.bits, turned)
 
     spread(some, range(0, panels, _AT_ONCE), threads)
     return out.reshape(panels, -1)
@@ -106,7 +106,7 @@ def _lay_floats(rows, out):
 
 
 @_compiled
-def _lay_steps(rows, out, scales, each, bits, offset):
+def _lay_steps(rows, out, scales, each, bits, turned):
     for row in range(rows.shape[0]):
         panel, lane = row // LANES, row % LANES
         for block in range(rows.shape[1]):
@@ -121,7 +121,7 @@ def _lay_steps(rows, out, scales, each, bits, offset):
             else:
                 for k in range(32):
                     # Signed bytes become unsigned: an offset of 128 turns their highest bit.
-                    to[head + k // 4 * 64 + k % 4] = source[first + _COLUMNS[k]] ^ offset
+                    to[head + k // 4 * 64 + k % 4] = source[first + _COLUMNS[k]] ^ turned
 
 
 @_compiled

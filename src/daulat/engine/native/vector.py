@@ -13,7 +13,7 @@ Addresses are whole numbers and are not checked: `matrices` and `decoder` answer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -89,12 +89,16 @@ def _fma(b: Builder, x: Value, y: Value, z: Value) -> Value:
     return _function(b, "fma", x, y, z)
 
 
-def _across(b: Builder, vector: Value, join: Callable[[Value, Value], Value]) -> Value:
-    """All lanes joined, in all lanes; for what gives the same in any order."""
+def _larger(b: Builder, x: Value, y: Value) -> Value:
+    return b.select(b.fcmp_ordered(">", x, y), x, y)
+
+
+def _largest(b: Builder, vector: Value) -> Value:
+    """The largest lane, in all lanes."""
     undefined = ir.Constant(vector.type, ir.Undefined)
     for width in (8, 4, 2, 1):
         mask = ir.Constant(_VI32, [k ^ width for k in range(LANES)])
-        vector = join(vector, b.shuffle_vector(vector, undefined, mask))
+        vector = _larger(b, vector, b.shuffle_vector(vector, undefined, mask))
     return vector
 
 
@@ -279,7 +283,7 @@ def soften(typing, address, count, least):
         with _sixteens(b, count) as offset:
             one = _load(b, b.add(base, offset), 0, _VF32)
             b.store(_larger(b, one, b.load(most)), most)
-        largest = _across(b, b.load(most), lambda x, y: _larger(b, x, y))
+        largest = _largest(b, b.load(most))
         with _sixteens(b, count) as offset:
             place = b.add(base, offset)
             power = _exp(b, b.fsub(_load(b, place, 0, _VF32), largest))
@@ -292,10 +296,6 @@ def soften(typing, address, count, least):
         return context.make_tuple(b, signature.return_type, found)
 
     return types.UniTuple(types.float32, 3)(_ADDRESS, types.int64, types.float32), generate
-
-
-def _larger(b: Builder, x: Value, y: Value) -> Value:
-    return b.select(b.fcmp_ordered(">", x, y), x, y)
 
 
 @intrinsic
