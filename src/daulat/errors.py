@@ -129,11 +129,103 @@ class BusyError(DaulatError):
         self.retry_after = retry_after
 
 
+class LimitError(DaulatError):
+    """A limit of a key, a project or the house is reached; `retry_after` is when it will be less so."""
+
+    status = 429
+    kind = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BudgetError(LimitError):
+    """The money or the tokens of a budget do not cover what the request may cost."""
+
+    kind = "insufficient_quota"
+    code = "budget_exceeded"
+
+
 class UnavailableError(DaulatError):
     """Cannot be served now: no memory for the model, shutting down, or the record cannot be written."""
 
     status = 503
     code = "unavailable"
+
+
+# --- endpoints elsewhere --------------------------------------------------------------------------
+
+
+class UpstreamError(DaulatError):
+    """An endpoint elsewhere did not answer as it should.
+
+    Args:
+        again: the same endpoint may answer if it is asked again.
+        elsewhere: another endpoint may answer the same request.
+        retry_after: seconds that the endpoint asks to be left alone, where it says so.
+        billable: the endpoint may charge for what it did before it failed.
+    """
+
+    status = 502
+    code = "upstream_failed"
+    again: ClassVar[bool] = False
+    elsewhere: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        billable: bool = False,
+    ) -> None:
+        super().__init__(message, param=param)
+        self.retry_after = retry_after
+        self.billable = billable
+
+
+class UpstreamUnavailableError(UpstreamError):
+    """No connection, a broken one, or a status of 500 and above."""
+
+    code = "upstream_unavailable"
+    again = True
+
+
+class UpstreamBusyError(UpstreamError):
+    """The endpoint's own rate limit (429, 529)."""
+
+    status = 503
+    code = "upstream_rate_limited"
+    again = True
+
+
+class UpstreamTimeoutError(UpstreamError):
+    """A time-out of ours: to connect, to the first token, between tokens, or in all."""
+
+    status = 504
+    code = "upstream_timeout"
+
+
+class UpstreamAccessError(UpstreamError):
+    """The endpoint does not take the key that it was asked with (401, 403), or there is none."""
+
+    code = "upstream_access_refused"
+
+
+class UpstreamAnswerError(UpstreamError):
+    """What came is not an answer of that protocol, or not a whole one."""
+
+    code = "upstream_bad_answer"
+
+
+class UpstreamRequestError(UpstreamError):
+    """The endpoint says that the request is at fault (400, 404, 413, 422)."""
+
+    status = 400
+    kind = "invalid_request_error"
+    code = "upstream_refused_request"
 
 
 # --- files, stores, settings (seen on the terminal; on the wire they are 503 or 500) --------------

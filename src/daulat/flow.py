@@ -31,9 +31,15 @@ from daulat.models.sources.package import PACKAGES
 from daulat.record import Record, new_id
 from daulat.record.keys import Keys
 from daulat.record.transcript import Transcript, embedded, opened
-from daulat.values.answer import Done, Embeddings, Event
+from daulat.values.answer import Done, Embeddings, Event, Metered
 from daulat.values.plan import Caller, Plan, Step
-from daulat.values.request import EmbeddingRequest, GenerationRequest, Request
+from daulat.values.request import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+    Request,
+)
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +182,7 @@ class Exchange:
             DaulatError: whatever ended the answer; before the first event, nothing was answered.
         """
         request = self._request
-        assert not isinstance(request, EmbeddingRequest)  # noqa: S101 - narrows the type
+        assert isinstance(request, ChatRequest | CompletionRequest)  # noqa: S101 - narrows the type
         transcript = Transcript(request)
         status, error = "cancelled", None
         try:
@@ -226,8 +232,9 @@ class Exchange:
         answer = self._endpoint.generate(request, self.step, self._caller)
         async with contextlib.aclosing(answer) as events:
             async for event in events:
-                transcript.add(event)
-                yield event
+                if not isinstance(event, Metered):
+                    transcript.add(event)
+                    yield event
 
     async def _close(self, body: Mapping[str, Any], contents: Mapping[str, Any]) -> None:
         self._closed = True

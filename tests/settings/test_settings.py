@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from daulat.errors import SettingsError
 from daulat.settings import Settings, default_file, default_home, load, problems, sources
 from daulat.settings.locate import locate
-from daulat.settings.schema import TABLES, rules
+from daulat.settings.rules import rules
+from daulat.settings.schema import NAMED, TABLES
 
 
 def write(home: Path, text: str | bytes) -> Path:
@@ -38,10 +39,22 @@ def test_the_file_of_defaults_says_what_the_defaults_are(tmp_path: Path) -> None
     )
     write(tmp_path, active)
     assert problems(tmp_path / "daulat.toml") == []
-    assert load(tmp_path, {}) == Settings(tmp_path)
+    loaded, usual = load(tmp_path, {}), Settings(tmp_path)
+    for name in TABLES.keys() - {"policy"}:
+        assert getattr(loaded, name) == getattr(usual, name)
     assert {one.source for one in sources(tmp_path, {})} == {"daulat.toml"}
+    written = tomllib.loads(active)
     for name, kind in TABLES.items():
-        assert set(tomllib.loads(active)[name]) == {field.name for field in fields(kind)}
+        assert set(written[name]) == {field.name for field in fields(kind)}
+    # Tables that have names of the user's stand there as one example each.
+    for name, kind in NAMED.items():
+        assert set(written[name]["NAME"]) == {field.name for field in fields(kind)}
+        assert getattr(loaded, name) == {"NAME": kind(**_examples(kind))}
+
+
+def _examples(kind: type) -> dict[str, Any]:
+    """The tables below a table at their defaults, under the name that the example gives them."""
+    return {key: {"NAME": rule.table()} for key, (_, rule) in rules(kind).items() if rule.table}
 
 
 def test_a_value_is_taken_and_its_source_told(tmp_path: Path) -> None:
@@ -71,6 +84,23 @@ def test_a_value_is_taken_and_its_source_told(tmp_path: Path) -> None:
         ("[engine]\ndtype = 16\n", 2, "'bfloat16'"),
         ("[models]\ndefault = ''\n", 2, "1 to 96 characters"),
         (f"[models]\nhub = '{'x' * 600}'\n", 2, "8 to 512 characters"),
+        ("[policy]\nlock = 1\n", 2, "true or false"),
+        ("[policy]\norder = 'public'\n", 2, "a list of at most 32 texts"),
+        ("[policy]\norder = ['']\n", 2, "texts of 1 to 256"),
+        ("[policy.classes]\nsecret = 3\n", 2, "write [policy.classes.secret]"),
+        ("[policy.classes.secret]\nplace = []\n", 2, "Did you mean 'places'"),
+        ("[money]\nper_day = '1,5'\n", 2, 'such as "12.50"'),
+        ("[money]\nper_day = -1\n", 2, "a decimal number"),
+        ("[money]\nper_day = 'NaN'\n", 2, "a decimal number"),
+        ("[money]\nper_day = '1e99'\n", 2, "a decimal number"),
+        ("[endpoints]\nx = 1\n", 2, "write [endpoints.x]"),
+        ("[endpoints.'a b']\nurl = ''\n", 1, "is no name"),
+        ("[endpoints.a]\nkind = 'opena'\n", 2, "did you mean 'openai'"),
+        ("[endpoints.a]\nkey = 7\n", 2, "a text of 0 to 1024"),
+        ("[endpoints.a]\nfirst_seconds = 0\n", 2, "a number from 0.01 to 86400"),
+        ("[endpoints.a]\nnames = { x = 1 }\n", 2, "a table of at most 256 texts"),
+        ("[endpoints.a.prices.'gpt-4']\ninput = 'x'\n", 2, "a decimal number"),
+        ("[routes.r]\nweights = [0]\n", 2, "numbers above 0"),
         ("[server]\nport = \n", 2, "Invalid value"),
         ("[server\n", 1, "line 1"),
         ("[server]\nport = 1\nport = 2\n", 3, "overwrite"),
@@ -177,12 +207,20 @@ def test_any_bytes_give_settings_or_complaints(data: bytes) -> None:
             load(Path(folder), {})
 
 
+def _every_table() -> list[type]:
+    found = [*TABLES.values(), *NAMED.values()]
+    for table in found:  # grows while it is walked
+        found += [rule.table for _, rule in rules(table).values() if rule.table]
+    return found
+
+
 def test_every_setting_is_explained() -> None:
-    for table in TABLES.values():
+    for table in _every_table():
         assert table.__doc__
         for default, rule in rules(table).values():
             assert rule.doc.endswith(".")
-            assert rule.choices or rule.high > rule.low
+            free = rule.choices or rule.money or rule.table or isinstance(default, bool)
+            assert free or rule.high > rule.low
             assert not isinstance(default, int) or rule.low <= default <= rule.high
 
 

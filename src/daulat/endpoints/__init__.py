@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from daulat.values.answer import Embeddings, Event
+from daulat.values.answer import Embeddings, Heard, Moderations
 from daulat.values.plan import Caller, EndpointCard, Step
-from daulat.values.request import EmbeddingRequest, GenerationRequest
+from daulat.values.request import EmbeddingRequest, GenerationRequest, ModerationRequest
 
 
 class Endpoint(Protocol):
@@ -21,7 +21,7 @@ class Endpoint(Protocol):
 
     def generate(
         self, request: GenerationRequest, step: Step, caller: Caller
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[Heard, None]:
         """Answer as a stream that ends with one `Done`.
 
         What is wrong with the request comes as an error before the first event. Closing the
@@ -35,6 +35,14 @@ class Endpoint(Protocol):
 
     async def embed(self, request: EmbeddingRequest, step: Step) -> Embeddings:
         """One vector per input.
+
+        Raises:
+            DaulatError: as the tree says.
+        """
+        ...
+
+    async def moderate(self, request: ModerationRequest, step: Step) -> Moderations:
+        """One judgement per input.
 
         Raises:
             DaulatError: as the tree says.

@@ -41,6 +41,8 @@ from daulat.values.answer import (
     Event,
     Finish,
     FinishReason,
+    Heard,
+    Moderations,
     Piece,
     Timings,
     TokenLogprob,
@@ -52,6 +54,7 @@ from daulat.values.request import (
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
+    ModerationRequest,
     Toolbox,
 )
 
@@ -83,7 +86,7 @@ class NativeEndpoint:
 
     async def generate(
         self, request: GenerationRequest, step: Step, caller: Caller
-    ) -> AsyncGenerator[Event, None]:
+    ) -> AsyncGenerator[Heard, None]:
         """See `Endpoint`."""
         async with self.pool.use(step.model, step.model_digest) as model:
             if not isinstance(model.engine, Engine):
@@ -121,6 +124,13 @@ class NativeEndpoint:
         ended = time.monotonic()
         timings = Timings(started - began, ended - began, 0.0)
         return Embeddings(tuple(vectors), usage, timings)
+
+    async def moderate(self, request: ModerationRequest, step: Step) -> Moderations:
+        """See `Endpoint`."""
+        raise UnsupportedFieldError(
+            f"{step.model} has no moderation service: connect an endpoint that has one.",
+            param="model",
+        )
 
     async def close(self) -> None:
         """See `Endpoint`."""

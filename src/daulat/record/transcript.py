@@ -29,6 +29,7 @@ from daulat.values.request import (
     EmbeddingRequest,
     GenerationRequest,
     Message,
+    ModerationRequest,
     Request,
     Sampling,
     Structure,
@@ -42,6 +43,7 @@ KINDS: Mapping[type, str] = {
     ChatRequest: "chat",
     CompletionRequest: "completion",
     EmbeddingRequest: "embedding",
+    ModerationRequest: "moderation",
 }
 
 
@@ -58,7 +60,7 @@ def opened(request: Request, caller: Caller, plan: Plan, instance: str) -> tuple
     if plan.steps[0].adapter:
         body["adapter"] = plan.steps[0].adapter
         body["adapter_digest"] = plan.steps[0].adapter_digest
-    if not isinstance(request, EmbeddingRequest):
+    if isinstance(request, ChatRequest | CompletionRequest):
         body["sampling"] = _sampling(request.sampling)
     if request.user is not None:
         body["user"] = mask(request.user)
@@ -138,7 +140,7 @@ def _request(request: Request) -> Json:
             prompts = [_text(prompt) for prompt in request.prompts]
             asked = {**_stops(request.sampling), **_structure(request.structure)}
             return {"prompts": prompts, "echo": request.echo, **asked}
-        case EmbeddingRequest():
+        case EmbeddingRequest() | ModerationRequest():
             return {"inputs": [_text(text) for text in request.inputs]}
 
 

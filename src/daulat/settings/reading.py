@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from daulat.errors import SettingsError
+from daulat.settings.checking import Keys, build, faults
 from daulat.settings.locate import locate
-from daulat.settings.schema import TABLES, Rule, Settings, rules
+from daulat.settings.schema import NAMED, TABLES, Settings
 
 FILE = "daulat.toml"
 MAX_BYTES = 1 << 20
@@ -53,9 +53,14 @@ def load(home: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     found = list(_faults(path, values))
     if found:
         raise SettingsError(found[0])
-    tables = {name: kind(**values.get(name, {})) for name, kind in TABLES.items()}
-    settings = Settings(home, **tables)
-    return _with_environment(settings, environ)
+    tables: dict[str, Any] = {
+        name: build(kind, values.get(name, {})) for name, kind in TABLES.items()
+    }
+    named: dict[str, Any] = {
+        name: {one: build(kind, table) for one, table in values.get(name, {}).items()}
+        for name, kind in NAMED.items()
+    }
+    return _with_environment(Settings(home, **tables, **named), environ)
 
 
 def problems(path: Path) -> list[str]:
@@ -105,46 +110,10 @@ def _faults(path: Path, values: Mapping[str, Any]) -> Iterable[str]:
     """Everything wrong, in the order of the file."""
     lines = locate(path.read_text(encoding="utf-8")) if values else {}
 
-    def at(*keys: str) -> str:
-        line = lines.get(keys) or lines.get(keys[:1])
-        return f"{path}, line {line}" if line else str(path)
+    def at(keys: Keys) -> str:
+        while keys and keys not in lines:
+            keys = keys[:-1]
+        return f"{path}, line {lines[keys]}" if keys else str(path)
 
-    for name, table in values.items():
-        if name not in TABLES:
-            yield f"{at(name)}: there is no setting [{name}]. {_nearest(name, TABLES)}"
-        elif not isinstance(table, dict):
-            yield f"{at(name)}: {name} is a table; write [{name}] and its keys below."
-        else:
-            known = rules(TABLES[name])
-            for key, value in cast("dict[str, Any]", table).items():
-                if key not in known:
-                    yield f"{at(name, key)}: [{name}] has no {key!r}. {_nearest(key, known)}"
-                elif fault := _fault(value, *known[key]):
-                    yield f"{at(name, key)}: {name}.{key} must be {fault}, not {_shown(value)}."
-
-
-def _fault(value: Any, default: Any, rule: Rule) -> str:
-    """What the value should have been; empty where it is right."""
-    if isinstance(default, int):
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        right = whole and rule.low <= value <= rule.high
-        return "" if right else f"a whole number from {rule.low} to {rule.high}"
-    if rule.choices:
-        if isinstance(value, str) and value in rule.choices:
-            return ""
-        near = difflib.get_close_matches(str(value), rule.choices, 1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return "one of " + ", ".join(map(repr, rule.choices)) + hint
-    right = isinstance(value, str) and rule.low <= len(value) <= rule.high
-    return "" if right else f"a text of {rule.low} to {rule.high} characters"
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(name, names, 1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else "There are: " + ", ".join(names) + "."
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:60] + "…"
+    for keys, fault in faults(values):
+        yield f"{at(keys)}: {fault}"

@@ -1,114 +1,95 @@
 """What can be set: every table, key, default and bound, with its meaning.
 
 The dataclasses are the schema. `reading` checks against their fields' metadata, `writing` prints it, and
-docs/settings.md shows it (a test keeps that page in step).
+docs/settings.md shows it (a test keeps that page in step). The tables of the gateway are in `gateway`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What a value must be.
-
-    Attributes:
-        doc: one or two sentences for the user.
-        low, high: bounds of a number, or of a text's length.
-        choices: the words allowed; empty: any text.
-    """
-
-    doc: str
-    low: int = 0
-    high: int = 0
-    choices: tuple[str, ...] = ()
-
-
-def _key(default: Any, doc: str, low: int = 0, high: int = 0, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"rule": Rule(doc, low, high, choices)})
-
-
-def rules(table: type) -> dict[str, tuple[Any, Rule]]:
-    """Key to default and rule, in the order of the file."""
-    return {f.name: (f.default, f.metadata["rule"]) for f in fields(table)}
+from daulat.settings.gateway import Endpoint, Money, Policy, Project, Route
+from daulat.settings.rules import scalar
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """Where the server listens."""
 
-    host: str = _key(
+    host: str = scalar(
         "127.0.0.1", "Address to listen on. Only this machine can reach the default.", 1, 255
     )
-    port: int = _key(8000, "Port to listen on; 0 takes a free one.", 0, 65535)
-    max_body: int = _key(4194304, "Largest request body, in bytes.", 1024, 67108864)
+    port: int = scalar(8000, "Port to listen on; 0 takes a free one.", 0, 65535)
+    max_body: int = scalar(4194304, "Largest request body, in bytes.", 1024, 67108864)
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """How models run on this machine."""
 
-    kernels: Literal["auto", "plain"] = _key(
+    kernels: Literal["auto", "plain"] = scalar(
         "auto",
         "auto: machine code of our own, weights as their file has them. plain: PyTorch, slower.",
         choices=("auto", "plain"),
     )
-    dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = _key(
+    dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = scalar(
         "auto",
         "Number format of weights that are not kept as they are. auto: as they are up to 512 MiB of "
         "them, int8 beyond. int4 is never taken by itself. docs/engine.md says what each costs.",
         choices=("auto", "float32", "bfloat16", "int8", "int4"),
     )
-    inputs: Literal["auto", "int16"] = _key(
+    inputs: Literal["auto", "int16"] = scalar(
         "auto",
         "Number format of what weights of 4 and 8 bits are multiplied with. auto: int8, and int16 where that "
         "matters. int16: nearer to float32, and slower at reading.",
         choices=("auto", "int16"),
     )
-    prepared: int = _key(
+    prepared: int = scalar(
         20480,
         "MiB that prepared weights may take in the cache folder, so that the next start is quick; "
         "those unused for longest go first. 0: none are kept.",
         0,
         1 << 24,
     )
-    threads: int = _key(0, "Processor threads; 0: one for each core.", 0, 1024)
-    memory: int = _key(
+    threads: int = scalar(0, "Processor threads; 0: one for each core.", 0, 1024)
+    memory: int = scalar(
         0,
         "MiB that models and their caches may take; 0: three quarters of the machine's.",
         0,
         1 << 24,
     )
-    prefix_cache: int = _key(
+    prefix_cache: int = scalar(
         512,
         "MiB of that memory which may keep what ended answers computed, for requests of the same key that "
         "begin alike; 0: none.",
         0,
         1 << 24,
     )
-    max_adapters: int = _key(32, "Adapters in memory at once, of all models together.", 1, 4096)
-    max_sequences: int = _key(16, "Answers computed together, for each model.", 1, 512)
-    queue: int = _key(64, "Answers that may wait; beyond that a request gets 429.", 0, 100000)
-    chunk: int = _key(512, "Tokens in one step; long prompts are read in pieces of this.", 16, 8192)
+    max_adapters: int = scalar(32, "Adapters in memory at once, of all models together.", 1, 4096)
+    max_sequences: int = scalar(16, "Answers computed together, for each model.", 1, 512)
+    queue: int = scalar(64, "Answers that may wait; beyond that a request gets 429.", 0, 100000)
+    chunk: int = scalar(
+        512, "Tokens in one step; long prompts are read in pieces of this.", 16, 8192
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
     """Which models, and from where."""
 
-    default: str = _key(
+    default: str = scalar(
         "SmolLM2-135M-Instruct", "The model loaded at start and used where none is named.", 1, 96
     )
-    hub: str = _key(
+    hub: str = scalar(
         "https://huggingface.co",
         "Where `models pull owner/name` looks; HF_ENDPOINT overrides it.",
         8,
         512,
     )
-    idle_minutes: int = _key(
+    idle_minutes: int = scalar(
         0, "Unload a model after so many idle minutes; 0: only when memory is short.", 0, 525600
     )
 
@@ -117,15 +98,15 @@ class Models:
 class Record:
     """What is kept of every exchange."""
 
-    url: str = _key(
+    url: str = scalar(
         "", "SQLAlchemy URL of the database; empty: record.sqlite3 in the home folder.", 0, 1024
     )
-    contents: Literal["full", "digests"] = _key(
+    contents: Literal["full", "digests"] = scalar(
         "full",
         "full: texts are kept. digests: only commitments, which can prove a text but not give it back.",
         choices=("full", "digests"),
     )
-    keep_days: int = _key(
+    keep_days: int = scalar(
         0, "Remove texts after so many days (the chain still verifies); 0: keep them.", 0, 36500
     )
 
@@ -134,10 +115,10 @@ class Record:
 class Log:
     """What the server writes to standard error. Never contents or keys."""
 
-    level: Literal["debug", "info", "warning", "error"] = _key(
+    level: Literal["debug", "info", "warning", "error"] = scalar(
         "info", "How much is logged.", choices=("debug", "info", "warning", "error")
     )
-    format: Literal["text", "json"] = _key(
+    format: Literal["text", "json"] = scalar(
         "text", "For eyes or for machines.", choices=("text", "json")
     )
 
@@ -146,7 +127,7 @@ class Log:
 class Console:
     """The page at /."""
 
-    language: Literal["auto", "en", "id"] = _key(
+    language: Literal["auto", "en", "id"] = scalar(
         "auto", "Language of the page; auto: the browser's.", choices=("auto", "en", "id")
     )
 
@@ -162,6 +143,11 @@ class Settings:
     record: Record = Record()
     log: Log = Log()
     console: Console = Console()
+    endpoints: Mapping[str, Endpoint] = field(default_factory=dict[str, Endpoint])
+    routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
+    policy: Policy = field(default_factory=Policy)
+    money: Money = field(default_factory=Money)
+    projects: Mapping[str, Project] = field(default_factory=dict[str, Project])
 
     @property
     def record_place(self) -> str | Path:
@@ -176,4 +162,9 @@ TABLES: dict[str, type] = {
     "record": Record,
     "log": Log,
     "console": Console,
+    "policy": Policy,
+    "money": Money,
 }
+
+NAMED: dict[str, type] = {"endpoints": Endpoint, "routes": Route, "projects": Project}
+"""Tables of tables, by names of the user's: `[endpoints.NAME]`."""

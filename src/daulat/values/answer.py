@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from daulat.values.request import ToolCall
 
-FinishReason = Literal["stop", "length", "tool_calls"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+Kind = Literal["text", "thought", "refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,16 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of one choice's text; whole characters only."""
+    """A stretch of one choice's text; whole characters only.
+
+    Attributes:
+        kind: the answer itself, what the model thought before it, or its words for not answering.
+    """
 
     choice: int
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    kind: Kind = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +96,18 @@ class Usage:
     """Tokens. A prompt that serves n choices counts once.
 
     Attributes:
-        cached_tokens: so many of the prompt's had been computed before and cost nothing now.
+        cached_tokens: so many of the prompt's had been computed before and cost less or nothing now.
+        cache_write_tokens: so many of the prompt's were kept for later requests, for a price of their own.
+        reasoning_tokens: so many of the answer's were thoughts.
+        counted: nobody told (or nothing believable): these are the house's own estimate.
     """
 
     prompt_tokens: int
     completion_tokens: int = 0
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    counted: bool = False
 
     @property
     def total_tokens(self) -> int:
@@ -117,6 +130,13 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Metered:
+    """What an upstream says it has counted so far. For the books alone: no client sees it."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """The stream is complete: nothing follows."""
 
@@ -125,6 +145,16 @@ class Done:
 
 
 Event = Piece | CallPiece | Finish | Done
+Heard = Event | Metered
+"""What an endpoint says: what a client gets of it are the events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moderations:
+    """One judgement per text, as the endpoint's own service words it (OpenAI's form)."""
+
+    results: tuple[Mapping[str, Any], ...]
+    model: str
 
 
 @dataclass(frozen=True, slots=True)

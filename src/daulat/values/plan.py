@@ -1,33 +1,126 @@
-"""Who asks, where an answer may be computed, and the order in which endpoints are tried."""
+"""Who asks, what may answer, and in which order."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
+
+from daulat.values.money import Price
 
 Owner = Literal["open", "closed"]
 
 THIS_MACHINE = "this-machine"
+OWN_NETWORK = "own-network"
+ANYWHERE = "*"
+
+Capability = Literal[
+    "chat",
+    "completions",
+    "embeddings",
+    "moderations",
+    "tools",
+    "json",
+    "json_schema",
+    "grammar",
+    "images",
+    "logprobs",
+    "n",
+    "seed",
+    "stop",
+    "penalties",
+    "logit_bias",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "ignore_eos",
+    "echo",
+    "tokens",
+    "dimensions",
+    "continue",
+]
+"""What an endpoint can do beyond plain text: each is a field (or a way) of a request that it honours.
+`tokens`: prompts as token ids; `continue`: goes on with an answer that another endpoint began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that an account may use; None: no limit. Money in `values.money`'s amounts."""
+
+    money_per_day: int | None = None
+    money_per_month: int | None = None
+    money_in_all: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return self != NO_LIMITS
+
+
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A known key. `id` names it everywhere; the key itself is never kept."""
+    """A known key. `id` names it everywhere; the key itself is never kept.
+
+    Attributes:
+        models: what the key may ask for; empty: all. `base:adapter` is an adapter, `base:*` all of a base's.
+        scopes: what it may do: `ask`, `metrics`, `admin`.
+        project: whose budget it shares; empty: none's.
+        data_class: what its texts are at least, whatever is found in them; empty: the policy's default.
+        expires: seconds since 1970; None: never.
+    """
 
     id: str
     name: str
     models: tuple[str, ...] = ()
-    """Models that the key may use; empty: all. `base:adapter` is an adapter, `base:*` all of a base's."""
+    scopes: tuple[str, ...] = ("ask", "metrics")
+    project: str = ""
+    data_class: str = ""
+    limits: Limits = NO_LIMITS
+    expires: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One model of an endpoint.
+
+    Attributes:
+        model: as clients name it.
+        upstream: as the endpoint names it.
+        price: None: nobody said what it costs.
+        context: tokens of prompt and answer together; None: unknown.
+        max_output: tokens that an answer has at most, for budgets.
+    """
+
+    model: str
+    upstream: str
+    price: Price | None = None
+    context: int | None = None
+    max_output: int = 16_384
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointCard:
-    """What is known of an endpoint without asking it. `place` is where the data goes."""
+    """What is known of an endpoint without asking it.
+
+    Attributes:
+        place: where the data goes: `this-machine`, `own-network`, a country (`us`), or any name that the
+            policy uses.
+        offers: its models by the names that clients use; empty: whatever the catalogue has.
+        may_train: whether its vendor's terms allow training on its answers.
+    """
 
     name: str
     place: str
     owner: Owner
-    models: tuple[str, ...] = ()
+    offers: Mapping[str, Offer] = field(default_factory=dict[str, Offer])
+    capabilities: frozenset[str] = frozenset()
+    may_train: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +128,11 @@ class Step:
     """One endpoint to try, with the model to ask it for and that model's digest.
 
     Attributes:
+        model: as clients name it.
+        model_digest: of its weights; empty where they are elsewhere.
         adapter, adapter_digest: what changes the model for this answer; empty: nothing.
+        upstream: the endpoint's own name for the model; empty: the same.
+        redacted: what was found in the text is replaced by placeholders before it is sent there.
     """
 
     endpoint: str
@@ -45,6 +142,8 @@ class Step:
     model_digest: str
     adapter: str = ""
     adapter_digest: str = ""
+    upstream: str = ""
+    redacted: bool = False
 
     @property
     def model_id(self) -> str:
@@ -54,7 +153,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in order, and why: the first that answers is the answer."""
+    """Steps in order, and why: the first that answers is the answer.
+
+    Attributes:
+        hedge: seconds after which the next step is begun beside one that has said nothing yet; 0: never.
+    """
 
     steps: tuple[Step, ...]
     reason: str
+    hedge: float = 0.0

@@ -22,10 +22,28 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """A picture in a message.
+
+    Attributes:
+        url: an https address, or a `data:` URL that holds the picture.
+        detail: how closely to look, where the client says so.
+    """
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+Part = str | Image
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn.
 
     Attributes:
+        content: its text, all of it.
+        parts: text and pictures in their order, where there are pictures; else empty.
         tool_calls: what an assistant's turn called.
         tool_call_id: which of those calls a tool's turn answers.
     """
@@ -35,15 +53,21 @@ class Message:
     name: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function that the client can call for the model; `parameters` is a JSON schema."""
+    """A function that the client can call for the model; `parameters` is a JSON schema.
+
+    Attributes:
+        strict: whether an upstream shall hold the model to the schema; None: the client does not say.
+    """
 
     name: str
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
+    strict: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +93,15 @@ class Structure:
     Attributes:
         source: a JSON schema, a regular expression, a grammar, or the texts to choose from.
         param: the request's field that says so, for error messages.
+        name, strict: of a schema, for upstreams that want them. A `json` without a name and with the schema
+            `{"type": "object"}` is any JSON object.
     """
 
     kind: Literal["json", "regex", "grammar", "choice"]
     source: Mapping[str, Any] | str | tuple[str, ...]
     param: str
+    name: str = ""
+    strict: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +137,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """Continue a conversation. `user` is the client's own name for its end user, kept in the record."""
+    """Continue a conversation.
+
+    Attributes:
+        user: the client's own name for its end user, kept in the record.
+        stream: the client wants the answer as it comes; else an endpoint may give it in one piece.
+        hints: fields of OpenAI's API without which an answer is still a right one; endpoints that know them
+            pass them on.
+        begun: words with which the answer has begun already; an endpoint that is able to goes on from there,
+            and its events do not repeat them.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -117,6 +154,9 @@ class ChatRequest:
     user: str | None = None
     tools: Toolbox | None = None
     structure: Structure | None = None
+    stream: bool = False
+    hints: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    begun: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +169,27 @@ class CompletionRequest:
     echo: bool = False
     user: str | None = None
     structure: Structure | None = None
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """Turn texts (or token sequences) into vectors."""
+    """Turn texts (or token sequences) into vectors. `dimensions`: of that length; None: the model's own."""
 
     model: str
     inputs: tuple[str | tuple[int, ...], ...]
     user: str | None = None
+    dimensions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModerationRequest:
+    """Judge texts, as an endpoint's own service for that does."""
+
+    model: str
+    inputs: tuple[str, ...]
+    user: str | None = None
 
 
 GenerationRequest = ChatRequest | CompletionRequest
-Request = ChatRequest | CompletionRequest | EmbeddingRequest
+Request = ChatRequest | CompletionRequest | EmbeddingRequest | ModerationRequest
