@@ -142,7 +142,7 @@ def test_a_backslash_before_a_value_stays() -> None:
     assert ours.restore(ours.redact(text)) == text
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=3))
 def test_round_trip(texts: list[str]) -> None:
     ours = Redactor(texts, ODD)
@@ -156,7 +156,7 @@ def test_round_trip(texts: list[str]) -> None:
         assert re.fullmatch("".join([*pieces, re.escape(text[at:])]), hidden)
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(PIECES, PIECES, st.data(), st.booleans())
 def test_any_split_gives_the_same(
     text: str, answer: str, data: st.DataObject, is_json: bool
@@ -205,7 +205,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(JSON, st.booleans())
 def test_json_stays_json(value: object, ascii_only: bool) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only)

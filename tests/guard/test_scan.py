@@ -360,7 +360,7 @@ def test_time_is_linear(unit: str) -> None:
     assert seconds(80_000) < 16 * short + 0.2
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text())
 def test_any_text_can_be_examined(text: str) -> None:
     for one in scan([text], ALL).findings[0]:

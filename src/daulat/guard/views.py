@@ -25,7 +25,7 @@ _TAGS: Final = range(0xE0000, 0xE0200)
 _HIDDEN: Final = (range(0x300, 0x370), range(0x20DD, 0x20E5), range(0xFE00, 0xFE10), _TAGS)
 """Accents, circles and keycaps that stand on another character; its variations; tags."""
 ODD_RANGES: Final = (
-    *(range(0x80, 0x3400), range(0xA4D0, 0xAC00), range(0xF900, 0x12000), range(0x16000, 0x17000)),
+    *(range(0x80, 0x3400), range(0xA4D0, 0xAC00), range(0xF900, 0x14000), range(0x16000, 0x17000)),
     *(range(0x1B000, 0x20000), _TAGS),
 )
 """Where odd characters are; beyond are ideographs, syllables, hieroglyphs and private use."""
