@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from daulat.endpoints import Endpoint
 from daulat.endpoints.native import NativeEndpoint
 from daulat.endpoints.pool import Pool
-from daulat.flow import Hall
+from daulat.flow import Hall, setup
 from daulat.models.catalogue import Catalogue
-from daulat.policy import Rules
 from daulat.record import Record
 from daulat.record.instances import Instance
 from daulat.record.keys import Keys
@@ -51,7 +51,9 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
         keys = Keys(record)
         pool = Pool(catalogue, settings.engine, settings.models.idle_minutes)
         native = NativeEndpoint(pool)
-        hall = Hall(catalogue, keys, record, {native.card.name: native}, Rules(), instance.id)
+        endpoints: dict[str, Endpoint] = {native.card.name: native}
+        cards = {name: endpoint.card for name, endpoint in endpoints.items()}
+        hall = Hall(catalogue, keys, record, endpoints, instance.id, setup(settings, cards))
         chores = [asyncio.create_task(pool.sweep()), asyncio.create_task(_expire(record))]
         try:
             yield House(settings, record, keys, catalogue, pool, native, hall, interrupted)
