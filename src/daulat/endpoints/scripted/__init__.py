@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from daulat.endpoints.scripted.faults import FAULTS, Chosen, Fault, chosen
+from daulat.endpoints.scripted.faults import FAULTS, Chosen, Fault, UnknownFaultError, chosen
 from daulat.endpoints.scripted.script import (
     Access,
     Answer,
@@ -34,6 +34,7 @@ __all__ = [
     "Delays",
     "Fault",
     "Script",
+    "UnknownFaultError",
     "Upstream",
     "app",
     "chosen",

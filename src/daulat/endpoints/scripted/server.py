@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
+import signal
 import socket
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import msgspec
@@ -26,7 +27,6 @@ from daulat.endpoints.scripted.program import TRANSPORT
 from daulat.endpoints.scripted.script import Script
 from daulat.errors import UnavailableError
 
-_START_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 _BACKLOG: Final = 4096
 
@@ -148,35 +148,62 @@ def running(
     Raises:
         UnavailableError: it did not start.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(
-        target=_child, args=(script or Script(), port, strict, theirs), daemon=True
+    process = subprocess.Popen(
+        [sys.executable, "-c", _CHILD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    process.start()
-    theirs.close()
     try:
-        yield Upstream(_url(ours), process.pid or 0)
+        yield Upstream(_told(process, _Orders(script or Script(), port, strict)), process.pid)
     finally:
-        ours.close()
         process.terminate()
-        process.join(_STOP_SECONDS)
-        if process.is_alive():
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
             process.kill()
-            process.join()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
-def _url(ours: Connection) -> str:
-    try:
-        if ours.poll(_START_SECONDS):
-            url: str = ours.recv()
-            return url
-    except EOFError:
-        pass
-    raise UnavailableError("The scripted upstream did not start: see its words on standard error.")
+_CHILD: Final = "from daulat.endpoints.scripted.server import child; child()"
 
 
-def _child(script: Script, port: int, strict: bool, theirs: Connection) -> None:
-    # Whoever started it may be asked to end in the terminal; it ends this process then.
-    os.setsid()
-    serve(script, port=port, strict=strict, on_ready=theirs.send)
+class _Orders(msgspec.Struct, frozen=True):
+    script: Script
+    port: int
+    strict: bool
+
+
+def _told(process: subprocess.Popen[bytes], orders: _Orders) -> str:
+    """Give the child its orders; the address that it tells."""
+    assert process.stdin is not None  # noqa: S101 - pipes, above
+    assert process.stdout is not None  # noqa: S101
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(msgspec.json.encode(orders) + b"\n")
+        process.stdin.flush()
+    url = process.stdout.readline().decode().strip()
+    if not url:
+        words = "The scripted upstream did not start: its words are on standard error."
+        raise UnavailableError(words)
+    return url
+
+
+def child() -> None:
+    """Serve what standard input orders, tell the address, and end when standard input ends."""
+    orders = msgspec.json.decode(sys.stdin.buffer.readline(), type=_Orders)
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    serve(
+        orders.script,
+        port=orders.port,
+        strict=orders.strict,
+        on_ready=lambda url: print(url, flush=True),
+    )
+
+
+def _end_with_input() -> None:
+    # Whoever ordered it holds the other end: nothing is left behind where that process dies.
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -153,7 +153,7 @@ def hear_content(ask: Ask, content: Fields, *, system: bool = False) -> None:
         elif "functionResponse" in part.body:
             result = fields(part.body["functionResponse"], "functionResponse")
             result.text("name")
-            ask.heard(_result(result.body.get("response")))
+            ask.heard(_result(result))
             replied = True
         elif part.body.keys() & _MEDIA:
             ask.prompt_tokens += MEDIA_TOKENS
@@ -168,13 +168,14 @@ def hear_content(ask: Ask, content: Fields, *, system: bool = False) -> None:
     ask.replied = replied
 
 
-def _result(response: Any) -> str:
+def _result(result: Fields) -> str:
     """A result's text: what other vendors take as text stands in `output`, `result` or `content` here."""
-    if isinstance(response, dict) and len(response) == 1:  # pyright: ignore[reportUnknownArgumentType]
-        key, value = next(iter(response.items()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-        if key in ("output", "result", "content") and isinstance(value, str):
-            return value
-    return canonical(response)
+    response = result.part("response")
+    if response is None:
+        return canonical({})
+    value = next(iter(response.body.values()), None)
+    alone = len(response.body) == 1 and response.body.keys() <= {"output", "result", "content"}
+    return value if alone and isinstance(value, str) else canonical(response.body)
 
 
 class Gemini:
