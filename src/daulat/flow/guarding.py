@@ -7,18 +7,21 @@ error ends the request. Not here: detectors and placeholders (`guard`), rules (`
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from daulat.errors import PermissionDeniedError
 from daulat.flow.texts import opaque, rewritten, texts
-from daulat.guard.redaction import Redactor
-from daulat.guard.scan import Detectors, Scan, scan
 from daulat.policy import Judgement, Rules, highest, judge, known, looks
 from daulat.values.plan import THIS_MACHINE, Caller
 from daulat.values.request import Request
+
+if TYPE_CHECKING:  # imported where they are used: a start that sends nothing away needs none of it
+    from daulat.guard.redaction import Redactor
+    from daulat.guard.scan import Detectors, Scan
 
 R = TypeVar("R", bound=Request)
 
@@ -53,9 +56,13 @@ class Guarded:
 class Guard:
     """Looks through requests by one set of rules."""
 
-    def __init__(self, rules: Rules, detectors: Detectors) -> None:
+    def __init__(self, rules: Rules, detectors: Callable[[], Detectors]) -> None:
         self.rules = rules
-        self._detectors = detectors
+        self._make = detectors
+
+    @functools.cached_property
+    def _detectors(self) -> Detectors:
+        return self._make()
 
     async def look(
         self, caller: Caller, request: Request, places: Iterable[str], declared: str, project: str
@@ -79,6 +86,8 @@ class Guard:
         judgements = self._judged(asked, floor, tuple(found.classes), replaceable=True)
         if all(one.verdict != "redacted" for one in judgements.values()):
             return Guarded(floor, _kinds(found), judgements)
+        from daulat.guard.redaction import Redactor  # noqa: PLC0415
+
         redactor = Redactor(words, self._detectors)
         left = await self._scanned(texts(rewritten(request, redactor.redact)))
         if left.classes:
@@ -103,6 +112,8 @@ class Guard:
         }
 
     async def _scanned(self, words: list[str]) -> Scan:
+        from daulat.guard.scan import scan  # noqa: PLC0415
+
         if sum(map(len, words)) <= _AT_ONCE:
             return scan(words, self._detectors)
         return await asyncio.to_thread(scan, words, self._detectors)

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from daulat.guard.redaction import Redactor, Restorer
 from daulat.values.answer import CallPiece, Event, Finish, Kind, Piece
+
+if TYPE_CHECKING:
+    from daulat.guard.redaction import Redactor, Restorer
 
 
 class Restoring:

@@ -6,18 +6,27 @@ Not here: endpoints and their prices (`endpoints.remote.build`).
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from daulat.errors import SettingsError
 from daulat.guard.findings import CLASSES
-from daulat.guard.patterns import Pattern, pattern
-from daulat.guard.scan import Detectors
 from daulat.policy import Reach, Rules
 from daulat.route import Route
 from daulat.settings import Money, Policy, Project, Settings
 from daulat.values.money import amount
 from daulat.values.plan import NO_LIMITS, EndpointCard, Limits
+
+if TYPE_CHECKING:
+    from daulat.guard.scan import Detectors
+
+
+def usual_detectors() -> Detectors:
+    """All detectors that there are. Imported here: a start that sends nothing away needs none."""
+    from daulat.guard.scan import Detectors  # noqa: PLC0415
+
+    return Detectors()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +34,14 @@ class Setup:
     """What the user has set, beyond endpoints.
 
     Attributes:
+        detectors: makes them, which takes a while; called once, when a text is looked through at all.
         routes: names of the user's.
         projects: the limits that the keys of a project share, by its name; `classes`: of their texts.
         house: the limits of everything together.
     """
 
     rules: Rules = field(default_factory=Rules)
-    detectors: Detectors = field(default_factory=Detectors)
+    detectors: Callable[[], Detectors] = usual_detectors
     routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
     projects: Mapping[str, Limits] = field(default_factory=dict[str, Limits])
     classes: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -51,7 +61,7 @@ def setup(settings: Settings, cards: Mapping[str, EndpointCard]) -> Setup:
     rules = _rules(settings.policy)
     return Setup(
         rules,
-        _detectors(settings.policy, rules),
+        _detectors(settings, rules),
         _routes(settings, cards),
         {name: _shared(project) for name, project in settings.projects.items()},
         _classes(settings.projects, rules),
@@ -79,12 +89,19 @@ def _rules(policy: Policy) -> Rules:
     return Rules(policy.lock, tuple(order), policy.default_class, reach=reach)
 
 
-def _detectors(policy: Policy, rules: Rules) -> Detectors:
-    patterns: list[Pattern] = []
+def _detectors(settings: Settings, rules: Rules) -> Callable[[], Detectors]:
+    """Made now where something is set that can be wrong or they will be needed; else when they are."""
+    policy = settings.policy
+    if not (policy.patterns or policy.detectors_off or settings.endpoints):
+        return usual_detectors
+    from daulat.guard.patterns import pattern  # noqa: PLC0415
+    from daulat.guard.scan import Detectors  # noqa: PLC0415
+
     for name, one in policy.patterns.items():
         _must_be(f"policy.patterns.{name}.data_class", one.data_class, rules.order)
-        patterns.append(pattern(name, one.pattern, one.data_class))
-    return Detectors(frozenset(policy.detectors_off), tuple(patterns))
+    patterns = [pattern(n, one.pattern, one.data_class) for n, one in policy.patterns.items()]
+    made = Detectors(frozenset(policy.detectors_off), tuple(patterns))
+    return lambda: made
 
 
 def _routes(settings: Settings, cards: Mapping[str, EndpointCard]) -> Mapping[str, Route]:
