@@ -61,7 +61,7 @@ def test_an_interrupted_file_goes_on_where_it_stopped(
 def test_an_interrupted_pull_goes_on_where_it_stopped(
     catalogue: Catalogue, hub: ScriptedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("daulat.net.ATTEMPTS", 1)
+    monkeypatch.setattr("daulat.net.transfer.ATTEMPTS", 1)
     hub.faults.cut = 1
     with pytest.raises(NetworkError, match="is kept"):
         fetch(catalogue, hub)
@@ -173,7 +173,7 @@ def test_a_disk_that_is_too_small(
 
 
 def test_no_hub_at_all(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("daulat.net.ATTEMPTS", 2)
+    monkeypatch.setattr("daulat.net.transfer.ATTEMPTS", 2)
     with pytest.raises(NetworkError, match="cannot be reached"):
         pull(catalogue, ID, hub_url="http://127.0.0.1:9")
     with pytest.raises(NetworkError, match="https"):

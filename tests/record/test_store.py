@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import signal
 import subprocess
@@ -84,6 +85,20 @@ async def test_what_waits_together_is_committed_together(tmp_path: Path) -> None
     record.close()
     with pytest.raises(RecordError, match="closed"):
         await record.add("x", "s", {})
+
+
+async def test_who_gives_up_waiting_stops_nobody(tmp_path: Path) -> None:
+    with contextlib.closing(Record.open(tmp_path / "record.sqlite3")) as record:
+        for round in range(20):
+            tasks = [
+                asyncio.create_task(record.add("note", f"rec-{round}-{i}", {})) for i in range(20)
+            ]
+            await asyncio.sleep(random.random() * 0.002)
+            for task in tasks[::2]:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            assert not any(isinstance(one, BaseException) for one in ended[1::2])
+        assert verify(record).fault is None
 
 
 def test_what_is_too_large_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:

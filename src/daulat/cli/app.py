@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "record": "daulat.cli.record:record",
     "keys": "daulat.cli.keys:keys",
     "config": "daulat.cli.config:config",
+    "scripted": "daulat.cli.scripted:scripted",
 }
 
 

@@ -13,11 +13,11 @@ import os
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from daulat import net
 from daulat.cli import first
 from daulat.cli.ending import End, OnPiece
 from daulat.errors import AuthenticationError, ModelNotFoundError, NetworkError, UnavailableError
 from daulat.house import House, open_house
+from daulat.net import transfer
 from daulat.settings import Settings
 from daulat.values.answer import Done, Piece
 from daulat.values.plan import Caller
@@ -74,7 +74,7 @@ class RemoteTalk:
         self._headers = {"Authorization": f"Bearer {secret}"}
 
     def names(self) -> tuple[str, ...]:
-        found = net.get_json(f"{self._url}/models", headers=self._headers)
+        found = transfer.get_json(f"{self._url}/models", headers=self._headers)
         return tuple(str(model["id"]) for model in found["data"])
 
     def prepare(self, model: str) -> None:
@@ -96,7 +96,7 @@ class RemoteTalk:
         }
         end: End | None = None
         with contextlib.closing(
-            net.stream_json(f"{self._url}/chat/completions", body, headers=self._headers)
+            transfer.stream_json(f"{self._url}/chat/completions", body, headers=self._headers)
         ) as chunks:
             for chunk in chunks:
                 for choice in chunk.get("choices", ()):

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
 MASK = "daulat-…"
 
 # A key has 43 characters behind its prefix. More are taken too: where two keys, or a prefix and a
 # key, stand together without a gap, a match of just 43 would leave the end of a secret behind.
-_KEY = re.compile(r"daulat-[A-Za-z0-9_-]{43,}")
+PATTERN: Final = re.compile(r"daulat-[A-Za-z0-9_-]{43,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,9 @@ class Span:
 
 def find(text: str) -> tuple[Span, ...]:
     """Where keys stand, in order, without overlaps."""
-    return tuple(Span(*match.span()) for match in _KEY.finditer(text))
+    return tuple(Span(*match.span()) for match in PATTERN.finditer(text))
 
 
 def mask(text: str) -> str:
     """The text with `MASK` in place of each key; nothing of the secret is left."""
-    return _KEY.sub(MASK, text)
+    return PATTERN.sub(MASK, text)

@@ -19,24 +19,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from daulat.canon import canonical
 from daulat.errors import DaulatError, NotFoundError, RecordError
 from daulat.record import schema
-from daulat.record.chain import Draft, Entry, commitment, draft, link, parse
+from daulat.record.appending import CLOSED, INTERRUPTED, OPENED, Appender
+from daulat.record.chain import Entry, commitment, draft, parse
 
 T = TypeVar("T")
-OPENED, CLOSED, INTERRUPTED = "exchange.opened", "exchange.closed", "exchange.interrupted"
 REMOVED = "contents.removed"
 _BATCH = 256
 
 
 @dataclass(frozen=True)
 class _Job(Generic[T]):
-    work: Callable[[Connection], T]
+    """`alone`: its work reads what earlier jobs of the transaction have written."""
+
+    work: Callable[[Appender], T]
     future: Future[T]
+    alone: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Record:
         self._keep_days = keep_days
         self._queue: queue.Queue[_Job[Any] | None] = queue.Queue()
         self._closed = False
+        self._appender: Appender | None = None
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
         self._thread.start()
 
@@ -129,13 +133,15 @@ class Record:
             RecordError: the database refused.
             DaulatError: whatever `work` raised; then nothing of it was written.
         """
-        return self._submit(work).result()
+        return self._submit(lambda appender: work(appender.connection), alone=True).result()
 
     def append_within(
         self, connection: Connection, kind: str, subject: str, body: Mapping[str, Any]
     ) -> Entry:
         """Add an entry without contents inside a transaction of `transact`."""
-        return _append(connection, draft(kind, subject, body, {}, keep=True))
+        assert self._appender is not None  # noqa: S101 - work runs inside `_commit`
+        assert self._appender.connection is connection  # noqa: S101 - of this very transaction
+        return self._appender.append(draft(kind, subject, body, {}, keep=True))
 
     def recover(self, is_alive: Callable[[str], bool]) -> int:
         """Close the exchanges that a process which is gone had left open; how many there were."""
@@ -211,12 +217,12 @@ class Record:
         contents: Mapping[str, Any] | None,
     ) -> Future[Entry]:
         new = draft(kind, subject, body, contents or {}, keep=self._keep)
-        return self._submit(lambda connection: _append(connection, new))
+        return self._submit(lambda appender: appender.append(new))
 
-    def _submit(self, work: Callable[[Connection], T]) -> Future[T]:
+    def _submit(self, work: Callable[[Appender], T], *, alone: bool = False) -> Future[T]:
         if self._closed:
             raise RecordError("The record is closed; the server is shutting down.")
-        job = _Job(work, Future[T]())
+        job = _Job(work, Future[T](), alone)
         self._queue.put(job)
         return job.future
 
@@ -232,6 +238,8 @@ class Record:
                 open_ = False
             else:
                 jobs.append(job)
+            # Who has been cancelled before its turn wrote nothing; from here on nobody can be.
+            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if jobs:
                 self._commit(jobs)
 
@@ -239,7 +247,9 @@ class Record:
         """All in one transaction; if that fails, each in its own, so that one cannot harm another."""
         try:
             with self._writing.begin() as connection:
-                results = [job.work(connection) for job in jobs]
+                self._appender = appender = Appender(connection)
+                results = [self._done(job, appender) for job in jobs]
+                appender.flush()
         except Exception as error:
             if len(jobs) > 1:
                 for job in jobs:
@@ -249,6 +259,11 @@ class Record:
             return
         for job, result in zip(jobs, results, strict=True):
             job.future.set_result(result)
+
+    def _done(self, job: _Job[T], appender: Appender) -> T:
+        if job.alone:
+            appender.flush()
+        return job.work(appender)
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -315,42 +330,6 @@ class Record:
                 yield connection
         except SQLAlchemyError as error:
             raise RecordError(f"The record cannot be read: {schema.reason(error)}.") from error
-
-
-def _append(connection: Connection, new: Draft) -> Entry:
-    """Put a draft at the end of the chain."""
-    end = connection.execute(
-        select(schema.head.c.seq, schema.head.c.hash).where(schema.head.c.id == 1).with_for_update()
-    ).one()
-    entry = link(new, end.seq + 1, end.hash)
-    connection.execute(
-        insert(schema.entries).values(
-            seq=entry.seq,
-            time=entry.time,
-            kind=entry.kind,
-            subject=entry.subject,
-            hash=entry.hash,
-            data=entry.data,
-        )
-    )
-    for name, (salt, body) in new.contents.items():
-        connection.execute(
-            insert(schema.contents).values(seq=entry.seq, name=name, salt=salt, body=body)
-        )
-    connection.execute(update(schema.head).values(seq=entry.seq, hash=entry.hash))
-    _note_open(connection, entry)
-    return entry
-
-
-def _note_open(connection: Connection, entry: Entry) -> None:
-    """Keep the list of open exchanges, so that `recover` need not search the whole chain."""
-    if entry.kind == OPENED:
-        instance = str(entry.body.get("instance", ""))
-        row = {"subject": entry.subject, "instance": instance}
-        connection.execute(insert(schema.open_exchanges).values(row))
-    elif entry.kind in (CLOSED, INTERRUPTED):
-        mine = schema.open_exchanges.c.subject == entry.subject
-        connection.execute(delete(schema.open_exchanges).where(mine))
 
 
 def _ours(error: Exception) -> DaulatError:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from daulat import net
 from daulat.errors import AccessRefusedError, PullError
 from daulat.models.sources import Fetched, Progress
 from daulat.models.sources.local import WANTED
 from daulat.models.store import hash_file
+from daulat.net import transfer
 
 MAX_FILES = 2000
 MAX_SIZE = 2 << 40
@@ -55,7 +55,7 @@ def fetch(what: str, folder: Path, *, hub: str, progress: Progress) -> Fetched:
     hub = hub.rstrip("/")
     revision = match["revision"] or "main"
     try:
-        info = net.get_json(
+        info = transfer.get_json(
             f"{hub}/api/models/{match['id']}/revision/{revision}?blobs=true", headers=_token()
         )
     except AccessRefusedError as error:
@@ -164,7 +164,7 @@ def _download(
     for file in files:
         target = folder / file.name.replace("/", "__")
         url = f"{base}/{file.name.replace(' ', '%20')}"
-        net.download(url, target, size=file.size, headers=_token(), advance=advance)
+        transfer.download(url, target, size=file.size, headers=_token(), advance=advance)
         _check_digest(file, target)
         found[file.name.rpartition("/")[2] if file.name.endswith(".gguf") else file.name] = target
     return found

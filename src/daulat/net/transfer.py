@@ -1,4 +1,4 @@
-"""The only door to the network: JSON, files that go on after an interruption, event streams, and pip.
+"""JSON, files that go on after an interruption, event streams, and pip.
 
 Nothing that comes through here is run, imported or trusted: callers check digests. Plain HTTP is for
 this machine only; keys and tokens are sent to the host they were given for and never logged.
@@ -22,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from daulat.errors import AccessRefusedError, NetworkError
+from daulat.net import lock
 
 T = TypeVar("T")
 Advance = Callable[[int], None]
@@ -142,6 +143,7 @@ def pip_download(
     Raises:
         NetworkError: there is no pip, or it could not fetch the wheel.
     """
+    lock.check("", f"pip's index, for {requirement},")
     wheels, temporary = folder / "wheels", folder / "pip"
     for path in (wheels, temporary):
         shutil.rmtree(path, ignore_errors=True)
@@ -313,6 +315,7 @@ def _check(url: str) -> None:
     local = parts.scheme == "http" and parts.hostname in _LOCAL
     if not (parts.scheme == "https" or local) or not parts.hostname:
         raise NetworkError(f"{url[:200]} is not an https address; plain http is for this machine.")
+    lock.check(parts.hostname)
 
 
 def _origin(url: str) -> tuple[str, str]:
