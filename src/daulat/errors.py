@@ -226,6 +226,8 @@ class UpstreamRequestError(UpstreamError):
     status = 400
     kind = "invalid_request_error"
     code = "upstream_refused_request"
+
+
 class GuardError(DaulatError):
     """A text could not be examined, so nothing may be done with it; the message names the detector."""
 
