@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "chat": "daulat.cli.chat:chat",
     "models": "daulat.cli.models:models",
     "adapters": "daulat.cli.adapters:adapters",
+    "endpoints": "daulat.cli.endpoints:endpoints",
     "record": "daulat.cli.record:record",
     "keys": "daulat.cli.keys:keys",
     "config": "daulat.cli.config:config",

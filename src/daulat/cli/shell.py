@@ -43,7 +43,7 @@ def session() -> Session:
 
 
 def settings(*, prepare: bool = False) -> Settings:
-    """The home's settings.
+    """The home's settings. Where they say so, the door to the network is locked from here on.
 
     Args:
         prepare: create the home, for its owner alone, where it is not there.
@@ -51,12 +51,15 @@ def settings(*, prepare: bool = False) -> Settings:
     Raises:
         SettingsError: `daulat.toml` is wrong, or the home cannot be created.
     """
+    from daulat.net.lock import set_lock
     from daulat.settings import load, prepare_home
 
     folder = session().folder()
     if prepare:
         prepare_home(folder)
-    return load(folder)
+    loaded = load(folder)
+    set_lock(loaded.policy.lock)
+    return loaded
 
 
 @contextlib.contextmanager

@@ -44,6 +44,9 @@ class Client:
         private: plain HTTP may go to private addresses, and not only to this machine.
         connect_seconds: time to connect.
 
+    Attributes:
+        url: that address, without a slash at the end.
+
     Raises:
         SettingsError: the address has a form or a scheme that is not allowed.
     """
@@ -52,7 +55,7 @@ class Client:
         self, url: str, name: str, *, private: bool = False, connect_seconds: float = 5.0
     ) -> None:
         self._scheme, self._host = checked(url, name, private=private)
-        self._base = url.rstrip("/")
+        self.url = url.rstrip("/")
         self.name = name
         self._connect_seconds = connect_seconds
         self._session: aiohttp.ClientSession | None = None
@@ -120,7 +123,7 @@ class Client:
 
             if len(self._urls) >= 1024:
                 self._urls.clear()
-            found = self._urls[path] = URL(self._base + path, encoded=True)
+            found = self._urls[path] = URL(self.url + path, encoded=True)
         return found
 
     def failed(self, error: Exception) -> UpstreamError:

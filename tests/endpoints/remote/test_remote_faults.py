@@ -188,7 +188,7 @@ async def test_cancelling_frees_the_place(remote: Make) -> None:
     assert ended(await remote_ask(asked))
 
 
-async def remote_ask(asked):  # noqa: ANN001, ANN201
+async def remote_ask(asked):
     from asking import Asked
 
     return await Asked(asked.endpoint).ask(chat(stream=True))
@@ -223,7 +223,7 @@ async def test_connections_are_kept(remote: Make, monkeypatch: pytest.MonkeyPatc
     opened = 0
     connect = aiohttp.TCPConnector._create_connection
 
-    async def counting(*given, **named):  # noqa: ANN002, ANN003, ANN202
+    async def counting(*given, **named):
         nonlocal opened
         opened += 1
         return await connect(*given, **named)

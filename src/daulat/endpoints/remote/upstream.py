@@ -35,7 +35,11 @@ _DRAIN_SECONDS: Final = 0.25
 
 
 class RemoteEndpoint:
-    """One endpoint of daulat.toml."""
+    """One endpoint of daulat.toml.
+
+    Attributes:
+        url: where its calls go.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class RemoteEndpoint:
     ) -> None:
         self._card = card
         self._dialect = dialect
+        self.url = client.url
         self._client = client
         self._access = access
         self._headers = {name.lower(): value for name, value in settings.headers.items()}
