@@ -197,6 +197,11 @@ async def test_anthropic_counts_from_the_start(made: MakeKind) -> None:
     assert heard[0].usage.prompt_tokens == 2
 
 
+@pytest.mark.parametrize("kind", ["anthropic", "gemini"])
+async def test_the_list_of_models(made: MakeKind, kind: str) -> None:
+    assert b"scripted" in await made(kind).endpoint.models()
+
+
 @pytest.mark.parametrize("kind", ["gemini", "vertex", "watsonx"])
 async def test_several_answers(made: MakeKind, kind: str) -> None:
     for stream in (True, False):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from daulat.endpoints.remote.access import KeyHeader, Secret
 from daulat.endpoints.remote.anthropic import ADDRESS as ANTHROPIC
-from daulat.endpoints.remote.anthropic import AnthropicDialect
+from daulat.endpoints.remote.anthropic import VERSION, AnthropicDialect
 from daulat.endpoints.remote.gemini import ADDRESS as GEMINI
 from daulat.endpoints.remote.gemini import GeminiDialect, VertexDialect, vertex_address
 from daulat.endpoints.remote.kinds import Made
@@ -33,7 +33,9 @@ def anthropic(name: str, table: Endpoint) -> Made:
     """
     access = KeyHeader(_secret(name, table), "x-api-key", "")
     dialect = AnthropicDialect(table.version)
-    return Made(dialect, _url(table, ANTHROPIC), access, own_url=not table.url)
+    # Calls that are not the dialect's, such as for the list of models, need the version too.
+    headers = {"anthropic-version": table.version or VERSION}
+    return Made(dialect, _url(table, ANTHROPIC), access, own_url=not table.url, headers=headers)
 
 
 def gemini(name: str, table: Endpoint) -> Made:
