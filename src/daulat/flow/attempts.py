@@ -117,7 +117,7 @@ class Attempts:
                         yield Done(given.whole(event.usage), event.timings)
                     else:
                         yield event
-                self._breakers.answered(attempt.step.endpoint)
+                self._breakers.answered(_line(attempt.step))
             except DaulatError as error:
                 self._failed(attempt.step, error)
                 following = await self._continued(work, given, attempt.step, error)
@@ -264,7 +264,7 @@ class Attempts:
                     await asyncio.sleep(wait)
                 else:
                     self.step = step
-                    self._breakers.answered(step.endpoint)
+                    self._breakers.answered(_line(step))
                     usage = used(answer)
                     price = price_of(self._endpoints[step.endpoint].card, step)
                     self._books.ended(Outcome(number, step, None, usage, cost(price, usage)))
@@ -293,7 +293,7 @@ class Attempts:
             UpstreamUnavailableError: all are.
         """
         now = time.monotonic()
-        waits = [(self._breakers.waits(step.endpoint, now), step) for step in self._plan.steps]
+        waits = [(self._breakers.waits(_line(step), now), step) for step in self._plan.steps]
         steps = [step for wait, step in waits if wait == 0]
         if not steps:
             soonest = min(wait for wait, _ in waits)
@@ -312,12 +312,12 @@ class Attempts:
         number, self._number = self._number, self._number + 1
         if number:
             await self._books.next(number, step, limit)
-        self._breakers.asked(step.endpoint, time.monotonic())
+        self._breakers.asked(_line(step), time.monotonic())
         return number
 
     async def _left(self, attempt: Attempt, why: str) -> None:
         if attempt.outcome is None:
-            self._breakers.left(attempt.step.endpoint)
+            self._breakers.left(_line(attempt.step))
         await attempt.leave(why)
         self._note(attempt)
 
@@ -329,13 +329,13 @@ class Attempts:
         now = time.monotonic()
         match error:
             case UpstreamRequestError():
-                self._breakers.answered(step.endpoint)
+                self._breakers.answered(_line(step))
             case UpstreamBusyError():
-                self._breakers.rests(step.endpoint, now, error.retry_after or 0.0)
+                self._breakers.rests(_line(step), now, error.retry_after or 0.0)
             case UpstreamError() | InternalError():
-                self._breakers.failed(step.endpoint, now)
+                self._breakers.failed(_line(step), now)
             case _:
-                self._breakers.left(step.endpoint)
+                self._breakers.left(_line(step))
 
     def _wait(self, step: Step, error: DaulatError, tries: int) -> float | None:
         """Seconds until the same endpoint is asked again; None: it is not."""
@@ -417,6 +417,11 @@ def _verdict(errors: Sequence[DaulatError]) -> DaulatError:
     if len(errors) > 1:
         chosen.message += f" ({len(errors) - 1} other endpoints did not answer either.)"
     return chosen
+
+
+def _line(step: Step) -> str:
+    """What is in good health or not: one model of one endpoint."""
+    return f"{step.endpoint}/{step.model}"
 
 
 def _names(steps: Sequence[Step]) -> str:
