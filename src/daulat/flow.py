@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from daulat import policy, route
-from daulat.endpoints import Endpoint
+from daulat.endpoints import Counting, Endpoint
 from daulat.errors import (
     AuthenticationError,
     DaulatError,
@@ -30,14 +30,15 @@ from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.sources.package import PACKAGES
 from daulat.record import Record, new_id
 from daulat.record.keys import Keys
-from daulat.record.transcript import Transcript, embedded, opened
-from daulat.values.answer import Done, Embeddings, Event, Metered
+from daulat.record.transcript import Transcript, embedded, moderated, opened
+from daulat.values.answer import Done, Embeddings, Event, Metered, Moderations
 from daulat.values.plan import Caller, Plan, Step
 from daulat.values.request import (
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
+    ModerationRequest,
     Request,
 )
 
@@ -99,20 +100,35 @@ class Hall:
             ModelNotFoundError, PermissionDeniedError: as they say.
             RecordError: the record cannot be written, so nothing may be answered.
         """
+        plan = await self._plan(caller, request)
+        exchange_id = new_id()
+        body, contents = opened(request, caller, plan, self._instance)
+        await self.record.add("exchange.opened", exchange_id, body, contents)
+        return Exchange(exchange_id, caller, plan, request, self._endpoints, self.record)
+
+    async def count(self, caller: Caller, request: ChatRequest) -> int | None:
+        """The prompt's tokens as the endpoint counts that would answer; None: it cannot tell.
+
+        Nothing is answered and nothing leaves the house, so nothing is recorded.
+
+        Raises:
+            ModelNotFoundError, PermissionDeniedError: as they say.
+        """
+        step = (await self._plan(caller, request)).steps[0]
+        endpoint = self._endpoints[step.endpoint]
+        return await endpoint.count(request, step) if isinstance(endpoint, Counting) else None
+
+    async def _plan(self, caller: Caller, request: Request) -> Plan:
         entry, adapter = await self._asked(request.model)
         cards = tuple(endpoint.card for endpoint in self._endpoints.values())
         asked = adapter.id if adapter else entry.name
-        plan = route.plan(
+        return route.plan(
             entry.name,
             entry.digest,
             policy.permitted(self._rules, caller, asked, cards),
             adapter.name if adapter else "",
             adapter.digest if adapter else "",
         )
-        exchange_id = new_id()
-        body, contents = opened(request, caller, plan, self._instance)
-        await self.record.add("exchange.opened", exchange_id, body, contents)
-        return Exchange(exchange_id, caller, plan, request, self._endpoints, self.record)
 
     async def _asked(self, model: str) -> tuple[ModelEntry, AdapterEntry | None]:
         """The model that a request names, and the adapter where it names one."""
@@ -224,6 +240,30 @@ class Exchange:
             raise InternalError("The embedding failed; the server's log says why.") from raised
         finally:
             await self._close(body, {})
+
+    async def moderate(self) -> Moderations:
+        """The judgements, when the record has the exchange.
+
+        Raises:
+            DaulatError: whatever went wrong.
+        """
+        request = self._request
+        assert isinstance(request, ModerationRequest)  # noqa: S101 - narrows the type
+        body: Mapping[str, Any] = {"status": "cancelled"}
+        contents: Mapping[str, Any] = {}
+        try:
+            answer = await self._endpoint.moderate(request, self.step)
+            body, contents = moderated(answer)
+            return answer
+        except DaulatError as raised:
+            body = {"status": "error", "error": raised.code}
+            raise
+        except Exception as raised:
+            body = {"status": "error", "error": InternalError.code}
+            log.exception("a moderation failed", extra={"exchange": self.id})
+            raise InternalError("The moderation failed; the server's log says why.") from raised
+        finally:
+            await self._close(body, contents)
 
     async def _checked(
         self, request: GenerationRequest, transcript: Transcript

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta, Struct
 
 from daulat.errors import RequestError
+from daulat.server.wire.fields import OPENAI, Tables
 from daulat.values.answer import Timings, Usage
 from daulat.values.plan import Step
 from daulat.values.request import Sampling
 
 
 class Incoming(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A JSON object from a client: nothing that is not named here is taken."""
+    """A JSON object from a client: nothing that is not named here is taken.
+
+    Attributes:
+        tables: what its dialect has and is not acted on.
+    """
+
+    tables: ClassVar[Tables] = OPENAI
+
+    def hints(self) -> dict[str, Any]:
+        """The harmless fields that were given, for endpoints that know them."""
+        return {
+            name: value
+            for name in self.tables.hints
+            if (value := getattr(self, name, None)) is not None
+        }
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
@@ -158,11 +173,18 @@ class PromptTokens(Outgoing, frozen=True, kw_only=True):
     cached_tokens: int
 
 
+class CompletionTokens(Outgoing, frozen=True, kw_only=True):
+    """`reasoning_tokens`: so many of the answer's were thoughts."""
+
+    reasoning_tokens: int
+
+
 class UsageBody(Outgoing, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokens
+    completion_tokens_details: CompletionTokens
 
 
 class TimingsBody(Outgoing, frozen=True, kw_only=True):
@@ -189,6 +211,7 @@ def usage_body(usage: Usage) -> UsageBody:
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.total_tokens,
         prompt_tokens_details=PromptTokens(cached_tokens=usage.cached_tokens),
+        completion_tokens_details=CompletionTokens(reasoning_tokens=usage.reasoning_tokens),
     )
 
 

@@ -45,6 +45,7 @@ class CompletionBody(Generation, frozen=True, kw_only=True):
             echo=bool(self.echo),
             user=self.user,
             structure=self.structured_outputs and self.structured_outputs.to_structure(),
+            stream=bool(self.stream),
         )
 
 
@@ -70,7 +71,7 @@ class Completion(Outgoing, frozen=True, kw_only=True):
     created: int
     model: str
     choices: list[CompletionChoice]
-    system_fingerprint: str
+    system_fingerprint: str | None
     usage: UsageBody | msgspec.UnsetType | None = msgspec.UNSET
     daulat: Origin | msgspec.UnsetType = msgspec.UNSET
 
