@@ -23,10 +23,11 @@ from daulat.errors import (
     NotFoundError,
     RequestError,
     UnavailableError,
+    UnsupportedFieldError,
     UpstreamBusyError,
 )
 from daulat.server.wire.answers import ErrorBody, ErrorDetail
-from daulat.server.wire.messages.answers import AnthropicError, AnthropicErrorDetail
+from daulat.server.wire.messages.answers import AnthropicError, AnthropicErrorDetail, ErrorCause
 
 _encode = msgspec.json.Encoder().encode
 
@@ -67,7 +68,9 @@ class _AnthropicForm:
         return OVERLOADED if isinstance(error, _BUSY) else error.status
 
     def body(self, error: DaulatError) -> bytes:
-        detail = AnthropicErrorDetail(type=self._type(error), message=error.message)
+        detail = AnthropicErrorDetail(
+            type=self._type(error), message=error.message, details=_cause(error)
+        )
         return _encode(AnthropicError(error=detail))
 
     def _type(self, error: DaulatError) -> str:
@@ -75,6 +78,13 @@ class _AnthropicForm:
         return _ANTHROPIC_TYPES.get(status) or (
             "invalid_request_error" if status < 500 else "api_error"
         )
+
+
+def _cause(error: DaulatError) -> ErrorCause | msgspec.UnsetType:
+    """The SDK's runner of tools asks for a thread, and sends the conversation where it hears this."""
+    if isinstance(error, UnsupportedFieldError) and error.param == "thread":
+        return ErrorCause(error_code="thread_unsupported_request", unsupported=["thread"])
+    return msgspec.UNSET
 
 
 _BUSY = (BusyError, UpstreamBusyError, UnavailableError)

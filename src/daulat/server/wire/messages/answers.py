@@ -127,9 +127,17 @@ class MessageStop(Outgoing, frozen=True, kw_only=True):
     type: Literal["message_stop"] = "message_stop"
 
 
+class ErrorCause(Outgoing, frozen=True, kw_only=True):
+    """What Anthropic's SDK goes by where it can do without a field that is refused."""
+
+    error_code: str
+    unsupported: list[str]
+
+
 class AnthropicErrorDetail(Outgoing, frozen=True, kw_only=True):
     type: str
     message: str
+    details: ErrorCause | msgspec.UnsetType = msgspec.UNSET
 
 
 class AnthropicError(Outgoing, frozen=True, kw_only=True):

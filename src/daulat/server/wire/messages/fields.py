@@ -22,6 +22,7 @@ REFUSED: tuple[Left, ...] = (
     ),
     Left("container", (), "Nothing runs in a container.", "`null`"),
     Left("context_management", (), "The conversation is taken as it is sent.", "`null`"),
+    Left("thread", (), "The conversation is sent whole each time.", "`null`"),
     Left("mcp_servers", (), "Only the client calls tools.", "`null`, `[]`"),
 )
 

@@ -186,6 +186,7 @@ class MessagesBody(CountBody, frozen=True, kw_only=True):
     diagnostics: dict[str, Any] | None = None
     # refused but for these values, see `fields.REFUSED`
     container: None = None
+    thread: None = None
 
     def to_request(self) -> ChatRequest:
         """Raises RequestError: as `CountBody.to_request`."""
