@@ -145,11 +145,15 @@ def test_out_of_bounds_names_the_field(fields: dict[str, Any], param: str) -> No
         ({"audio": {"voice": "x"}}, "audio"),
         ({"web_search_options": {}}, "web_search_options"),
         (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]},
             "messages[0].content[0]",
         ),
         (
-            {"messages": [{"role": "user", "content": [{"image_url": {}, "type": "image_url"}]}]},
+            {
+                "messages": [
+                    {"role": "user", "content": [{"input_audio": {}, "type": "input_audio"}]}
+                ]
+            },
             "messages[0].content[0]",
         ),
         ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
@@ -189,7 +193,10 @@ def test_structures_arrive() -> None:
     schema = {"type": "object"}
     strict = {"name": "x", "schema": schema, "strict": True}
     asked = chat(response_format={"type": "json_schema", "json_schema": strict}).structure
-    assert asked == Structure("json", schema, "response_format.json_schema.schema")
+    assert asked == Structure("json", schema, "response_format.json_schema.schema", "x", True)
+    described = {"name": "x", "description": "A city.", "schema": schema}
+    asked = chat(response_format={"type": "json_schema", "json_schema": described}).structure
+    assert asked.source == {"description": "A city.", "type": "object"}
     assert chat(response_format={"type": "json_object"}).structure.source == schema
     assert chat(response_format={"type": "text"}).structure is None
     for make in (chat, completion):
@@ -263,6 +270,11 @@ def test_neutral_values_are_taken() -> None:
     )
     message = {"role": "assistant", "content": "x", "refusal": None, "annotations": []}
     assert chat(messages=[message, MESSAGE]).messages[0].content == "x"
+    said = {"role": "assistant", "content": None, "refusal": "no", "reasoning_content": "hm"}
+    assert chat(messages=[said, MESSAGE]).messages[0].content == "no"
+    for field in ("refusal", "reasoning_content"):
+        wrong = {"role": "user", "content": "x", field: "y"}
+        assert fault(chat, messages=[wrong]).param == f"messages[0].{field}"
     assert completion(suffix="", best_of=2, n=2)
     assert embedding(input="x", dimensions=None)
 
@@ -270,9 +282,8 @@ def test_neutral_values_are_taken() -> None:
 def test_completions_and_embeddings_refuse_by_name_too() -> None:
     assert fault(completion, suffix="x").param == "suffix"
     assert fault(completion, best_of=3).param == "best_of"
-    error = fault(embedding, input="x", dimensions=64)
-    assert type(error) is UnsupportedFieldError
-    assert error.param == "dimensions"
+    assert embedding(input="x", dimensions=64).dimensions == 64
+    assert fault(embedding, input="x", dimensions=0).param == "dimensions"
 
 
 def test_an_unknown_field_is_refused_by_name() -> None:
