@@ -62,7 +62,8 @@ ContentPart = TextPart | RefusalPart | ImagePart
 class ChatMessage(Incoming, frozen=True, kw_only=True):
     """One turn. An assistant's may have calls and no content; a tool's says which call it answers.
 
-    What an assistant thought (`reasoning_content`) is not told to a model again.
+    What an assistant thought (`reasoning_content`) is not told to a model again; `parsed`, which the SDK's
+    own helper for types adds, says its content again.
     """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -74,6 +75,7 @@ class ChatMessage(Incoming, frozen=True, kw_only=True):
     audio: None = None
     refusal: str | None = None
     reasoning_content: str | None = None
+    parsed: Any = None
     annotations: Nothing | None = None
 
     def to_message(self, param: str) -> Message:

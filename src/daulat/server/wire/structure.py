@@ -53,8 +53,11 @@ class ChosenTool(Incoming, frozen=True, kw_only=True):
 
 
 class CalledFunction(Incoming, frozen=True, kw_only=True):
+    """The SDK's own helper for types adds `parsed_arguments`, which says the same again."""
+
     name: FunctionName
     arguments: Annotated[str, Meta(max_length=1_000_000)]
+    parsed_arguments: Any = None
 
 
 class ToolCallBody(Incoming, frozen=True, kw_only=True):

@@ -39,8 +39,11 @@ NoCitations = Annotated[list[Any], Meta(max_length=0)] | Citing | None
 
 
 class TextBlock(_Block, frozen=True, kw_only=True, tag="text"):
+    """The SDK's own helper for types adds `parsed_output`, which says the text again."""
+
     text: str
     citations: NoCitations = None
+    parsed_output: Any = None
 
 
 class Base64Source(Incoming, frozen=True, kw_only=True, tag_field="type", tag="base64"):
