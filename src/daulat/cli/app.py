@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "adapters": "daulat.cli.adapters:adapters",
     "record": "daulat.cli.record:record",
     "keys": "daulat.cli.keys:keys",
+    "spend": "daulat.cli.spend:spend",
     "config": "daulat.cli.config:config",
 }
 

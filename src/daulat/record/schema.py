@@ -163,20 +163,17 @@ statistics = Table(
 )
 
 
-def open_database(where: str | Path, *, upgrade: bool = False) -> Engine:
+def open_database(where: str | Path) -> Engine:
     """An engine on a database that has our tables; SQLite for a path.
 
     A database of an older format is upgraded where it is SQLite, with a copy of it left beside.
-
-    Args:
-        upgrade: upgrade others, too.
 
     Raises:
         RecordError: it cannot be opened, a newer Daulat has written it, or it must be upgraded first.
     """
     engine = connect(where)
     try:
-        if engine.dialect.name == "sqlite" or upgrade:
+        if engine.dialect.name == "sqlite":
             migrations.upgrade(engine, VERSION)
         with engine.execution_options(writing=True).begin() as connection:
             _check_version(connection)
@@ -187,6 +184,23 @@ def open_database(where: str | Path, *, upgrade: bool = False) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def upgrade_database(where: str | Path) -> int | None:
+    """Bring a database to our format; the one that it had, None where there was nothing to do.
+
+    Raises:
+        RecordError: it cannot be opened, or not be upgraded.
+    """
+    engine = connect(where)
+    try:
+        passed = migrations.upgrade(engine, VERSION)
+    except SQLAlchemyError as error:
+        raise RecordError(f"The record was not upgraded: {reason(error)}.") from error
+    finally:
+        engine.dispose()
+    open_database(where).dispose()
+    return passed[0] if passed else None
 
 
 def connect(where: str | Path) -> Engine:
