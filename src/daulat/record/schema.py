@@ -22,6 +22,7 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    text,
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -39,6 +40,7 @@ metadata = MetaData()
 # In SQLite only INTEGER is the row's own number; there it has 64 bits anyway.
 Number = BigInteger().with_variant(Integer, "sqlite")
 _LARGEST = 9 * 10**18
+_OUR_LOCK = 0x6461756C6174
 
 
 def _counts(table: str, *names: str) -> list[Column[int] | CheckConstraint]:
@@ -176,6 +178,9 @@ def open_database(where: str | Path) -> Engine:
         if engine.dialect.name == "sqlite":
             migrations.upgrade(engine, VERSION)
         with engine.execution_options(writing=True).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                # Several servers may find an empty database at once.
+                connection.execute(text("SELECT pg_advisory_xact_lock(:our)"), {"our": _OUR_LOCK})
             _check_version(connection)
     except SQLAlchemyError as error:
         engine.dispose()
@@ -219,7 +224,9 @@ def connect(where: str | Path) -> Engine:
         ) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
-    return engine
+        return engine
+    # Whoever waited for a lock must see what was committed meanwhile, whatever the server's default is.
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def reason(error: SQLAlchemyError) -> str:
