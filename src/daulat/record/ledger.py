@@ -276,12 +276,11 @@ def _take(
     """Remove reservations; what they were."""
     if not attempts:
         return {}
-    r = schema.reservations.c
-    query = select(schema.reservations).where(tuple_(r.subject, r.attempt).in_(attempts))
-    found = [_reservation(row) for row in connection.execute(query)]
+    rows = connection.execute(_RESERVED, {"attempts": attempts})
+    found = [_reservation(row) for row in rows]
     if found:
-        rows = [{"of": one.subject, "number": one.attempt} for one in found]
-        connection.execute(_TAKING, rows)
+        taken = [{"of": one.subject, "number": one.attempt} for one in found]
+        connection.execute(_TAKING, taken)
     return {(one.subject, one.attempt): one for one in found}
 
 
@@ -321,6 +320,11 @@ def _reservation(row: Any) -> Reservation:
 # --- small things -----------------------------------------------------------------------------------
 
 _LOCKING: Final = select(schema.head.c.seq).where(schema.head.c.id == 1).with_for_update()
+_RESERVED: Final = select(schema.reservations).where(
+    tuple_(schema.reservations.c.subject, schema.reservations.c.attempt).in_(
+        bindparam("attempts", expanding=True)
+    )
+)
 _TAKING: Final = delete(schema.reservations).where(
     schema.reservations.c.subject == bindparam("of"),
     schema.reservations.c.attempt == bindparam("number"),
