@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ def use_up(transact: Any, name: str, threads: int) -> int:
         mine = refused = 0
         for turn in itertools.count():
             subject, claim = f"{name}-{number}-{turn}", draw.randint(1, LARGEST)
+            who = partial(dict, subject=subject, attempt=0, accounts=SHARED, now=NOW)
             asked = Claim(claim, 10, "e", "m")
-            answer = transact(lambda c: ledger.reserve(c, subject, 0, SHARED, asked, NOW))
+            answer = transact(partial(ledger.reserve, **who(claim=asked)))
             if answer is not None:
                 refused += 1
                 if refused == 6:
@@ -67,7 +69,7 @@ def use_up(transact: Any, name: str, threads: int) -> int:
                 continue
             money = draw.choice((claim, claim, claim // 2, 0))
             spent = Spent(money, Usage(1, 1), "e", "m")
-            transact(lambda c: ledger.settle(c, subject, 0, SHARED, spent, NOW))
+            transact(partial(ledger.settle, **who(spent=spent)))
             mine += money
         total.append(mine)
 

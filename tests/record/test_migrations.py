@@ -104,7 +104,8 @@ def test_in_postgresql_it_needs_a_word(postgres: str) -> None:
         head = format_1(connection)
     with pytest.raises(RecordError, match="daulat record upgrade"):
         Record.open(postgres)
-    schema.open_database(postgres, upgrade=True).dispose()
+    assert schema.upgrade_database(postgres) == 1
+    assert schema.upgrade_database(postgres) is None
     assert shape(engine) == new
     record = Record.open(postgres)
     assert verify(record, head=head).fault is None

@@ -100,6 +100,12 @@ def test_two_processes_one_of_them_killed(url: str) -> None:
     record.close()
 
 
+def test_several_servers_find_an_empty_database(url: str) -> None:
+    code = "import sys; from daulat.record import Record; Record.open(sys.argv[1]).close()"
+    running = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(4)]
+    assert [process.wait(60) for process in running] == [0] * 4
+
+
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(RecordError) as caught:
         Record.open("postgresql+psycopg://daulat:secret-word@/postgres?host=/nonexistent")

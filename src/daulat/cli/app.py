@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "endpoints": "daulat.cli.endpoints:endpoints",
     "record": "daulat.cli.record:record",
     "keys": "daulat.cli.keys:keys",
+    "spend": "daulat.cli.spend:spend",
     "config": "daulat.cli.config:config",
     "scripted": "daulat.cli.scripted:scripted",
 }

@@ -13,7 +13,7 @@ import click
 
 from daulat.cli import say
 from daulat.cli.cards import exchange_pairs, status
-from daulat.cli.shell import OrderedGroup, common, opened_record
+from daulat.cli.shell import OrderedGroup, common, opened_record, settings
 from daulat.cli.words import _, plural
 
 if TYPE_CHECKING:
@@ -121,6 +121,64 @@ def redact(id: str, reason: str) -> None:
     with opened_record() as kept:
         kept.redact(id, reason)
     click.echo(_("The contents of {id} are removed.").format(id=id))
+
+
+@record.command(
+    "upgrade",
+    help=_(
+        "Bring the database to this version's format. SQLite does so by itself; stop all servers "
+        "and back it up first."
+    ),
+)
+@common
+def upgrade() -> None:
+    from daulat.record import schema
+
+    had = schema.upgrade_database(settings(prepare=True).record_place)
+    if had is None:
+        click.echo(_("The record has format {number} already.").format(number=schema.VERSION))
+    else:
+        click.echo(
+            _("The record had format {old} and has format {new} now.").format(
+                old=had, new=schema.VERSION
+            )
+        )
+
+
+@record.command(
+    "migrate",
+    help=_(
+        "Copy the record with keys, budgets and statistics into another database, and verify the "
+        "copy. Run again, it goes on where it ended. The record itself stays as it is."
+    ),
+)
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    envvar="DAULAT_MIGRATE_TO",
+    metavar="URL",
+    help=_("SQLAlchemy URL of an empty database, or the path of a new SQLite file."),
+)
+@common
+def migrate(target: str) -> None:
+    from daulat.record.copying import migrate
+
+    place = target if "://" in target else Path(target).expanduser()
+    with say.progress(_("Entries")) as progress:
+        copied = migrate(settings(prepare=True).record_place, place, progress)
+    click.echo(plural("{count} entry, sound.", "{count} entries, sound.", copied.entries))
+    click.echo(_("Head: {head}").format(head=copied.head))
+    if copied.behind:
+        say.warn(
+            plural(
+                "{count} entry came meanwhile. Stop the server and run this again.",
+                "{count} entries came meanwhile. Stop the server and run this again.",
+                copied.behind,
+            )
+        )
+    else:
+        say.note(_("Set record.url to the new database to use it."))
 
 
 def _report(verdict: Verdict) -> None:

@@ -2,7 +2,8 @@
 
 `schema` the tables, `chain` the entries and their hashes, `store` appending and reading, `verify` the
 proof, `export` JSON lines, `keys` who may ask, `transcript` what is kept of an exchange, `instances`
-which processes are at work. docs/record.md explains it to users.
+which processes are at work; `ledger` who may use how much, `statistics` what was used; `migrations` from one
+format to the next, `copying` from one database to another. docs/record.md explains it to users.
 """
 
 from daulat.record.chain import Entry, new_id

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from daulat.record import schema, statistics
 from daulat.values.money import joined, parted
@@ -22,6 +22,15 @@ from daulat.values.money import joined, parted
 IN_ALL: Final = "all"
 SPAN: Final = 60
 """A window's length in seconds."""
+
+_B, _W = schema.balances.c, schema.windows.c
+_BALANCES: Final = select(schema.balances).where(
+    _B.account.in_(bindparam("accounts", expanding=True)),
+    _B.period.in_(bindparam("periods", expanding=True)),
+)
+_WINDOWS: Final = select(schema.windows).where(
+    _W.account.in_(bindparam("accounts", expanding=True)), _W.second >= bindparam("first")
+)
 
 
 @dataclass(slots=True)
@@ -49,11 +58,8 @@ class Books:
         self._changed: set[tuple[str, str]] = set()
         self._rows: dict[tuple[str, str], Balance] = {}
         wanted = {period for day in days for period in periods(day)}
-        b = schema.balances.c
-        query = select(schema.balances).where(
-            b.account.in_(sorted(accounts)), b.period.in_(sorted(wanted))
-        )
-        for row in connection.execute(query) if accounts and wanted else ():
+        asked = {"accounts": sorted(accounts), "periods": sorted(wanted)}
+        for row in connection.execute(_BALANCES, asked) if accounts and wanted else ():
             self._rows[row.account, row.period] = Balance(
                 joined(row.spent_units, row.spent_parts),
                 row.spent_tokens,
@@ -116,11 +122,8 @@ class Windows:
         self._rows: dict[str, dict[int, list[int]]] = {account: {} for account in accounts}
         self._begun: set[str] = set()
         self._changed: set[tuple[str, int]] = set()
-        w = schema.windows.c
-        query = select(schema.windows).where(
-            w.account.in_(sorted(accounts)), w.second >= first - SPAN
-        )
-        for row in connection.execute(query) if accounts else ():
+        asked = {"accounts": sorted(accounts), "first": first - SPAN}
+        for row in connection.execute(_WINDOWS, asked) if accounts else ():
             self._rows[row.account][row.second] = [row.requests, row.tokens]
 
     def used(self, account: str, second: int) -> tuple[int, int]:
@@ -156,8 +159,7 @@ class Windows:
     def save(self) -> None:
         """Write what was changed; drop what counts no more."""
         if self._begun:
-            w = schema.windows.c
-            old = w.account.in_(sorted(self._begun)), w.second < self._first - SPAN
+            old = _W.account.in_(sorted(self._begun)), _W.second < self._first - SPAN
             self._connection.execute(delete(schema.windows).where(*old))
         if self._changed:
             rows = [

@@ -10,7 +10,7 @@ booked, also where it is more than was reserved: then, and only then, an account
 
 One row is locked before anything is looked at, the head of the chain, which whoever appends locks too: so
 there is one order of locks, whichever comes first. SQLite has its write lock from the transaction's start;
-PostgreSQL must run at its default isolation (read committed), where statements see what was committed.
+PostgreSQL runs at read committed (`schema.connect`), where a statement sees what was committed before it.
 
 Not here: prices (`values.money`), what an attempt may cost at most (who asks), the words (`charges`).
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -224,7 +224,7 @@ def settle_many(connection: Connection, outcomes: Sequence[Outcome]) -> None:
         found = reserved.pop((outcome.subject, outcome.attempt), None)
         if found is not None or not is_limited(outcome.accounts):
             booked.append((found, _used(outcome, found)))
-    _book(connection, booked)
+    _book(connection, booked, {a.id for o in outcomes for a in o.accounts if is_paced(a)})
 
 
 def abandon(connection: Connection, subject: str) -> list[Reservation]:
@@ -238,19 +238,25 @@ def abandon(connection: Connection, subject: str) -> list[Reservation]:
     found = [_reservation(row) for row in connection.execute(query)]
     if found:
         connection.execute(delete(schema.reservations).where(r.subject == subject))
-        _book(connection, [(one, _lost(one)) for one in found])
+        held = {account for one in found for account in one.held}
+        _book(connection, [(one, _lost(one)) for one in found], held)
     return found
 
 
 def _book(
-    connection: Connection, booked: Sequence[tuple[Reservation | None, statistics.Used]]
+    connection: Connection,
+    booked: Sequence[tuple[Reservation | None, statistics.Used]],
+    paced: Collection[str],
 ) -> None:
-    """Move from reserved to spent, and into the statistics, which may begin no balance meanwhile."""
+    """Move from reserved to spent, and into the statistics.
+
+    Args:
+        paced: the accounts that may have windows.
+    """
     charged = {account for _, used in booked for account in _charged(used)}
     books = Books(connection, charged, {used.day for _, used in booked})
-    timed = [found for found, _ in booked if found is not None]
-    first = min((found.second for found in timed), default=0)
-    windows = Windows(connection, {a for found in timed for a in found.held}, first + SPAN)
+    first = min((found.second for found, _ in booked if found is not None), default=0)
+    windows = Windows(connection, paced, first + SPAN)
     for found, used in booked:
         tokens = used.usage.total_tokens
         for account in _charged(used):
@@ -270,12 +276,11 @@ def _take(
     """Remove reservations; what they were."""
     if not attempts:
         return {}
-    r = schema.reservations.c
-    query = select(schema.reservations).where(tuple_(r.subject, r.attempt).in_(attempts))
-    found = [_reservation(row) for row in connection.execute(query)]
+    rows = connection.execute(_RESERVED, {"attempts": attempts})
+    found = [_reservation(row) for row in rows]
     if found:
-        rows = [{"of": one.subject, "number": one.attempt} for one in found]
-        connection.execute(_TAKING, rows)
+        taken = [{"of": one.subject, "number": one.attempt} for one in found]
+        connection.execute(_TAKING, taken)
     return {(one.subject, one.attempt): one for one in found}
 
 
@@ -315,6 +320,11 @@ def _reservation(row: Any) -> Reservation:
 # --- small things -----------------------------------------------------------------------------------
 
 _LOCKING: Final = select(schema.head.c.seq).where(schema.head.c.id == 1).with_for_update()
+_RESERVED: Final = select(schema.reservations).where(
+    tuple_(schema.reservations.c.subject, schema.reservations.c.attempt).in_(
+        bindparam("attempts", expanding=True)
+    )
+)
 _TAKING: Final = delete(schema.reservations).where(
     schema.reservations.c.subject == bindparam("of"),
     schema.reservations.c.attempt == bindparam("number"),

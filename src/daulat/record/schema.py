@@ -22,6 +22,7 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    text,
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
@@ -39,6 +40,7 @@ metadata = MetaData()
 # In SQLite only INTEGER is the row's own number; there it has 64 bits anyway.
 Number = BigInteger().with_variant(Integer, "sqlite")
 _LARGEST = 9 * 10**18
+_OUR_LOCK = 0x6461756C6174
 
 
 def _counts(table: str, *names: str) -> list[Column[int] | CheckConstraint]:
@@ -163,22 +165,22 @@ statistics = Table(
 )
 
 
-def open_database(where: str | Path, *, upgrade: bool = False) -> Engine:
+def open_database(where: str | Path) -> Engine:
     """An engine on a database that has our tables; SQLite for a path.
 
     A database of an older format is upgraded where it is SQLite, with a copy of it left beside.
-
-    Args:
-        upgrade: upgrade others, too.
 
     Raises:
         RecordError: it cannot be opened, a newer Daulat has written it, or it must be upgraded first.
     """
     engine = connect(where)
     try:
-        if engine.dialect.name == "sqlite" or upgrade:
+        if engine.dialect.name == "sqlite":
             migrations.upgrade(engine, VERSION)
         with engine.execution_options(writing=True).begin() as connection:
+            if engine.dialect.name == "postgresql":
+                # Several servers may find an empty database at once.
+                connection.execute(text("SELECT pg_advisory_xact_lock(:our)"), {"our": _OUR_LOCK})
             _check_version(connection)
     except SQLAlchemyError as error:
         engine.dispose()
@@ -187,6 +189,23 @@ def open_database(where: str | Path, *, upgrade: bool = False) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def upgrade_database(where: str | Path) -> int | None:
+    """Bring a database to our format; the one that it had, None where there was nothing to do.
+
+    Raises:
+        RecordError: it cannot be opened, or not be upgraded.
+    """
+    engine = connect(where)
+    try:
+        passed = migrations.upgrade(engine, VERSION)
+    except SQLAlchemyError as error:
+        raise RecordError(f"The record was not upgraded: {reason(error)}.") from error
+    finally:
+        engine.dispose()
+    open_database(where).dispose()
+    return passed[0] if passed else None
 
 
 def connect(where: str | Path) -> Engine:
@@ -205,7 +224,9 @@ def connect(where: str | Path) -> Engine:
         ) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)
-    return engine
+        return engine
+    # Whoever waited for a lock must see what was committed meanwhile, whatever the server's default is.
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def reason(error: SQLAlchemyError) -> str:
