@@ -166,10 +166,7 @@ def test_tools_are_run_by_the_sdks_runner(claude: Anthropic) -> None:
             messages=[{"role": "user", "content": "call"}],
             stream=streamed,
         )
-        if streamed:
-            messages = [stream.get_final_message() for stream in runner]
-        else:
-            messages = list(runner)
+        messages = [stream.get_final_message() for stream in runner] if streamed else list(runner)
         heard = json.loads(messages[-1].content[0].text)
         assert asked == ["Jakarta"]
         asked.clear()

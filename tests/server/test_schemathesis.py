@@ -17,14 +17,15 @@ from servers import EMBEDDER, KEY, STARTER, Server
 from daulat.server.openapi import describe
 from daulat.server.routes import ROUTES
 from daulat.server.wire.completions import CompletionBody
+from daulat.server.wire.moderations import ModerationBody
 
 POSTS = [route for route in ROUTES if route.method == "POST"]
-GETS = [route for route in ROUTES if route.method == "GET"]
+READS = [route for route in ROUTES if route.method != "POST"]
 HEADERS = {"Authorization": f"Bearer {KEY}"}
 
 # Rules between two fields, which a schema of fields does not say (tests/server/test_wire.py does).
 TOGETHER = ("top_logprobs", "max_completion_tokens", "best_of", "echo")
-TOGETHER_IN_MESSAGES = ("tool_calls", "tool_call_id")
+TOGETHER_IN_MESSAGES = ("tool_calls", "tool_call_id", "refusal", "reasoning_content")
 
 # One of its four fields, and tools of different names, are rules of the same kind.
 _NAME = {"enum": ["f", "weather-2"]}
@@ -50,6 +51,45 @@ STRUCTURES: dict[str, Any] = {
     "tool_choice": {"enum": [None, "auto", "none"]},
 }
 
+# Anthropic's messages and OpenAI's responses: the same, in their own words.
+_SCHEMA = {"type": "object", "enum": [{"type": "object", "properties": {}}]}
+_FLAT = {
+    "type": "object",
+    "properties": {"type": {"const": "function"}, "name": _NAME},
+    "required": ["type", "name"],
+    "additionalProperties": False,
+}
+_CUSTOM = {
+    "type": "object",
+    "properties": {"name": _NAME, "input_schema": _SCHEMA},
+    "required": ["name", "input_schema"],
+    "additionalProperties": False,
+}
+_USER = {
+    "type": "object",
+    "properties": {"role": {"const": "user"}, "content": {"type": "string"}},
+    "required": ["role", "content"],
+    "additionalProperties": False,
+}
+_ASKED = {"type": "array", "items": _USER, "minItems": 1, "maxItems": 3}
+_ANTHROPIC = {
+    "messages": _ASKED,
+    "system": {"enum": [None, "Be brief.", [{"type": "text", "text": "Be brief."}]]},
+    "tools": {"type": "array", "items": _CUSTOM, "maxItems": 1},
+    "tool_choice": {"enum": [None, {"type": "auto"}, {"type": "none"}]},
+    "output_format": {"type": "null"},
+}
+DIALECTS: dict[str, dict[str, Any]] = {
+    "MessagesBody": _ANTHROPIC,
+    "CountBody": _ANTHROPIC,
+    "ResponsesBody": {
+        "input": {"anyOf": [{"type": "string"}, _ASKED]},
+        "previous_response_id": {"type": "null"},
+        "tools": {"type": "array", "items": _FLAT, "maxItems": 1},
+        "tool_choice": {"enum": [None, "auto", "none"]},
+    },
+}
+
 _COUNT = {"minimum": 1, "maximum": 10_000_000}
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -73,6 +113,11 @@ SMALL: dict[str, dict[str, Any]] = {
         ]
     },
     "input": {"type": "string", "minLength": 1, "maxLength": 50},
+    "max_output_tokens": {"type": "integer", "minimum": 1, "maximum": 2},
+    "dimensions": {"type": "null"},
+    "output_config": {"type": "null"},
+    "text": {"type": "null"},
+    "stop_sequences": {"type": "null"},
     # Token ids are checked against the model's vocabulary.
     "logit_bias": {"type": "null"},
     # A structure is cut by the one, and gone beyond by the other.
@@ -96,18 +141,23 @@ def description(model: str, *, small: bool) -> dict[str, Any]:
         fields = schema["properties"]
         for name in TOGETHER:
             fields.pop(name, None)
-        for name in STRUCTURES.keys() & fields.keys():
+        for name in (
+            STRUCTURES.keys() & fields.keys() - DIALECTS.get(route.request.__name__, {}).keys()
+        ):
             fields[name] = STRUCTURES[name]
         if "response_format" in fields:
             fields.pop("response_format" if small else "structured_outputs")
         fields["model"] = {"enum": [model]}
+        fields.update(DIALECTS.get(route.request.__name__, {}))
         if route.request is CompletionBody:  # 0 is for `echo` only
             fields["max_tokens"] = {**_COUNT, "type": ["integer", "null"]}
         for name in SMALL if small else ():
-            if name in fields:
+            own = route.request.__name__ in DIALECTS and name in ("messages", "prompt", "input")
+            if name in fields and not own:
                 fields[name] = SMALL[name]
-        if small and "max_tokens" in fields:
-            schema["required"] = [*schema["required"], "max_tokens"]
+        for name in ("max_tokens", "max_output_tokens") if small else ():
+            if name in fields and name not in schema["required"]:
+                schema["required"] = [*schema["required"], name]
     return found
 
 
@@ -144,7 +194,7 @@ def run(server: Server, route: Any, mode: GenerationMode, schema: Any, examples:
     check()
 
 
-@pytest.mark.parametrize("route", GETS, ids=lambda route: route.path)
+@pytest.mark.parametrize("route", READS, ids=lambda route: f"{route.method} {route.path}")
 def test_what_can_be_read(scripted: Server, route: Any) -> None:
     run(scripted, route, GenerationMode.POSITIVE, description(STARTER, small=False), 5)
 
@@ -159,7 +209,10 @@ def test_what_is_forbidden_is_refused(scripted: Server, route: Any) -> None:
     run(scripted, route, GenerationMode.NEGATIVE, description(STARTER, small=False), 80)
 
 
-@pytest.mark.parametrize("route", POSTS, ids=lambda route: route.path)
+REAL = [route for route in POSTS if route.request is not ModerationBody]  # no model here judges
+
+
+@pytest.mark.parametrize("route", REAL, ids=lambda route: route.path)
 def test_a_real_model_answers_what_is_allowed(server: Server, route: Any) -> None:
     model = EMBEDDER if route.path.endswith("embeddings") else STARTER
     run(server, route, GenerationMode.POSITIVE, description(model, small=True), 12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from daulat.values.plan import Caller
 
 T = TypeVar("T")
 
+VERSION = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _BODY_SECONDS = 60.0  # for a whole body to arrive
 _STALL_SECONDS = 60.0  # for a client to take what was sent
 
@@ -73,11 +75,12 @@ def check_version(headers: Headers) -> None:
     """Anthropic's API asks for the version that a client was written for; any is taken.
 
     Raises:
-        RequestError: none is given.
+        RequestError: none is given, or something else than letters, digits, dots and dashes.
     """
-    if not headers.get("anthropic-version", "").strip():
+    if not VERSION.fullmatch(headers.get("anthropic-version", "")):
         raise RequestError(
-            "The header `anthropic-version` is missing: send `anthropic-version: 2023-06-01`.",
+            "The header `anthropic-version` is missing, or no version: send "
+            "`anthropic-version: 2023-06-01`.",
             param="anthropic-version",
         )
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from daulat import __version__
+from daulat.server.calls import VERSION
 from daulat.server.errors import OVERLOADED
 from daulat.server.routes import Route
 from daulat.server.wire.answers import ErrorBody
@@ -32,7 +33,7 @@ _VERSION: JSON = {
     "in": "header",
     "required": True,
     "description": "The version that the client was written for; any is taken.",
-    "schema": {"type": "string", "minLength": 1, "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+    "schema": {"type": "string", "pattern": VERSION.pattern},
 }
 
 
