@@ -32,10 +32,11 @@ lock: $(VENV)/ready-dev            ## write requirements.lock from what .venv ho
 	$(BIN)/python tools/lock.py > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
-bench: $(VENV)/ready-dev            ## measure the start of the server, the engine and its cache
+bench: $(VENV)/ready-dev            ## measure the start of the server, the engine, its cache and the gateway
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/serving.py
+	$(BIN)/python benchmarks/gateway.py
 
 clean:            ## remove .venv
 	rm -rf $(VENV)

@@ -155,6 +155,13 @@ class UnavailableError(DaulatError):
     code = "unavailable"
 
 
+class GuardError(DaulatError):
+    """A text could not be examined, so nothing may be done with it; the message names the detector."""
+
+    status = 503
+    code = "guard_unavailable"
+
+
 # --- endpoints elsewhere --------------------------------------------------------------------------
 
 
@@ -226,13 +233,6 @@ class UpstreamRequestError(UpstreamError):
     status = 400
     kind = "invalid_request_error"
     code = "upstream_refused_request"
-
-
-class GuardError(DaulatError):
-    """A text could not be examined, so nothing may be done with it; the message names the detector."""
-
-    status = 503
-    code = "guard_unavailable"
 
 
 # --- files, stores, settings (seen on the terminal; on the wire they are 503 or 500) --------------

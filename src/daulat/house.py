@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 
+from daulat.endpoints import Endpoint
 from daulat.endpoints.native import NativeEndpoint
 from daulat.endpoints.pool import Pool
-from daulat.flow import Hall
+from daulat.flow import Hall, setup
 from daulat.models.catalogue import Catalogue
-from daulat.policy import Rules
+from daulat.net.lock import set_lock
 from daulat.record import Record
 from daulat.record.instances import Instance
 from daulat.record.keys import Keys
@@ -51,7 +52,10 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
         keys = Keys(record)
         pool = Pool(catalogue, settings.engine, settings.models.idle_minutes)
         native = NativeEndpoint(pool)
-        hall = Hall(catalogue, keys, record, {native.card.name: native}, Rules(), instance.id)
+        elsewhere = _elsewhere(settings)
+        endpoints: dict[str, Endpoint] = {native.card.name: native, **elsewhere}
+        cards = {name: endpoint.card for name, endpoint in endpoints.items()}
+        hall = Hall(catalogue, keys, record, endpoints, instance.id, setup(settings, cards))
         chores = [asyncio.create_task(pool.sweep()), asyncio.create_task(_expire(record))]
         try:
             yield House(settings, record, keys, catalogue, pool, native, hall, interrupted)
@@ -59,13 +63,24 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
-            await native.close()
+            for endpoint in endpoints.values():
+                await endpoint.close()
 
 
 def open_record(settings: Settings) -> Record:
     """The record that the settings name: SQLite in the home folder unless they say otherwise."""
     kept = settings.record
     return Record.open(settings.record_place, contents=kept.contents, keep_days=kept.keep_days)
+
+
+def _elsewhere(settings: Settings) -> Mapping[str, Endpoint]:
+    """The endpoints of daulat.toml; without any, nothing is imported for them."""
+    set_lock(settings.policy.lock)
+    if not settings.endpoints:
+        return {}
+    from daulat.endpoints.remote.build import build  # noqa: PLC0415
+
+    return build(settings)
 
 
 async def _expire(record: Record) -> None:

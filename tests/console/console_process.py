@@ -15,10 +15,10 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from daulat.console import routes
+from daulat.endpoints.native import CAPABILITIES
 from daulat.errors import BusyError, ContextLengthError, RequestError
 from daulat.flow import Hall
 from daulat.house import House, open_house
-from daulat.policy import Rules
 from daulat.server.run import serve
 from daulat.settings import Settings, load
 from daulat.values.answer import Done, Embeddings, Event, Finish, Piece, Timings, Usage
@@ -31,7 +31,7 @@ _TIMINGS = Timings(queued=0.25, first_token=0.5, decode=1.0)
 class ScriptedEndpoint:
     """Echoes the last message in small pieces, but for a few words that ask for something else."""
 
-    card = EndpointCard("scripted", THIS_MACHINE, "open")
+    card = EndpointCard("scripted", THIS_MACHINE, "open", capabilities=CAPABILITIES)
 
     def __init__(self) -> None:
         self._refused = 0
@@ -79,7 +79,7 @@ async def opened(settings: Settings, kind: str) -> AsyncGenerator[House, None]:
 def _scripted(house: House) -> House:
     endpoint = ScriptedEndpoint()
     endpoints = {endpoint.card.name: endpoint}
-    hall = Hall(house.catalogue, house.keys, house.record, endpoints, Rules(), "tests")
+    hall = Hall(house.catalogue, house.keys, house.record, endpoints, "tests")
     return dataclasses.replace(house, hall=hall)
 
 

@@ -14,10 +14,10 @@ import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+from daulat.endpoints.native import CAPABILITIES
 from daulat.errors import BusyError, RequestError
 from daulat.flow import Hall
 from daulat.house import House, open_house
-from daulat.policy import Rules
 from daulat.server import logs
 from daulat.server.run import serve
 from daulat.settings import Settings, load
@@ -31,7 +31,7 @@ _TIMINGS = Timings(queued=0.25, first_token=0.5, decode=1.0)
 class ScriptedEndpoint:
     """Does what the last message (or the first prompt) says; echoes all else word by word."""
 
-    card = EndpointCard("scripted", THIS_MACHINE, "open")
+    card = EndpointCard("scripted", THIS_MACHINE, "open", capabilities=CAPABILITIES)
 
     async def generate(
         self, request: GenerationRequest, step: Step, caller: Caller
@@ -85,7 +85,7 @@ async def opened(settings: Settings, kind: str) -> AsyncGenerator[House, None]:
         if kind == "scripted":
             endpoint = ScriptedEndpoint()
             endpoints = {endpoint.card.name: endpoint}
-            hall = Hall(house.catalogue, house.keys, house.record, endpoints, Rules(), "tests")
+            hall = Hall(house.catalogue, house.keys, house.record, endpoints, "tests")
             yield dataclasses.replace(house, hall=hall)
         else:
             yield house

@@ -48,7 +48,7 @@ from daulat.values.answer import (
     TokenLogprob,
     Usage,
 )
-from daulat.values.plan import THIS_MACHINE, Caller, EndpointCard, Step
+from daulat.values.plan import THIS_MACHINE, Caller, Capability, EndpointCard, Step
 from daulat.values.request import (
     ChatRequest,
     CompletionRequest,
@@ -65,11 +65,37 @@ _MAX_FORMS = 256  # structured answers of one request
 _GRAMMAR_SECONDS = 10.0  # the library's own limits on effort end far below
 
 
+CAPABILITIES: frozenset[Capability] = frozenset(
+    (
+        "chat",
+        "completions",
+        "embeddings",
+        "tools",
+        "json",
+        "json_schema",
+        "grammar",
+        "logprobs",
+        "n",
+        "seed",
+        "stop",
+        "penalties",
+        "logit_bias",
+        "top_k",
+        "min_p",
+        "repetition_penalty",
+        "ignore_eos",
+        "echo",
+        "tokens",
+        "continue",
+    )
+)
+
+
 class NativeEndpoint:
     """Open models from the catalogue, on this machine's processor."""
 
     def __init__(self, pool: Pool) -> None:
-        self.card = EndpointCard("native", THIS_MACHINE, "open")
+        self.card = EndpointCard("native", THIS_MACHINE, "open", capabilities=CAPABILITIES)
         self.pool = pool
         self._templates = ChatTemplates()
         self._grammars = Grammars()
@@ -200,7 +226,7 @@ class NativeEndpoint:
             tokenizer.template_variables,
             box.tools if box else (),
         )
-        return _nonempty(tokenizer.encode(text, special=False), "messages")
+        return _nonempty(tokenizer.encode(text + request.begun, special=False), "messages")
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,8 +434,9 @@ def _stream(request: GenerationRequest, model: Loaded, form: _Form) -> TextStrea
     # What continues a text keeps its first space, and so does what a grammar spells; an answer in
     # words has none.
     exact = form.grammar is not None and form.grammar.until is None
+    begun = isinstance(request, CompletionRequest) or bool(request.begun)
     return model.tokenizer.stream(
-        keep_space=exact or isinstance(request, CompletionRequest),
+        keep_space=exact or begun,
         spelled=form.grammar.spelled if form.grammar else frozenset(),
     )
 

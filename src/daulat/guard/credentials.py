@@ -97,7 +97,7 @@ _WORDS: Final = (
 _STANDS_FOR: Final = ("$", "%", "*", "...", "http:", "https:", "os.", "process.", "env.")
 """What begins so names the place of a secret."""
 _KINDS: Final = (str.islower, str.isupper, str.isdigit)
-LEAST_ENTROPY: Final = 2.5
+LEAST_ENTROPY: Final = 2.0
 """Bits a character of what follows `password=`; eight different characters have 3."""
 TOKEN_ENTROPY: Final = 3.0
 """Bits a character of what follows `Bearer`; a random one of 32 has more than 4."""
@@ -121,7 +121,8 @@ def _assigned(_text: str, match: re.Match[str]) -> Spot | None:
         return None
     # Words joined by dots or dashes are prose and code: "token: end-of-text", "token = get_token".
     joined = re.sub(r"[._-]", "", value)
-    if _mixed(joined) < 2 or ("." in value and joined.isalpha()):
+    word = joined.isalpha() and (joined[1:].islower() or "." in value)
+    if word or _mixed(joined) < 2:
         return None
     return match.start(1), match.start(1) + len(value), 0.7
 

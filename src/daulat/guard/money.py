@@ -103,8 +103,9 @@ def _account(text: str, match: re.Match[str]) -> Spot | None:
     """A word for the bank, before it or right behind, decides how long an account has to be."""
     start, end = match.span()
     length = len(digits(match[0]))
-    before, after = text[max(start - 64, 0) : start].lower(), text[end : end + 24].lower()
-    lengths = _nearest(before) or _nearest(after)
+    lengths = _nearest(text[max(start - 64, 0) : start].lower())
+    if not lengths and text[end : end + 2] == " (":
+        lengths = _nearest(text[end : end + 24].lower())
     return (start, end, 0.6) if length in lengths else None
 
 

@@ -84,7 +84,7 @@ def npwp(text: str) -> float:
         if number[0] != "0":
             return 0.45 if nik(number) >= 0.5 else 0.0
         number = number[1:]
-    right = luhn.is_valid(number[:9])
+    right = len(set(number[:9])) > 2 and luhn.is_valid(number[:9])
     if "." in text:
         return 0.8 if right else 0.4
     return 0.3 if right else 0.0
@@ -107,7 +107,7 @@ def ssn(text: str) -> float:
         or number[5:] == "0000"
     ):
         return 0.0
-    return 0.2 if text.isdigit() else 0.6
+    return 0.2 if text.isdigit() else 0.7
 
 
 def german_tax(text: str) -> float:

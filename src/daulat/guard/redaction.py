@@ -130,7 +130,9 @@ class Redactor:
         if self._folded is None:
             self._folded = "\n".join(map(folded, self._texts))
         if word not in self._taken:
-            self._taken[word] = set(re.findall(f"{word}([0-9]+)", self._folded))
+            # Folding joins `<EMAIL_1>` and a 0 behind it: what begins such a number is taken, too.
+            behind = set(re.findall(f"{word}([0-9]+)", self._folded))
+            self._taken[word] = {number[:end] for number in behind for end in range(1, 8)}
         number = self._next.get(word, 0) + 1
         while str(number) in self._taken[word]:
             number += 1

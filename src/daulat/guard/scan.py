@@ -20,7 +20,7 @@ from daulat.guard import contacts, credentials, money, people
 from daulat.guard.findings import Finding, resolve
 from daulat.guard.patterns import Pattern
 from daulat.guard.rules import THRESHOLD, Detector, Spot
-from daulat.guard.views import View, unescape, views
+from daulat.guard.views import View, odd, unescape, views
 
 BUILT_IN: Final[tuple[Detector, ...]] = (
     *credentials.RULES,
@@ -77,6 +77,7 @@ class Detectors:
             raise SettingsError(
                 f"There are {len(own)} patterns; at most {MOST_PATTERNS} are possible."
             )
+        odd()  # The table is made here, and not while the first request waits.
         rows = (*BUILT_IN, *self.patterns, *self.recognisers)
         object.__setattr__(self, "active", tuple(one for one in rows if one.kind not in self.off))
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import (
     URL,
+    BigInteger,
+    CheckConstraint,
     Column,
     Connection,
     Engine,
@@ -20,22 +22,36 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
-    select,
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from daulat.errors import RecordError
+from daulat.record import migrations
 
-VERSION = 1
+VERSION = 2
+INCOMPLETE = -VERSION
+"""The version of a database into which another one is being copied."""
 EMPTY_HASH = "0" * 64
 """What the first entry has for its predecessor's hash."""
 
 metadata = MetaData()
 
+# In SQLite only INTEGER is the row's own number; there it has 64 bits anyway.
+Number = BigInteger().with_variant(Integer, "sqlite")
+_LARGEST = 9 * 10**18
+
+
+def _counts(table: str, *names: str) -> list[Column[int] | CheckConstraint]:
+    """Columns of whole numbers, none below 0; what would overflow is an error, also in SQLite."""
+    columns = [Column(name, Number, nullable=False, server_default="0") for name in names]
+    rule = " AND ".join(f"{name} BETWEEN 0 AND {_LARGEST}" for name in names)
+    return [*columns, CheckConstraint(rule, name=f"{table}_bounds")]
+
+
 entries = Table(
     "entries",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("seq", Number, primary_key=True, autoincrement=False),
     Column("time", String(27), nullable=False),
     Column("kind", String(64), nullable=False),
     Column("subject", String(64), nullable=False),
@@ -48,7 +64,7 @@ entries = Table(
 contents = Table(
     "contents",
     metadata,
-    Column("seq", Integer, ForeignKey("entries.seq"), primary_key=True, autoincrement=False),
+    Column("seq", Number, ForeignKey("entries.seq"), primary_key=True, autoincrement=False),
     Column("name", String(64), primary_key=True),
     Column("salt", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=True),
@@ -58,7 +74,7 @@ head = Table(
     "head",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("seq", Integer, nullable=False),
+    Column("seq", Number, nullable=False),
     Column("hash", String(64), nullable=False),
     Column("version", Integer, nullable=False),
 )
@@ -79,30 +95,116 @@ keys = Table(
     Column("models", String, nullable=False),
     Column("created", String(27), nullable=False),
     Column("revoked", String(27), nullable=True),
+    Column("scopes", String, nullable=False, server_default='["ask", "metrics"]'),
+    Column("project", String, nullable=False, server_default=""),
+    Column("data_class", String, nullable=False, server_default=""),
+    Column("limits", String, nullable=False, server_default="{}"),
+    Column("expires", Number, nullable=True),
+    Column("last_used", String(10), nullable=False, server_default=""),
+    Column("old_hash", String(64), nullable=True),
+    Column("old_until", Number, nullable=True),
+    Index("keys_by_old_hash", "old_hash", unique=True),
+)
+"""`limits`: a JSON object of those that are set. `expires`, `old_until`: seconds since 1970."""
+
+# Money is in two columns, whole units and the amount beyond them: one would hold nine million units
+# only, which is little in many currencies.
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("period", String(10), primary_key=True),
+    *_counts(
+        "balances",
+        *("spent_units", "spent_parts", "spent_tokens"),
+        *("reserved_units", "reserved_parts", "reserved_tokens"),
+    ),
+)
+
+windows = Table(
+    "windows",
+    metadata,
+    Column("account", String, primary_key=True),
+    Column("second", Number, primary_key=True, autoincrement=False),
+    *_counts("windows", "requests", "tokens"),
+)
+
+reservations = Table(
+    "reservations",
+    metadata,
+    Column("subject", String(64), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("day", String(10), nullable=False),
+    Column("second", Number, nullable=False),
+    Column("held", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("project", String, nullable=False),
+    Column("endpoint", String, nullable=False),
+    Column("model", String, nullable=False),
+    *_counts("reservations", "units", "parts", "tokens"),
+)
+"""`held`: a JSON list of the accounts whose balances count it."""
+
+statistics = Table(
+    "statistics",
+    metadata,
+    Column("day", String(10), primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("project", String, primary_key=True),
+    Column("endpoint", String, primary_key=True),
+    Column("model", String, primary_key=True),
+    *_counts(
+        "statistics",
+        *("requests", "errors", "counted", "unpriced"),
+        *("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens"),
+        *("units", "parts"),
+    ),
 )
 
 
-def open_database(where: str | Path) -> Engine:
+def open_database(where: str | Path, *, upgrade: bool = False) -> Engine:
     """An engine on a database that has our tables; SQLite for a path.
 
+    A database of an older format is upgraded where it is SQLite, with a copy of it left beside.
+
+    Args:
+        upgrade: upgrade others, too.
+
     Raises:
-        RecordError: it cannot be opened, or a newer Daulat has written it.
+        RecordError: it cannot be opened, a newer Daulat has written it, or it must be upgraded first.
+    """
+    engine = connect(where)
+    try:
+        if engine.dialect.name == "sqlite" or upgrade:
+            migrations.upgrade(engine, VERSION)
+        with engine.execution_options(writing=True).begin() as connection:
+            _check_version(connection)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise RecordError(f"The record cannot be opened: {reason(error)}.") from error
+    except RecordError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def connect(where: str | Path) -> Engine:
+    """An engine on a database, whatever is in it.
+
+    Raises:
+        RecordError: no such kind of database.
     """
     try:
         local = URL.create("sqlite", database=str(where))
         engine = create_engine(local if isinstance(where, Path) else where)
-        if engine.dialect.name == "sqlite":
-            _prepare_sqlite(engine)
-        with engine.execution_options(writing=True).begin() as connection:
-            metadata.create_all(connection)
-            _check_version(connection)
     except (NoSuchModuleError, ArgumentError, ImportError) as error:
         raise RecordError(
             "record.url names a database that cannot be used. For PostgreSQL install "
             "daulat[postgresql] and write postgresql+psycopg://user@host/name."
         ) from error
-    except SQLAlchemyError as error:
-        raise RecordError(f"The record cannot be opened: {reason(error)}.") from error
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
     return engine
 
 
@@ -112,12 +214,23 @@ def reason(error: SQLAlchemyError) -> str:
 
 
 def _check_version(connection: Connection) -> None:
-    row = connection.execute(select(head.c.version).where(head.c.id == 1)).first()
-    if row is None:
+    found = migrations.version(connection)
+    if found is None:
+        metadata.create_all(connection)
         connection.execute(insert(head).values(id=1, seq=0, hash=EMPTY_HASH, version=VERSION))
-    elif row.version != VERSION:
+    elif found == INCOMPLETE:
         raise RecordError(
-            f"The record has format {row.version}; this version of Daulat writes format {VERSION}. "
+            "Another record is being copied into this one, and that has not come to its end. Run "
+            "`daulat record migrate` again."
+        )
+    elif 0 < found < VERSION:
+        raise RecordError(
+            f"The record has format {found}; this version of Daulat writes format {VERSION}. Stop "
+            "all servers that use it, back it up, and run `daulat record upgrade`."
+        )
+    elif found != VERSION:
+        raise RecordError(
+            f"The record has format {found}; this version of Daulat writes format {VERSION}. "
             "Upgrade Daulat."
         )
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,9 +25,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from daulat.canon import canonical
 from daulat.errors import DaulatError, NotFoundError, RecordError
-from daulat.record import schema
+from daulat.record import charges, ledger, schema
 from daulat.record.appending import CLOSED, INTERRUPTED, OPENED, Appender
-from daulat.record.chain import Entry, commitment, draft, parse
+from daulat.record.chain import Draft, Entry, commitment, draft, parse
+from daulat.values.money import shown
 
 T = TypeVar("T")
 REMOVED = "contents.removed"
@@ -35,11 +37,23 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class _Job(Generic[T]):
-    """`alone`: its work reads what earlier jobs of the transaction have written."""
+    """Something to be done in a write transaction, alone or together with others."""
 
-    work: Callable[[Appender], T]
+    work: Callable[[Connection], T]
     future: Future[T]
-    alone: bool
+
+
+@dataclass(frozen=True)
+class _NewEntry:
+    """An entry to be appended, with the money that goes with it."""
+
+    draft: Draft
+    wish: charges.Wish | None
+    settled: Sequence[charges.Outcome]
+    future: Future[Entry | charges.Refusal]
+
+
+_Task = _Job[Any] | _NewEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +72,7 @@ class Record:
         self._writing = engine.execution_options(writing=True)
         self._keep = keep
         self._keep_days = keep_days
-        self._queue: queue.Queue[_Job[Any] | None] = queue.Queue()
+        self._queue: queue.Queue[_Task | None] = queue.Queue()
         self._closed = False
         self._appender: Appender | None = None
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
@@ -114,7 +128,9 @@ class Record:
         Raises:
             RecordError: it could not be written.
         """
-        return self._submit_entry(kind, subject, body, contents).result()
+        entry = self._submit_entry(kind, subject, body, contents).result()
+        assert isinstance(entry, Entry)  # noqa: S101 - nothing was wished for
+        return entry
 
     async def add(
         self,
@@ -122,9 +138,22 @@ class Record:
         subject: str,
         body: Mapping[str, Any],
         contents: Mapping[str, Any] | None = None,
-    ) -> Entry:
-        """`append` for the event loop."""
-        return await asyncio.wrap_future(self._submit_entry(kind, subject, body, contents))
+        *,
+        wish: charges.Wish | None = None,
+        settled: Sequence[charges.Outcome] = (),
+    ) -> Entry | charges.Refusal:
+        """`append` for the event loop, with the money that goes with the entry: all of it or nothing.
+
+        Args:
+            wish: what must be set aside; where a limit refuses it, the entry is not written and the refusal
+                comes back, but what is settled is.
+            settled: attempts that are over.
+
+        Raises:
+            RecordError: it could not be written.
+        """
+        future = self._submit_entry(kind, subject, body, contents, wish, settled)
+        return await asyncio.wrap_future(future)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a write transaction of its own or together with what else waits.
@@ -133,7 +162,7 @@ class Record:
             RecordError: the database refused.
             DaulatError: whatever `work` raised; then nothing of it was written.
         """
-        return self._submit(lambda appender: work(appender.connection), alone=True).result()
+        return self._submit(_Job(work, Future[T]())).result()
 
     def append_within(
         self, connection: Connection, kind: str, subject: str, body: Mapping[str, Any]
@@ -150,7 +179,8 @@ class Record:
             rows = connection.execute(select(schema.open_exchanges)).all()
             gone = [row.subject for row in rows if not is_alive(row.instance)]
             for subject in gone:
-                self.append_within(connection, INTERRUPTED, subject, {})
+                lost = ledger.abandon(connection, subject)
+                self.append_within(connection, INTERRUPTED, subject, _booked(lost))
             return len(gone)
 
         return self.transact(work)
@@ -215,21 +245,22 @@ class Record:
         subject: str,
         body: Mapping[str, Any],
         contents: Mapping[str, Any] | None,
-    ) -> Future[Entry]:
+        wish: charges.Wish | None = None,
+        settled: Sequence[charges.Outcome] = (),
+    ) -> Future[Entry | charges.Refusal]:
         new = draft(kind, subject, body, contents or {}, keep=self._keep)
-        return self._submit(lambda appender: appender.append(new))
+        return self._submit(_NewEntry(new, wish, settled, Future()))
 
-    def _submit(self, work: Callable[[Appender], T], *, alone: bool = False) -> Future[T]:
+    def _submit(self, task: Any) -> Future[Any]:
         if self._closed:
             raise RecordError("The record is closed; the server is shutting down.")
-        job = _Job(work, Future[T](), alone)
-        self._queue.put(job)
-        return job.future
+        self._queue.put(task)
+        return task.future
 
     def _write(self) -> None:
         open_ = True
         while open_:
-            jobs: list[_Job[Any]] = []
+            jobs: list[_Task] = []
             job = self._queue.get()
             while job is not None and len(jobs) < _BATCH - 1 and not self._queue.empty():
                 jobs.append(job)
@@ -243,13 +274,16 @@ class Record:
             if jobs:
                 self._commit(jobs)
 
-    def _commit(self, jobs: list[_Job[Any]]) -> None:
+    def _commit(self, jobs: list[_Task]) -> None:
         """All in one transaction; if that fails, each in its own, so that one cannot harm another."""
         try:
             with self._writing.begin() as connection:
                 self._appender = appender = Appender(connection)
-                results = [self._done(job, appender) for job in jobs]
-                appender.flush()
+                results = [
+                    result
+                    for together in _together(jobs)
+                    for result in self._done(together, appender)
+                ]
         except Exception as error:
             if len(jobs) > 1:
                 for job in jobs:
@@ -260,10 +294,14 @@ class Record:
         for job, result in zip(jobs, results, strict=True):
             job.future.set_result(result)
 
-    def _done(self, job: _Job[T], appender: Appender) -> T:
-        if job.alone:
-            appender.flush()
-        return job.work(appender)
+    def _done(self, together: list[_Task], appender: Appender) -> list[Any]:
+        """Entries in a few statements for all of them; other work by itself, for it may read entries."""
+        if isinstance(together[0], _Job):
+            results = [together[0].work(appender.connection)]
+        else:
+            results = _entered([e for e in together if isinstance(e, _NewEntry)], appender)
+        appender.flush()
+        return results
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -332,6 +370,30 @@ class Record:
             raise RecordError(f"The record cannot be read: {schema.reason(error)}.") from error
 
 
+def _together(jobs: list[_Task]) -> Iterator[list[_Task]]:
+    """The jobs in order, entries that follow each other in one list."""
+    for entries, group in itertools.groupby(jobs, key=lambda job: isinstance(job, _NewEntry)):
+        found = list(group)
+        if entries:
+            yield found
+        else:
+            yield from ([job] for job in found)
+
+
+def _entered(new: list[_NewEntry], appender: Appender) -> list[Entry | charges.Refusal]:
+    """Settle, reserve, append; a refusal comes in place of its entry."""
+    settled = [outcome for one in new for outcome in one.settled]
+    if settled:
+        ledger.settle_many(appender.connection, settled)
+    wishes = [one.wish for one in new if one.wish is not None]
+    answers = iter(ledger.reserve_many(appender.connection, wishes) if wishes else ())
+    refusals = [next(answers) if one.wish is not None else None for one in new]
+    return [
+        appender.append(one.draft) if refusal is None else refusal
+        for one, refusal in zip(new, refusals, strict=True)
+    ]
+
+
 def _ours(error: Exception) -> DaulatError:
     if isinstance(error, DaulatError):
         return error
@@ -341,6 +403,22 @@ def _ours(error: Exception) -> DaulatError:
     )
     wrapped.__cause__ = error
     return wrapped
+
+
+def _booked(lost: Sequence[charges.Reservation]) -> dict[str, Any]:
+    """What was set aside for attempts whose outcome nobody will know, and so was booked in full."""
+    if not lost:
+        return {}
+    booked = [
+        {
+            "attempt": one.attempt,
+            "endpoint": one.claim.endpoint,
+            "model": one.claim.model,
+            "most": shown(one.claim.money),
+        }
+        for one in lost
+    ]
+    return {"booked": booked}
 
 
 def _ranges(seqs: list[int]) -> list[list[int]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from daulat.errors import InternalError
 from daulat.guard.keys import mask
@@ -20,8 +20,11 @@ from daulat.values.answer import (
     Event,
     Finish,
     FinishReason,
+    Moderations,
     Piece,
+    Usage,
 )
+from daulat.values.money import shown
 from daulat.values.plan import Caller, Plan, Step
 from daulat.values.request import (
     ChatRequest,
@@ -39,6 +42,22 @@ from daulat.values.request import (
 
 Json = Mapping[str, Any]
 
+
+class Ended(Protocol):
+    """How an attempt ended; `money` in `values.money`'s amounts, None where nobody knows."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def step(self) -> Step: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def usage(self) -> Usage: ...
+    @property
+    def money(self) -> int | None: ...
+
+
 KINDS: Mapping[type, str] = {
     ChatRequest: "chat",
     CompletionRequest: "completion",
@@ -47,8 +66,20 @@ KINDS: Mapping[type, str] = {
 }
 
 
-def opened(request: Request, caller: Caller, plan: Plan, instance: str) -> tuple[Json, Json]:
-    """Body and contents of `exchange.opened`."""
+def opened(
+    request: Request,
+    caller: Caller,
+    plan: Plan,
+    instance: str,
+    data_class: str = "",
+    found: Mapping[str, int] | None = None,
+) -> tuple[Json, Json]:
+    """Body and contents of `exchange.opened`.
+
+    Args:
+        data_class: the class of its texts; empty: nobody judged it.
+        found: how many findings of each kind its texts have.
+    """
     body: dict[str, Any] = {
         "kind": KINDS[type(request)],
         "key": caller.id,
@@ -62,6 +93,10 @@ def opened(request: Request, caller: Caller, plan: Plan, instance: str) -> tuple
         body["adapter_digest"] = plan.steps[0].adapter_digest
     if isinstance(request, ChatRequest | CompletionRequest):
         body["sampling"] = _sampling(request.sampling)
+    if data_class:
+        body["class"] = data_class
+    if found:
+        body["found"] = dict(found)
     if request.user is not None:
         body["user"] = mask(request.user)
     return body, {"request": _request(request)}
@@ -123,6 +158,41 @@ def embedded(answer: Embeddings) -> tuple[Json, Json]:
         "vectors": len(answer.vectors),
     }
     return body, {}
+
+
+def moderated(answer: Moderations) -> tuple[Json, Json]:
+    """Body and contents of a moderation's `exchange.closed`."""
+    return {"status": "ok", "judgements": len(answer.results)}, {"answer": list(answer.results)}
+
+
+def attempted(number: int, step: Step, ended: Sequence[Ended], currency: str) -> Json:
+    """Body of `exchange.attempted`: another attempt begins, after those that have ended."""
+    return {
+        "attempt": number,
+        "step": _step(step),
+        "ended": [_ended(one, currency) for one in ended],
+    }
+
+
+def spent(ended: Sequence[Ended], continued: Sequence[tuple[int, Step]], currency: str) -> Json:
+    """What `exchange.closed` says of attempts that cost something or were not the only one."""
+    told: dict[str, Any] = {}
+    if len(ended) > 1 or any(one.money != 0 or one.usage.counted for one in ended):
+        told["attempts"] = [_ended(one, currency) for one in ended]
+    if continued:
+        told["continued"] = [{"after": at, "step": _step(step)} for at, step in continued]
+    return told
+
+
+def _ended(one: Ended, currency: str) -> Json:
+    told: dict[str, Any] = {
+        "attempt": one.number,
+        "endpoint": one.step.endpoint,
+        "model": one.step.model_id,
+        "usage": {name: value for name, value in asdict(one.usage).items() if value},
+        "cost": None if one.money is None else f"{shown(one.money)} {currency}",
+    }
+    return told | {"error": one.error} if one.error else told
 
 
 def _step(step: Step) -> Json:

@@ -1,25 +1,12 @@
-"""From permitted endpoints to an ordered plan: pure, and the same for the same input."""
+"""From the name that a client asks for to an ordered plan: pure, and the same for the same input.
 
-from __future__ import annotations
+`names` finds the steps that a name stands for, `needs` leaves out those that cannot honour the request,
+`order` puts them in order. Not here: whether a step is permitted (`policy`), whether it is in good health
+(`flow.breakers`).
+"""
 
-from daulat.values.plan import EndpointCard, Plan, Step
+from daulat.route.names import Route, Target, names, targets
+from daulat.route.needs import able, needs
+from daulat.route.order import plan
 
-
-def plan(
-    model: str,
-    model_digest: str,
-    endpoints: tuple[EndpointCard, ...],
-    adapter: str = "",
-    adapter_digest: str = "",
-) -> Plan:
-    """Try the endpoints in the order given.
-
-    Args:
-        endpoints: at least one, all of them permitted and able to serve the model.
-        adapter, adapter_digest: of the model; empty: none.
-    """
-    steps = tuple(
-        Step(e.name, e.place, e.owner, model, model_digest, adapter, adapter_digest)
-        for e in endpoints
-    )
-    return Plan(steps, reason="the model was named in the request")
+__all__ = ["Route", "Target", "able", "names", "needs", "plan", "targets"]

@@ -1,8 +1,9 @@
 """Money, exactly: amounts are whole numbers of a millionth of a millionth of the currency's unit.
 
 A price of 0.0375 per million tokens is 37,500 of them a token, so every price with up to six decimals
-per million is exact, sums are exact in any database, and nothing is ever rounded. Not here: who has how
-much (`record.ledger`), where prices come from (`endpoints.prices`).
+per million is exact, sums are exact, and nothing is ever rounded. A 64-bit number holds nine million units
+only, so databases keep an amount as two numbers, `parted`. Not here: who has how much (`record.ledger`),
+where prices come from (`endpoints.prices`).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from decimal import Decimal, InvalidOperation
 from daulat.values.answer import Usage
 
 PER_UNIT = 10**12
-MOST = 9 * 10**18
-"""The largest amount that a 64-bit column holds, rounded down: nine million of the currency."""
+MOST = 10**15 * PER_UNIT
+"""The largest amount: a thousand million million of the currency, of whichever currency."""
 _PER_MILLION = PER_UNIT // 10**6
 
 
@@ -87,6 +88,16 @@ def per_million(text: str | int | Decimal) -> int:
         ValueError: not a number, negative, too large, or of more than six decimals.
     """
     return _exact(text, _PER_MILLION)
+
+
+def parted(amount: int) -> tuple[int, int]:
+    """Whole units and the amount beyond them, which is below a unit: what columns hold."""
+    return divmod(amount, PER_UNIT)
+
+
+def joined(units: int, parts: int) -> int:
+    """The amount of which `parted` made two numbers."""
+    return units * PER_UNIT + parts
 
 
 def shown(amount: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -105,6 +106,22 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Patience:
+    """How long an endpoint is waited for, in seconds, and how often it is asked again.
+
+    Attributes:
+        first, between: to the first token, and from token to token, of an answer that is streamed.
+        total: for a whole answer.
+        retries: after a failure that may pass.
+    """
+
+    first: float = math.inf
+    between: float = math.inf
+    total: float = math.inf
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointCard:
     """What is known of an endpoint without asking it.
 
@@ -121,6 +138,7 @@ class EndpointCard:
     offers: Mapping[str, Offer] = field(default_factory=dict[str, Offer])
     capabilities: frozenset[str] = frozenset()
     may_train: bool = False
+    patience: Patience = Patience()
 
 
 @dataclass(frozen=True, slots=True)

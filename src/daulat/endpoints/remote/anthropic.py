@@ -11,7 +11,9 @@ penalties, log-probabilities, several answers, names of participants. `temperatu
 sent where they are not the default; models from Claude Opus 4.7 on refuse them
 (https://platform.claude.com/docs/en/about-claude/models/migration-guide), and those from 4.6 on refuse an
 answer that has begun already, so `continue` is not among the capabilities of the kind. The signed
-thoughts before a call are not returned to it: it thinks anew. Not here: the answers (`anthropic_answers`).
+thoughts before a call are not returned with its result: the newest models refuse them as soon as anything
+before them has changed (https://platform.claude.com/docs/en/build-with-claude/preserved-thinking), and what was
+redacted, or answered elsewhere between, has. Not here: the answers (`anthropic_answers`).
 """
 
 from __future__ import annotations

@@ -17,7 +17,14 @@ from daulat.net.calls import Client, checked
 from daulat.net.lock import is_loopback
 from daulat.settings import Endpoint, Money, Settings
 from daulat.values.money import FREE, Price
-from daulat.values.plan import OWN_NETWORK, THIS_MACHINE, Capability, EndpointCard, Offer
+from daulat.values.plan import (
+    OWN_NETWORK,
+    THIS_MACHINE,
+    Capability,
+    EndpointCard,
+    Offer,
+    Patience,
+)
 
 RESERVED: Final = ("native",)
 CAPABILITIES: Final[tuple[str, ...]] = get_args(Capability)
@@ -57,6 +64,9 @@ def endpoint(name: str, table: Endpoint, money: Money) -> RemoteEndpoint:
         offers={model: _offer(name, table, made, model, money) for model in table.models},
         capabilities=_capabilities(table, made),
         may_train=table.may_train,
+        patience=Patience(
+            table.first_seconds, table.between_seconds, table.total_seconds, table.retries
+        ),
     )
     client = Client(
         made.url,

@@ -181,7 +181,9 @@ class _Batch(_Wire, frozen=True):
     usage_metadata: Any = None
 
 
-class _Statistics(_Wire, frozen=True):
+class _Statistics(msgspec.Struct, frozen=True):
+    """Its names are in snake case, which no others of Google's are."""
+
     token_count: Annotated[float, Meta(ge=0, le=1e12)] | None = None
 
 

@@ -42,6 +42,10 @@ KINDS: Final[Mapping[str, str]] = {
     "azure": "daulat.endpoints.remote.openai_kinds:made",
     "mistral": "daulat.endpoints.remote.openai_kinds:made",
     "compatible": "daulat.endpoints.remote.openai_kinds:made",
+    "anthropic": "daulat.endpoints.remote.vendor_kinds:anthropic",
+    "gemini": "daulat.endpoints.remote.vendor_kinds:gemini",
+    "vertex": "daulat.endpoints.remote.vendor_kinds:vertex",
+    "watsonx": "daulat.endpoints.remote.vendor_kinds:watsonx",
 }
 """`module:function` by kind."""
 

@@ -178,7 +178,8 @@ def read(decoder: msgspec.json.Decoder[T], data: bytes | str, vendor: str) -> T:
         UpstreamAnswerError: it is not JSON, or not of the form.
     """
     try:
-        return decoder.decode(data)
+        # The decoder does not look into texts that it passes over.
+        return decoder.decode(data.decode() if isinstance(data, bytes) else data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad(vendor, "its answer is not of its protocol") from error
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote
 
@@ -22,6 +21,7 @@ from daulat.endpoints.scripted.ask import Ask, Json, Kind, TroubleError
 from daulat.endpoints.scripted.breaking import streamed, whole, without_answer
 from daulat.endpoints.scripted.faults import Chosen, UnknownFaultError, named
 from daulat.endpoints.scripted.ledger import Entry, Ledger, Requests
+from daulat.endpoints.scripted.places import PATHS, Place, places
 from daulat.endpoints.scripted.program import (
     Line,
     Program,
@@ -32,12 +32,8 @@ from daulat.endpoints.scripted.program import (
 )
 from daulat.endpoints.scripted.reply import Usage, reply, told
 from daulat.endpoints.scripted.script import Answer, Script
-from daulat.endpoints.scripted.wires import Target, Wire, vectors
-from daulat.endpoints.scripted.wires.anthropic import Messages, hear
-from daulat.endpoints.scripted.wires.gemini import Gemini
-from daulat.endpoints.scripted.wires.openai import Chat, Text
-from daulat.endpoints.scripted.wires.responses import Responses
-from daulat.endpoints.scripted.wires.watsonx import Chat as WatsonxChat
+from daulat.endpoints.scripted.wires import Target, vectors
+from daulat.endpoints.scripted.wires.anthropic import hear
 
 MAX_BODY: Final = 64 * 1024 * 1024
 _MOST_FAILING: Final = 100_000
@@ -58,88 +54,6 @@ _AT_FIRST: Final[Mapping[str, Kind]] = {
 }
 _RETRY: Final = [(b"retry-after", b"1")]
 
-# A path's pattern and what it is; groups are Target's fields.
-_MODEL: Final = r"(?P<model>[^/:]+)"
-_GOOGLE: Final = rf"/v1(?:beta|alpha)?/models/{_MODEL}:"
-_VERTEX: Final = rf"/v1(?:beta1)?/projects/[^/]+/locations/[^/]+/publishers/google/models/{_MODEL}:"
-_AZURE: Final = r"/openai/deployments/(?P<model>[^/]+)/"
-_PATHS: Final = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"/v1/chat/completions", "chat"),
-        (r"/v1/completions", "text"),
-        (r"/v1/responses", "responses"),
-        (r"/v1/embeddings", "embeddings"),
-        (r"/v1/moderations", "moderations"),
-        (r"/v1/models", "models"),
-        (_AZURE + "chat/completions", "azure chat"),
-        (_AZURE + "completions", "azure text"),
-        (_AZURE + "embeddings", "azure embeddings"),
-        (r"/openai/v1/chat/completions", "azure chat"),
-        (r"/openai/v1/completions", "azure text"),
-        (r"/openai/v1/responses", "azure responses"),
-        (r"/openai/v1/embeddings", "azure embeddings"),
-        (r"/openai/v1/models", "azure models"),
-        (r"/v1/messages", "messages"),
-        (r"/v1/messages/count_tokens", "count"),
-        (_GOOGLE + "generateContent", "gemini"),
-        (_GOOGLE + "streamGenerateContent", "gemini stream"),
-        (_GOOGLE + "embedContent", "gemini embed"),
-        (_GOOGLE + "batchEmbedContents", "gemini embeds"),
-        (r"/v1beta/models", "gemini models"),
-        (_VERTEX + "generateContent", "vertex"),
-        (_VERTEX + "streamGenerateContent", "vertex stream"),
-        (_VERTEX + "predict", "vertex embeddings"),
-        (r"/ml/v1/text/chat", "watsonx"),
-        (r"/ml/v1/text/chat_stream", "watsonx stream"),
-        (r"/ml/v1/text/embeddings", "watsonx embeddings"),
-        (r"/ml/v1/foundation_model_specs", "watsonx models"),
-    )
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What a path leads to: a protocol for keys, a wire for errors and answers, or something smaller."""
-
-    protocol: str
-    wire: Wire
-    work: str = "answer"
-    stream: bool = False
-    embed: Callable[[Json, Target], vectors.Wanted] | None = None
-
-
-def _places() -> dict[str, _Place]:
-    chat, text, responses = Chat(), Text(), Responses()
-    messages, watsonx = Messages(), WatsonxChat()
-    gemini, vertex = Gemini(vertex=False), Gemini(vertex=True)
-    places = {
-        "messages": _Place("anthropic", messages),
-        "count": _Place("anthropic", messages, "count"),
-        "gemini": _Place("gemini", gemini),
-        "gemini stream": _Place("gemini", gemini, stream=True),
-        "gemini embed": _Place("gemini", gemini, "embed", embed=vectors.gemini),
-        "gemini embeds": _Place("gemini", gemini, "embed", embed=vectors.gemini_batch),
-        "gemini models": _Place("gemini", gemini, "models"),
-        "vertex": _Place("vertex", vertex),
-        "vertex stream": _Place("vertex", vertex, stream=True),
-        "vertex embeddings": _Place("vertex", vertex, "embed", embed=vectors.vertex),
-        "watsonx": _Place("watsonx", watsonx),
-        "watsonx stream": _Place("watsonx", watsonx, stream=True),
-        "watsonx embeddings": _Place("watsonx", watsonx, "embed", embed=vectors.watsonx),
-        "watsonx models": _Place("watsonx", watsonx, "models"),
-    }
-    for azure in ("", "azure "):
-        protocol = azure.strip() or "openai"
-        places |= {
-            f"{azure}chat": _Place(protocol, chat),
-            f"{azure}text": _Place(protocol, text),
-            f"{azure}responses": _Place(protocol, responses),
-            f"{azure}embeddings": _Place(protocol, chat, "embed", embed=vectors.openai),
-            f"{azure}models": _Place(protocol, chat, "models"),
-        }
-    return places | {"moderations": _Place("openai", chat, "moderate")}
-
 
 class ScriptedApp:
     """The application of one script: `await app(scope, receive, send)`.
@@ -153,7 +67,7 @@ class ScriptedApp:
         self.script = script
         self._strict = strict
         self._door = Door(script.access)
-        self._places: dict[str, tuple[_Place, Target]] = {}
+        self._places: dict[str, tuple[Place, Target]] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -164,7 +78,7 @@ class ScriptedApp:
         self._turn = 0
         self._random = random.Random(self.script.seed)  # noqa: S311 - draws of a rehearsal
         self._failing: OrderedDict[bytes, tuple[Chosen, int]] = OrderedDict()
-        self._known = _places()
+        self._known = places()
         self._places.clear()
         self._door.clear()
 
@@ -224,7 +138,7 @@ class ScriptedApp:
         program.headers = [*program.headers, (name, entry.id.encode())]
         return program
 
-    def _placed(self, path: str) -> tuple[_Place, Target]:
+    def _placed(self, path: str) -> tuple[Place, Target]:
         found = self._places.get(path)
         if found is None:
             found = self._found(path)
@@ -232,8 +146,8 @@ class ScriptedApp:
                 self._places[path] = found
         return found
 
-    def _found(self, path: str) -> tuple[_Place, Target]:
-        for pattern, name in _PATHS:
+    def _found(self, path: str) -> tuple[Place, Target]:
+        for pattern, name in PATHS:
             match = pattern.fullmatch(path)
             if match:
                 place = self._known[name]
@@ -246,15 +160,15 @@ class ScriptedApp:
                     dimensions=self.script.dimensions,
                 )
                 return place, target
-        return _Place("openai", self._known["chat"].wire, "unknown"), Target()
+        return Place("openai", self._known["chat"].wire, "unknown"), Target()
 
-    def _refused(self, place: _Place, target: Target, trouble: TroubleError) -> Program:
+    def _refused(self, place: Place, target: Target, trouble: TroubleError) -> Program:
         status, body = place.wire.error(trouble, target)
         return plain(status, body, headers=_RETRY if trouble.kind == "rate_limited" else ())
 
     def _worked(
         self,
-        place: _Place,
+        place: Place,
         target: Target,
         method: str,
         headers: list[tuple[bytes, bytes]],
@@ -283,7 +197,7 @@ class ScriptedApp:
         return self._answered(place, target, ask, fault, entry)
 
     def _answered(
-        self, place: _Place, target: Target, ask: Ask, fault: Chosen | None, entry: Entry
+        self, place: Place, target: Target, ask: Ask, fault: Chosen | None, entry: Entry
     ) -> Program:
         script = self.script
         if fault is not None:
@@ -310,7 +224,7 @@ class ScriptedApp:
         return program
 
     def _embedded(
-        self, place: _Place, target: Target, asked: Json, body: bytes, entry: Entry
+        self, place: Place, target: Target, asked: Json, body: bytes, entry: Entry
     ) -> Program:
         assert place.embed is not None  # noqa: S101 - asked before
         wanted = place.embed(asked, target)
@@ -333,7 +247,7 @@ class ScriptedApp:
         self._turn += 1
         return answers[(self._turn - 1) % len(answers)]
 
-    def _befallen(self, model: str, place: _Place, body: bytes, entry: Entry) -> Chosen | None:
+    def _befallen(self, model: str, place: Place, body: bytes, entry: Entry) -> Chosen | None:
         """The fault of this request.
 
         Raises:
@@ -388,7 +302,7 @@ def app(script: Script | None = None, *, strict: bool = True) -> ScriptedApp:
     return ScriptedApp(script or Script(), strict=strict)
 
 
-def _key(place: _Place, body: bytes) -> bytes:
+def _key(place: Place, body: bytes) -> bytes:
     return hashlib.blake2b(place.protocol.encode() + b"\0" + body, digest_size=16).digest()
 
 
@@ -396,7 +310,7 @@ def _header(headers: list[tuple[bytes, bytes]], name: bytes) -> bytes:
     return next((value for key, value in headers if key == name), b"")
 
 
-def _check_version(place: _Place, target: Target, headers: list[tuple[bytes, bytes]]) -> None:
+def _check_version(place: Place, target: Target, headers: list[tuple[bytes, bytes]]) -> None:
     if place.protocol == "anthropic" and not _header(headers, b"anthropic-version"):
         raise TroubleError("invalid", "anthropic-version: header is required")
     query = parse_qs(target.query)

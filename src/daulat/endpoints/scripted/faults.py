@@ -246,7 +246,7 @@ def named(model: str) -> tuple[str, Chosen | None]:
     Raises:
         UnknownFaultError: as `chosen`.
     """
-    base, plus, words = model.partition("+")
+    base, plus, words = model.rpartition("+")
     if not plus or not words:
         return model, None
     return base, chosen(words)

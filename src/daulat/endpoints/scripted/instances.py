@@ -101,8 +101,8 @@ def _of_type(kind: str, schema: Json, root: Json, depth: int) -> Any:
             return [instance(item, root, depth + 1) for _ in range(least)]
         case "string":
             text = _FORMATS.get(schema.get("format", ""), "word")
-            most = int(schema.get("maxLength", len(text)))
-            return text.ljust(min(int(schema.get("minLength", 0)), 10_000), "x")[: max(most, 0)]
+            text = text.ljust(min(int(schema.get("minLength", 0)), 10_000), "x")
+            return text[: max(int(schema.get("maxLength", len(text))), 0)]
         case "integer" | "number":
             number = _number(schema)
             return math.ceil(number) if kind == "integer" or number == int(number) else number

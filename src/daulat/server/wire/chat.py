@@ -114,6 +114,7 @@ class ChatCompletionRequest(Generation, frozen=True, kw_only=True):
             user=self.user,
             tools=toolbox(self.tools, self.tool_choice, self.parallel_tool_calls),
             structure=structure(self.response_format, self.structured_outputs),
+            stream=bool(self.stream),
         )
 
     def _messages(self) -> tuple[Message, ...]:

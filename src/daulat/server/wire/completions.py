@@ -45,6 +45,7 @@ class CompletionBody(Generation, frozen=True, kw_only=True):
             echo=bool(self.echo),
             user=self.user,
             structure=self.structured_outputs and self.structured_outputs.to_structure(),
+            stream=bool(self.stream),
         )
 
 

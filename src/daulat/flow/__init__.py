@@ -1,0 +1,18 @@
+"""The hall: one request's way, start to end.
+
+    identify -> guard -> policy -> route -> record (opened, money reserved)
+        -> attempts (endpoint, check) -> record (closed, money settled)
+
+Nothing is answered that could not be recorded: a request is in the record before an endpoint hears of it, with
+the most that it may cost set aside, and its answer is in the record before the last event goes out. If the
+process dies between the two, the next start finds the open exchange, closes it as interrupted and books what
+was set aside.
+
+`hall` opens exchanges, `exchange` is one of them, `attempts` carries out its plan.
+"""
+
+from daulat.flow.exchange import Exchange
+from daulat.flow.hall import Hall
+from daulat.flow.setup import Setup, setup
+
+__all__ = ["Exchange", "Hall", "Setup", "setup"]

@@ -1,0 +1,145 @@
+"""One try at one endpoint: what it says, and how it ended, for the books.
+
+Not here: which endpoint is tried when (`attempts`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from daulat.endpoints import Endpoint
+from daulat.errors import DaulatError, InternalError, UpstreamAnswerError, UpstreamError
+from daulat.flow.metering import Bound, Meter, content, cost
+from daulat.flow.patience import patient
+from daulat.values.answer import Done, Event, Metered, Usage
+from daulat.values.money import FREE, Price
+from daulat.values.plan import Caller, EndpointCard, Step
+from daulat.values.request import GenerationRequest
+
+log = logging.getLogger(__name__)
+
+NOTHING = Usage(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    Attributes:
+        number: of the attempt within its exchange, from 0.
+        error: its code; None: it answered.
+        money: None where nobody said what the model costs.
+    """
+
+    number: int
+    step: Step
+    error: str | None
+    usage: Usage
+    money: int | None
+
+
+def price_of(card: EndpointCard, step: Step) -> Price | None:
+    """What the step's model costs; None where nobody said. What has no offers is this machine's own."""
+    offer = card.offers.get(step.model)
+    return offer.price if offer else FREE
+
+
+class Attempt:
+    """Ask once: `prime` first, then `rest`; `leave` in any case.
+
+    Attributes:
+        outcome: None until it is over.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        step: Step,
+        endpoint: Endpoint,
+        request: GenerationRequest,
+        caller: Caller,
+        limit: Bound,
+    ) -> None:
+        self.number = number
+        self.step = step
+        self.outcome: Outcome | None = None
+        self._request = request
+        self._price = price_of(endpoint.card, step)
+        self._own = not endpoint.card.offers
+        self._meter = Meter(request, limit)
+        self._source = endpoint.generate(request, step, caller)
+        self._heard = patient(
+            step.endpoint, self._source, endpoint.card.patience, stream=request.stream
+        )
+        self._events = self._judged()
+        self._primed: list[Event] = []
+
+    async def prime(self) -> None:
+        """Listen until there is a part of the answer to give; to its end where nobody wants a stream.
+
+        Raises:
+            DaulatError: nothing has been given to anyone, so another attempt may follow.
+        """
+        async for event in self._events:
+            self._primed.append(event)
+            if self._request.stream and content(event):
+                return
+
+    async def rest(self) -> AsyncGenerator[Event, None]:
+        """All of the answer's events, from the first.
+
+        Raises:
+            DaulatError: it broke off.
+        """
+        primed, self._primed = self._primed, []
+        for event in primed:
+            yield event
+        async for event in self._events:
+            yield event
+
+    async def leave(self, why: str) -> None:
+        """Let go of the endpoint. An answer that is not over is cut, and counted as far as it came."""
+        if self.outcome is None:
+            self._end(why, self._meter.so_far())
+        # From the outside in: each holds the next.
+        for generator in (self._events, self._heard, self._source):
+            with contextlib.suppress(Exception):
+                await generator.aclose()
+
+    async def _judged(self) -> AsyncGenerator[Event, None]:
+        """What the endpoint says, without what is for the books; its failures noted."""
+        try:
+            async for heard in self._heard:
+                self._meter.add(heard)
+                if isinstance(heard, Done):
+                    usage = heard.usage if self._own else self._meter.reported(heard.usage)
+                    self._end(None, usage)
+                    yield Done(usage, heard.timings)
+                elif not isinstance(heard, Metered):
+                    yield heard
+            if self.outcome is None:
+                raise UpstreamAnswerError(
+                    f"The answer of {self.step.endpoint} ended too soon. Ask again.", billable=True
+                )
+        except DaulatError as error:
+            self._failed(error)
+            raise
+        except Exception as error:
+            log.exception("an endpoint failed", extra={"endpoint": self.step.endpoint})
+            ours = InternalError(f"{self.step.endpoint} failed; the server's log says why.")
+            self._failed(ours)
+            raise ours from error
+
+    def _failed(self, error: DaulatError) -> None:
+        billable = isinstance(error, InternalError) or (
+            isinstance(error, UpstreamError) and error.billable
+        )
+        self._end(error.code, self._meter.so_far() if billable else NOTHING)
+
+    def _end(self, error: str | None, usage: Usage) -> None:
+        if self.outcome is None:
+            money = 0 if usage is NOTHING else cost(self._price, usage)
+            self.outcome = Outcome(self.number, self.step, error, usage, money)

@@ -1,0 +1,241 @@
+"""One request with its plan, from the record's opening entry to its closing one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from daulat.endpoints import Endpoint
+from daulat.errors import DaulatError, InternalError
+from daulat.flow.attempts import Attempts, Work
+from daulat.flow.books import ExchangeBooks
+from daulat.flow.guarding import Guarded, redacted
+from daulat.flow.metering import Bound, bound, longest, prompt_tokens
+from daulat.flow.restoring import Restoring
+from daulat.flow.texts import texts
+from daulat.record import Record
+from daulat.record.charges import Refusal
+from daulat.record.transcript import Transcript, embedded, moderated, spent
+from daulat.values.answer import Done, Embeddings, Event, Moderations, Usage
+from daulat.values.money import shown
+from daulat.values.plan import Step
+from daulat.values.request import (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+    ModerationRequest,
+    Request,
+)
+
+_CLOSING: set[asyncio.Future[None]] = set()
+"""Tasks that nobody awaits: the event loop alone would forget them."""
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+Json = Mapping[str, Any]
+
+
+class Exchange:
+    """Ask either for `events`, for `embed`, or for `moderate`, once.
+
+    Attributes:
+        id: the record's name for it.
+        created: seconds since 1970.
+        data_class: the class of its texts.
+    """
+
+    def __init__(
+        self,
+        exchange_id: str,
+        request: Request,
+        attempts: Attempts,
+        books: ExchangeBooks,
+        guarded: Guarded,
+        endpoints: Mapping[str, Endpoint],
+        record: Record,
+        currency: str,
+        *,
+        limited: bool,
+    ) -> None:
+        self.id = exchange_id
+        self.created = int(time.time())
+        self.data_class = guarded.data_class
+        self._request = request
+        self._attempts = attempts
+        self._books = books
+        self._guarded = guarded
+        self._endpoints = endpoints
+        self._record = record
+        self._currency = currency
+        self._limited = limited
+        self._redacted: Request | None = None
+        self._closed = False
+
+    @property
+    def step(self) -> Step:
+        """What answers, as far as is known: another may, until a part of the answer has come."""
+        return self._attempts.step
+
+    @property
+    def cost(self) -> str | None:
+        """What it has cost so far, such as `0.0125 USD`; None: nobody knows."""
+        cost = self._books.cost
+        return None if cost is None else f"{shown(cost)} {self._currency}"
+
+    # --- answers ------------------------------------------------------------------------------------
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """The answer as it comes. `Done` comes only when the record has it.
+
+        Closing the generator cancels the work, and the record says so.
+
+        Raises:
+            DaulatError: whatever ended the answer; before the first event, nothing was answered.
+        """
+        request = self._request
+        assert isinstance(request, ChatRequest | CompletionRequest)  # noqa: S101 - narrows the type
+        transcript = Transcript(request)
+        status, error = "cancelled", None
+        try:
+            async with contextlib.aclosing(self._restored()) as events:
+                async for event in events:
+                    transcript.add(event)
+                    if isinstance(event, Done):
+                        await self._close(*transcript.closed("ok", None))
+                    yield event
+        except DaulatError as raised:
+            status, error = "error", raised.code
+            raise
+        except Exception as raised:
+            status, error = "error", InternalError.code
+            raise self._defect() from raised
+        finally:
+            if not self._closed:
+                await self._close(*transcript.closed(status, error))
+
+    async def embed(self) -> Embeddings:
+        """The vectors, when the record has the exchange.
+
+        Raises:
+            DaulatError: whatever went wrong.
+        """
+        request = self._request
+        assert isinstance(request, EmbeddingRequest)  # noqa: S101 - narrows the type
+        return await self._whole(
+            lambda endpoint, step: endpoint.embed(self._vectors(step, request), step),
+            lambda answer: answer.usage,
+            embedded,
+        )
+
+    async def moderate(self) -> Moderations:
+        """The judgements, when the record has the exchange.
+
+        Raises:
+            DaulatError: whatever went wrong.
+        """
+        request = self._request
+        assert isinstance(request, ModerationRequest)  # noqa: S101 - narrows the type
+        used = Usage(prompt_tokens(request), counted=True)
+        return await self._whole(
+            lambda endpoint, step: endpoint.moderate(self._for(step, request), step),
+            lambda _: used,
+            moderated,
+        )
+
+    async def _restored(self) -> AsyncGenerator[Event, None]:
+        """The events with what was replaced put back."""
+        restoring: Restoring | None = None
+        work = Work(self._sent, self.limit)
+        async with contextlib.aclosing(self._attempts.events(work)) as events:
+            async for event in events:
+                if self.step.redacted and restoring is None and self._guarded.redactor:
+                    restoring = Restoring(self._guarded.redactor)
+                if restoring is None:
+                    yield event
+                    continue
+                for restored in restoring.events(event):
+                    yield restored
+
+    async def _whole(
+        self,
+        call: Callable[[Endpoint, Step], Awaitable[T]],
+        used: Callable[[T], Usage],
+        closed: Callable[[T], tuple[Json, Json]],
+    ) -> T:
+        """An answer that comes in one piece."""
+        body: Json = {"status": "cancelled"}
+        try:
+            answer = await self._attempts.ask(call, used, self._most)
+            body, _ = closed(answer)
+            return answer
+        except DaulatError as raised:
+            body = {"status": "error", "error": raised.code}
+            raise
+        except Exception as raised:
+            body = {"status": "error", "error": InternalError.code}
+            raise self._defect() from raised
+        finally:
+            await self._close(body, {})
+
+    # --- what is sent -------------------------------------------------------------------------------
+
+    def limit(self, step: Step, request: Request) -> Bound:
+        """The most that a request can use at a step."""
+        offer = self._endpoints[step.endpoint].card.offers.get(step.model)
+        return bound(request, offer, texts(request))
+
+    def _sent(self, step: Step) -> GenerationRequest:
+        """What a step is sent: redacted where it must be, of a bounded length where a limit holds."""
+        request = self._for(step, self._request)
+        assert isinstance(request, ChatRequest | CompletionRequest)  # noqa: S101 - narrows the type
+        offer = self._endpoints[step.endpoint].card.offers.get(step.model)
+        if not self._limited or offer is None:
+            return request
+        most = longest(request, offer)
+        return replace(request, sampling=replace(request.sampling, max_tokens=most))
+
+    def _most(self, step: Step) -> Bound:
+        return self.limit(step, self._request)
+
+    def _vectors(self, step: Step, request: EmbeddingRequest) -> EmbeddingRequest:
+        return self._for(step, request)
+
+    def _for(self, step: Step, request: Any) -> Any:
+        if not step.redacted:
+            return request
+        if self._redacted is None:
+            self._redacted = redacted(self._guarded, request)
+        return self._redacted
+
+    def forsake(self, writing: asyncio.Future[Any]) -> None:
+        """Nobody waits for it any more, and now it is (or is not) in the record: close it there."""
+        if writing.cancelled() or writing.exception() or isinstance(writing.result(), Refusal):
+            return
+        _CLOSING.add(task := asyncio.ensure_future(self._close({"status": "cancelled"}, {})))
+        task.add_done_callback(_CLOSING.discard)
+
+    # --- the end ------------------------------------------------------------------------------------
+
+    async def _close(self, body: Json, contents: Json) -> None:
+        self._closed = True
+        told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+        # Shielded: a client that goes away must not keep its exchange from being closed.
+        await asyncio.shield(
+            self._record.add(
+                "exchange.closed",
+                self.id,
+                {**body, **told},
+                contents,
+                settled=self._books.settlements(),
+            )
+        )
+
+    def _defect(self) -> InternalError:
+        log.exception("an answer failed", extra={"exchange": self.id})
+        return InternalError("The answer failed; the server's log says why.")

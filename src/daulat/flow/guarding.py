@@ -1,0 +1,140 @@
+"""What is in a request, and what that means for each place: `guard` finds, `policy` judges, this asks both.
+
+Texts are looked through only where that can change a verdict. A detector that cannot run closes the door: its
+error ends the request. Not here: detectors and placeholders (`guard`), rules (`policy`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from daulat.errors import PermissionDeniedError
+from daulat.flow.texts import opaque, rewritten, texts
+from daulat.policy import Judgement, Rules, highest, judge, known, looks
+from daulat.values.plan import THIS_MACHINE, Caller
+from daulat.values.request import Request
+
+if TYPE_CHECKING:  # imported where they are used: a start that sends nothing away needs none of it
+    from daulat.guard.redaction import Redactor
+    from daulat.guard.scan import Detectors, Scan
+
+R = TypeVar("R", bound=Request)
+
+HEADER = "daulat-class"
+_AT_ONCE = 20_000
+"""Characters that are looked through on the event loop; more go to a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A request with what is known of its texts.
+
+    Attributes:
+        floor: its class whatever was found.
+        found: how many findings of each kind.
+        judgements: by place.
+        redactor: where some place may have it with placeholders only.
+    """
+
+    floor: str
+    found: Mapping[str, int] = field(default_factory=dict[str, int])
+    judgements: Mapping[str, Judgement] = field(default_factory=dict[str, Judgement])
+    redactor: Redactor | None = None
+
+    @property
+    def data_class(self) -> str:
+        """The class of the whole, for the record."""
+        here = self.judgements.get(THIS_MACHINE)
+        return here.data_class if here else self.floor
+
+
+class Guard:
+    """Looks through requests by one set of rules."""
+
+    def __init__(self, rules: Rules, detectors: Callable[[], Detectors]) -> None:
+        self.rules = rules
+        self._make = detectors
+
+    @functools.cached_property
+    def _detectors(self) -> Detectors:
+        return self._make()
+
+    async def look(
+        self, caller: Caller, request: Request, places: Iterable[str], declared: str, project: str
+    ) -> Guarded:
+        """What each place may have of the request.
+
+        Args:
+            declared: the class that the client gives it; empty: none.
+            project: the class of the key's project; empty: none.
+
+        Raises:
+            RequestError: there is no such class.
+            GuardError: a detector could not run.
+        """
+        floor = self._floor(caller, request, declared, project)
+        asked = {THIS_MACHINE, *places}
+        if not looks(self.rules, asked, floor):
+            return Guarded(floor, judgements=self._judged(asked, floor, (), replaceable=False))
+        words = texts(request)
+        found = await self._scanned(words)
+        judgements = self._judged(asked, floor, tuple(found.classes), replaceable=True)
+        if all(one.verdict != "redacted" for one in judgements.values()):
+            return Guarded(floor, _kinds(found), judgements)
+        from daulat.guard.redaction import Redactor  # noqa: PLC0415
+
+        redactor = Redactor(words, self._detectors)
+        left = await self._scanned(texts(rewritten(request, redactor.redact)))
+        if left.classes:
+            # Something stands where nothing can be put in its place: a name, a pattern, a field.
+            judgements = self._judged(asked, floor, tuple(found.classes), replaceable=False)
+        return Guarded(floor, _kinds(found), judgements, redactor)
+
+    def _floor(self, caller: Caller, request: Request, declared: str, project: str) -> str:
+        given = [name for name in (caller.data_class, project) if name]
+        if declared:
+            given.append(known(self.rules, declared, HEADER))
+        if not given:
+            given = [self.rules.default, *([self.rules.unread] if opaque(request) else [])]
+        return highest(self.rules, given)
+
+    def _judged(
+        self, places: Iterable[str], floor: str, found: tuple[str, ...], *, replaceable: bool
+    ) -> Mapping[str, Judgement]:
+        return {
+            place: judge(self.rules, place, floor, found, replaceable=replaceable)
+            for place in places
+        }
+
+    async def _scanned(self, words: list[str]) -> Scan:
+        from daulat.guard.scan import scan  # noqa: PLC0415
+
+        if sum(map(len, words)) <= _AT_ONCE:
+            return scan(words, self._detectors)
+        return await asyncio.to_thread(scan, words, self._detectors)
+
+
+def redacted(guarded: Guarded, request: R) -> R:
+    """The request with placeholders."""
+    assert guarded.redactor is not None  # noqa: S101 - a verdict of `redacted` comes with one
+    return rewritten(request, guarded.redactor.redact)
+
+
+def refusal(guarded: Guarded, places: Iterable[str]) -> PermissionDeniedError:
+    """Why no endpoint may see the request."""
+    reasons = "; ".join(dict.fromkeys(guarded.judgements[place].why for place in places))
+    found = ", ".join(f"{count} x {kind}" for kind, count in guarded.found.items())
+    seen = f" Found: {found}." if found else ""
+    return PermissionDeniedError(
+        f"The policy lets this request go to none of the endpoints that have the model: {reasons}.{seen} "
+        "Leave out what was found, ask a model on this machine, or change [policy] in daulat.toml."
+    )
+
+
+def _kinds(found: Scan) -> Mapping[str, int]:
+    return dict(Counter(one.kind for findings in found.findings for one in findings))

@@ -1,0 +1,51 @@
+"""An endpoint's words under its time-outs: to the first token, between tokens, in all.
+
+Not here: the time to connect, which the endpoint itself keeps (`endpoints`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncGenerator
+
+from daulat.errors import UpstreamTimeoutError
+from daulat.values.answer import Heard
+from daulat.values.plan import Patience
+
+
+async def patient(
+    name: str, heard: AsyncGenerator[Heard, None], patience: Patience, *, stream: bool
+) -> AsyncGenerator[Heard, None]:
+    """The same words, or an error when one is too long in coming.
+
+    Args:
+        stream: the endpoint was asked for a stream; else its one word may take the whole time.
+
+    Raises:
+        UpstreamTimeoutError: says which of the three it was.
+    """
+    end = time.monotonic() + patience.total
+    wait, what = (patience.first, "first token") if stream else (math.inf, "answer")
+    if wait == end == math.inf and patience.between == math.inf:
+        async for one in heard:
+            yield one
+        return
+    while True:
+        left = end - time.monotonic()
+        try:
+            async with asyncio.timeout(min(wait, left) if min(wait, left) < math.inf else None):
+                one = await anext(heard, None)
+        except TimeoutError:
+            over, seconds = ("whole answer", patience.total) if left <= wait else (what, wait)
+            raise UpstreamTimeoutError(
+                f"The endpoint {name} took longer than {seconds:g} s for its {over}. Try again, or "
+                f"give it more time in [endpoints.{name}] of daulat.toml.",
+                billable=True,
+            ) from None
+        if one is None:
+            return
+        yield one
+        if stream:
+            wait, what = patience.between, "next token"
