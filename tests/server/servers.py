@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+from anthropic import Anthropic, AsyncAnthropic
 from openai import AsyncOpenAI, OpenAI
 
 KEY = "daulat-test-key-of-the-server-tests-0123456789"
@@ -44,6 +45,13 @@ class Server:
 
     def async_sdk(self) -> AsyncOpenAI:
         return AsyncOpenAI(base_url=f"{self.url}/v1", api_key=KEY, max_retries=0, timeout=120)
+
+    def anthropic(self, **options: Any) -> Anthropic:
+        options = {"api_key": KEY, "max_retries": 0, "timeout": 120, **options}
+        return Anthropic(base_url=self.url, **options)
+
+    def async_anthropic(self) -> AsyncAnthropic:
+        return AsyncAnthropic(base_url=self.url, api_key=KEY, max_retries=0, timeout=120)
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         headers = {"Authorization": f"Bearer {KEY}", **options.pop("headers", {})}

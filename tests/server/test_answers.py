@@ -39,6 +39,7 @@ def test_a_whole_answer(scripted: Server) -> None:
         "completion_tokens": 5,
         "total_tokens": 8,
         "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
     record = response.headers["daulat-record"]
     assert body["daulat"] == {

@@ -43,7 +43,7 @@ def error_of(body: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_without_a_key_only_the_open_routes_answer(scripted: Server, route: Any) -> None:
-    path = route.path.replace("{model}", STARTER)
+    path = route.path.replace("{model}", STARTER).replace("{response_id}", "rec-1")
     for headers in (
         {},
         {"Authorization": "Bearer "},
@@ -51,6 +51,8 @@ def test_without_a_key_only_the_open_routes_answer(scripted: Server, route: Any)
         {"Authorization": f"Basic {KEY}"},
         {"Authorization": KEY},
         {"api-key": KEY},
+        {"x-api-key": "wrong"},
+        *([] if route.anthropic else [{"x-api-key": KEY}]),
     ):
         for method in {route.method, "HEAD" if route.method == "GET" else route.method}:
             response, body = ask(scripted, method, path, b"not json", {**JSON, **headers})
@@ -59,7 +61,9 @@ def test_without_a_key_only_the_open_routes_answer(scripted: Server, route: Any)
                 continue
             assert response.status == 401
             assert response.headers["www-authenticate"].startswith("Bearer")
-            if method != "HEAD":
+            if method != "HEAD" and route.anthropic:
+                assert body["error"]["type"] == "authentication_error"
+            elif method != "HEAD":
                 assert error_of(body)["code"] == "invalid_api_key"
 
 

@@ -26,9 +26,17 @@ from daulat.server.wire.fields import (
     COMPLETIONS,
     EMBEDDINGS,
     HARMLESS,
+    MODERATIONS,
     REFUSED,
     REFUSED_IN_MESSAGES,
 )
+from daulat.server.wire.messages import fields as messages
+from daulat.server.wire.messages.blocks import ImageBlock, TextBlock, ToolUseBlock
+from daulat.server.wire.messages.requests import CustomTool, MessagesBody
+from daulat.server.wire.moderations import ModerationBody
+from daulat.server.wire.responses import fields as responses
+from daulat.server.wire.responses.items import InputItem
+from daulat.server.wire.responses.requests import FunctionTool, ResponsesBody
 from daulat.values.answer import TokenLogprob
 from daulat.values.request import Structure, Tool, Toolbox, ToolCall
 
@@ -38,6 +46,7 @@ TYPES: dict[str, type[msgspec.Struct]] = {
     CHAT: ChatCompletionRequest,
     COMPLETIONS: CompletionBody,
     EMBEDDINGS: EmbeddingBody,
+    MODERATIONS: ModerationBody,
 }
 
 
@@ -145,11 +154,15 @@ def test_out_of_bounds_names_the_field(fields: dict[str, Any], param: str) -> No
         ({"audio": {"voice": "x"}}, "audio"),
         ({"web_search_options": {}}, "web_search_options"),
         (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "file", "file": {}}]}]},
             "messages[0].content[0]",
         ),
         (
-            {"messages": [{"role": "user", "content": [{"image_url": {}, "type": "image_url"}]}]},
+            {
+                "messages": [
+                    {"role": "user", "content": [{"input_audio": {}, "type": "input_audio"}]}
+                ]
+            },
             "messages[0].content[0]",
         ),
         ({"messages": [{"role": "function", "content": "x"}]}, "messages[0].role"),
@@ -189,7 +202,10 @@ def test_structures_arrive() -> None:
     schema = {"type": "object"}
     strict = {"name": "x", "schema": schema, "strict": True}
     asked = chat(response_format={"type": "json_schema", "json_schema": strict}).structure
-    assert asked == Structure("json", schema, "response_format.json_schema.schema")
+    assert asked == Structure("json", schema, "response_format.json_schema.schema", "x", True)
+    described = {"name": "x", "description": "A city.", "schema": schema}
+    asked = chat(response_format={"type": "json_schema", "json_schema": described}).structure
+    assert asked.source == {"description": "A city.", "type": "object"}
     assert chat(response_format={"type": "json_object"}).structure.source == schema
     assert chat(response_format={"type": "text"}).structure is None
     for make in (chat, completion):
@@ -263,6 +279,11 @@ def test_neutral_values_are_taken() -> None:
     )
     message = {"role": "assistant", "content": "x", "refusal": None, "annotations": []}
     assert chat(messages=[message, MESSAGE]).messages[0].content == "x"
+    said = {"role": "assistant", "content": None, "refusal": "no", "reasoning_content": "hm"}
+    assert chat(messages=[said, MESSAGE]).messages[0].content == "no"
+    for field in ("refusal", "reasoning_content"):
+        wrong = {"role": "user", "content": "x", field: "y"}
+        assert fault(chat, messages=[wrong]).param == f"messages[0].{field}"
     assert completion(suffix="", best_of=2, n=2)
     assert embedding(input="x", dimensions=None)
 
@@ -270,9 +291,8 @@ def test_neutral_values_are_taken() -> None:
 def test_completions_and_embeddings_refuse_by_name_too() -> None:
     assert fault(completion, suffix="x").param == "suffix"
     assert fault(completion, best_of=3).param == "best_of"
-    error = fault(embedding, input="x", dimensions=64)
-    assert type(error) is UnsupportedFieldError
-    assert error.param == "dimensions"
+    assert embedding(input="x", dimensions=64).dimensions == 64
+    assert fault(embedding, input="x", dimensions=0).param == "dimensions"
 
 
 def test_an_unknown_field_is_refused_by_name() -> None:
@@ -436,16 +456,48 @@ def test_the_documentation_shows_exactly_the_fields_there_are() -> None:
         ("Accepted and left alone", HARMLESS),
         ("Refused by name", REFUSED),
         ("Refused in messages", REFUSED_IN_MESSAGES),
+        ("Responses: left alone", responses.HARMLESS),
+        ("Responses: refused by name", responses.REFUSED),
+        ("Responses: refused in items", responses.REFUSED_IN_ITEMS),
+        ("Responses: refused in tools", responses.REFUSED_IN_TOOLS),
+        ("Messages: left alone", messages.HARMLESS),
+        ("Messages: refused by name", messages.REFUSED),
+        ("Messages: refused in blocks", messages.REFUSED_IN_BLOCKS),
+        ("Messages: refused in tools", messages.REFUSED_IN_TOOLS),
     ):
         rows = [cells[0].strip(" `") for cells in _rows(text, heading)]
         assert rows == [field.name for field in fields], heading
         for cells, field in zip(_rows(text, heading), fields, strict=True):
             assert cells[-1].strip() == field.why
             assert not field.neutral or cells[-2].strip() == field.neutral
-    left = {field.name for field in (*HARMLESS, *REFUSED)}
-    honoured = {cells[0].strip(" `") for cells in _rows(text, "Honoured")}
-    every = {f.name for kind in TYPES.values() for f in msgspec.structs.fields(kind)}
-    assert honoured == every - left
+    for heading, left, kinds in (
+        ("Honoured", (*HARMLESS, *REFUSED), TYPES.values()),
+        (
+            "Responses: honoured",
+            (*responses.HARMLESS, *responses.REFUSED),
+            (ResponsesBody,),
+        ),
+        ("Messages: honoured", (*messages.HARMLESS, *messages.REFUSED), (MessagesBody,)),
+    ):
+        honoured = {cells[0].strip(" `") for cells in _rows(text, heading)}
+        every = _names(*kinds)
+        assert honoured == every - {field.name for field in left}, heading
+
+
+def test_every_field_of_the_other_dialects_tables_is_in_its_types() -> None:
+    for fields, names in (
+        ((*responses.HARMLESS, *responses.REFUSED), _names(ResponsesBody)),
+        (responses.REFUSED_IN_ITEMS, _names(InputItem)),
+        (responses.REFUSED_IN_TOOLS, _names(FunctionTool)),
+        ((*messages.HARMLESS, *messages.REFUSED), _names(MessagesBody)),
+        (messages.REFUSED_IN_BLOCKS, _names(TextBlock, ImageBlock, ToolUseBlock)),
+        (messages.REFUSED_IN_TOOLS, _names(CustomTool)),
+    ):
+        assert {field.name for field in fields} <= names
+
+
+def _names(*kinds: type[msgspec.Struct]) -> set[str]:
+    return {field.name for kind in kinds for field in msgspec.structs.fields(kind)}
 
 
 def _rows(text: str, heading: str) -> list[list[str]]:

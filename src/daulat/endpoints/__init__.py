@@ -6,11 +6,16 @@ Not here: whether an endpoint may be asked (`policy`), in which order (`route`),
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from daulat.values.answer import Embeddings, Heard, Moderations
 from daulat.values.plan import Caller, EndpointCard, Step
-from daulat.values.request import EmbeddingRequest, GenerationRequest, ModerationRequest
+from daulat.values.request import (
+    ChatRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+    ModerationRequest,
+)
 
 
 class Endpoint(Protocol):
@@ -51,4 +56,17 @@ class Endpoint(Protocol):
 
     async def close(self) -> None:
         """Let go of models and connections."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """An endpoint that can count a prompt's tokens exactly, without answering and without leaving the house."""
+
+    async def count(self, request: ChatRequest, step: Step) -> int:
+        """How many tokens the prompt of this request has.
+
+        Raises:
+            DaulatError: as the tree says.
+        """
         ...

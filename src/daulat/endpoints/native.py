@@ -54,6 +54,7 @@ from daulat.values.request import (
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
+    Image,
     ModerationRequest,
     Toolbox,
 )
@@ -128,9 +129,20 @@ class NativeEndpoint:
                     async for event in events:
                         yield event
 
+    async def count(self, request: ChatRequest, step: Step) -> int:
+        """See `Counting`."""
+        async with self.pool.use(step.model, step.model_digest) as model:
+            return len(await asyncio.to_thread(self._chat_prompt, request, model))
+
     async def embed(self, request: EmbeddingRequest, step: Step) -> Embeddings:
         """See `Endpoint`."""
         began = time.monotonic()
+        if request.dimensions is not None:
+            raise UnsupportedFieldError(
+                f"`dimensions` cannot be honoured: the vectors of {step.model} have their own length. "
+                "Leave it out.",
+                param="dimensions",
+            )
         async with self.pool.use(step.model, step.model_digest) as model:
             if isinstance(model.engine, Engine):
                 raise RequestError(
@@ -219,6 +231,7 @@ class NativeEndpoint:
                 "use it with /v1/completions.",
                 param="model",
             )
+        _check_pictures(request, model.name)
         box = _callable_tools(request)
         text = self._templates.render(
             tokenizer.chat_template,
@@ -242,6 +255,19 @@ def _callable_tools(request: GenerationRequest) -> Toolbox | None:
     """The tools that the model is told of: where none may be called, it hears of none."""
     box = request.tools if isinstance(request, ChatRequest) else None
     return None if box is None or box.choice == "none" else box
+
+
+def _check_pictures(request: ChatRequest, model: str) -> None:
+    """Raises UnsupportedFieldError: a message has one, and models here read text."""
+    for i, message in enumerate(request.messages):
+        for j, part in enumerate(message.parts):
+            if isinstance(part, Image):
+                param = part.param or f"messages[{i}].content[{j}]"
+                raise UnsupportedFieldError(
+                    f"`{param}` is a picture, and {model} reads text only: leave it out, or connect "
+                    "an endpoint that reads pictures.",
+                    param=param,
+                )
 
 
 def _check_sampling(request: GenerationRequest, grammar: Grammar) -> None:
@@ -282,15 +308,15 @@ class _Voice:
         self.unsaid += logprobs
         return self._with_logprobs(self.reader.read(text))
 
-    def end(self, reason: FinishReason) -> Sequence[Event]:
+    def end(self, reason: FinishReason, stop: str | None) -> Sequence[Event]:
         if self.reader is None:
-            return [Finish(self.choice, reason)]
+            return [Finish(self.choice, reason, stop)]
         said = self.reader.finish()
         if self.unsaid and not said:
             said.append(Piece(self.choice, ""))
         if reason == "stop" and self.reader.calls:
             reason = "tool_calls"
-        return [*self._with_logprobs(said), Finish(self.choice, reason)]
+        return [*self._with_logprobs(said), Finish(self.choice, reason, stop)]
 
     def _with_logprobs(self, said: list[Said]) -> Sequence[Event]:
         if said and self.unsaid:
@@ -375,7 +401,7 @@ class _Answer:
                         await self._next(len(ends))
                         if told.choice in self._echo:
                             yield Piece(told.choice, self._echo.pop(told.choice))
-                        for event in self._voices[told.choice].end(end.reason):
+                        for event in self._voices[told.choice].end(end.reason, end.stop):
                             yield event
                     case Failed(error):
                         raise error

@@ -48,6 +48,7 @@ class Ended:
 
     Attributes:
         cached_tokens: so many of the prompt had been computed before, for another answer.
+        stop: the stop string that ended it; None: none did.
     """
 
     reason: FinishReason
@@ -57,6 +58,7 @@ class Ended:
     admitted: float
     first_token: float
     last_token: float
+    stop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +284,7 @@ class GenerationSequence:
                 self._admitted,
                 self._first,
                 self._latest,
+                self._stops.matched,
             )
         )
 

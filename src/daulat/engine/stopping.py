@@ -42,6 +42,9 @@ class StopStrings:
         stops: none of them empty.
         until: once this text has come, nothing stops the answer any more: what follows is no
             prose (a tool call).
+
+    Attributes:
+        matched: the stop string that is complete; None: none is.
     """
 
     def __init__(self, stops: Sequence[str], until: str | None = None) -> None:
@@ -51,6 +54,7 @@ class StopStrings:
         self._root = _automaton(() if self._open else stops, None if self._open else until)
         self._node = self._root
         self._held = ""
+        self.matched: str | None = None
 
     def push(self, text: str) -> tuple[str, bool]:
         """Take more text.
@@ -65,7 +69,9 @@ class StopStrings:
         for position, character in enumerate(text, start=len(self._held) + 1):
             node = self._next(node, character)
             if node.stop:
-                shown = (self._held + text)[: position - node.stop]
+                whole = self._held + text
+                shown = whole[: position - node.stop]
+                self.matched = whole[position - node.stop : position]
                 self._held, self._node = "", self._root
                 return shown, True
             if node.until:

@@ -11,8 +11,10 @@ was set aside.
 `hall` opens exchanges, `exchange` is one of them, `attempts` carries out its plan.
 """
 
+from daulat.flow.attempt import Outcome
 from daulat.flow.exchange import Exchange
+from daulat.flow.guarding import HEADER as CLASS_HEADER
 from daulat.flow.hall import Hall
 from daulat.flow.setup import Setup, setup
 
-__all__ = ["Exchange", "Hall", "Setup", "setup"]
+__all__ = ["CLASS_HEADER", "Exchange", "Hall", "Outcome", "Setup", "setup"]

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError
+from daulat.flow.attempt import Outcome
 from daulat.flow.attempts import Attempts, Work
 from daulat.flow.books import ExchangeBooks
 from daulat.flow.guarding import Guarded, redacted
@@ -81,6 +82,11 @@ class Exchange:
     def step(self) -> Step:
         """What answers, as far as is known: another may, until a part of the answer has come."""
         return self._attempts.step
+
+    @property
+    def outcomes(self) -> Sequence[Outcome]:
+        """The attempts that are over."""
+        return self._books.outcomes
 
     @property
     def cost(self) -> str | None:
@@ -170,9 +176,10 @@ class Exchange:
     ) -> T:
         """An answer that comes in one piece."""
         body: Json = {"status": "cancelled"}
+        contents: Json = {}
         try:
             answer = await self._attempts.ask(call, used, self._most)
-            body, _ = closed(answer)
+            body, contents = closed(answer)
             return answer
         except DaulatError as raised:
             body = {"status": "error", "error": raised.code}
@@ -181,7 +188,7 @@ class Exchange:
             body = {"status": "error", "error": InternalError.code}
             raise self._defect() from raised
         finally:
-            await self._close(body, {})
+            await self._close(body, contents)
 
     # --- what is sent -------------------------------------------------------------------------------
 

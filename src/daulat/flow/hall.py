@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from daulat import policy, route
-from daulat.endpoints import Endpoint
+from daulat.endpoints import Counting, Endpoint
 from daulat.errors import (
     AuthenticationError,
     ModelFileError,
@@ -33,7 +33,7 @@ from daulat.record.keys import Keys
 from daulat.record.transcript import opened
 from daulat.route import Target
 from daulat.values.plan import NO_LIMITS, Caller, Plan, Step
-from daulat.values.request import Request
+from daulat.values.request import ChatRequest, Request
 
 
 class Hall:
@@ -153,6 +153,20 @@ class Hall:
         )
         await self._written(writing, exchange)
         return exchange
+
+    async def count(self, caller: Caller, request: ChatRequest) -> int | None:
+        """The prompt's tokens as the endpoint counts that would answer; None: it cannot tell.
+
+        Nothing is answered and nothing leaves the house, so nothing is recorded.
+
+        Raises:
+            ModelNotFoundError, PermissionDeniedError: as they say.
+        """
+        policy.check_scope(caller, "ask")
+        policy.must_use(caller, request.model)
+        step = (await self._steps(request.model))[0][0]
+        endpoint = self._endpoints[step.endpoint]
+        return await endpoint.count(request, step) if isinstance(endpoint, Counting) else None
 
     async def _written(
         self, writing: asyncio.Future[Entry | charges.Refusal], exchange: Exchange

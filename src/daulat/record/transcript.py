@@ -20,6 +20,7 @@ from daulat.values.answer import (
     Event,
     Finish,
     FinishReason,
+    Kind,
     Moderations,
     Piece,
     Usage,
@@ -31,8 +32,10 @@ from daulat.values.request import (
     CompletionRequest,
     EmbeddingRequest,
     GenerationRequest,
+    Image,
     Message,
     ModerationRequest,
+    Part,
     Request,
     Sampling,
     Structure,
@@ -108,7 +111,9 @@ class Transcript:
     def __init__(self, request: GenerationRequest) -> None:
         prompts = len(request.prompts) if isinstance(request, CompletionRequest) else 1
         count = prompts * request.sampling.n
-        self._texts: list[list[str]] = [[] for _ in range(count)]
+        self._said: dict[Kind, list[list[str]]] = {
+            kind: [[] for _ in range(count)] for kind in ("text", "thought", "refusal")
+        }
         self._calls = [CallPieces() for _ in range(count)]
         self._reasons: list[FinishReason | None] = [None] * count
         self._done: Done | None = None
@@ -123,7 +128,7 @@ class Transcript:
             raise InternalError("The endpoint went on after the end of its answer.")
         match event:
             case Piece():
-                self._texts[event.choice].append(event.text)
+                self._said[event.kind][event.choice].append(event.text)
             case CallPiece():
                 self._calls[event.choice].add(event)
             case Finish():
@@ -144,9 +149,43 @@ class Transcript:
         return body, {"answer": self._answer()}
 
     def _answer(self) -> Json:
-        answer: dict[str, Any] = {"choices": [mask("".join(parts)) for parts in self._texts]}
+        texts, thoughts, refusals = (
+            [mask("".join(parts)) for parts in said] for said in self._said.values()
+        )
         calls = [[_call(call) for call in pieces.whole()] for pieces in self._calls]
-        return answer | {"tool_calls": calls} if any(calls) else answer
+        rest = {"tool_calls": calls, "thoughts": thoughts, "refusals": refusals}
+        return {"choices": texts, **{name: found for name, found in rest.items() if any(found)}}
+
+
+def conversation(request: Json) -> tuple[Message, ...]:
+    """The messages of a chat, out of the contents that `opened` gave."""
+    return tuple(
+        Message(
+            role=message["role"],
+            content=message["content"],
+            name=message.get("name"),
+            tool_calls=tuple(ToolCall(**call) for call in message.get("tool_calls", ())),
+            tool_call_id=message.get("tool_call_id"),
+            parts=tuple(
+                part if isinstance(part, str) else Image(part["url"], part.get("detail"))
+                for part in message.get("parts", ())
+            ),
+        )
+        for message in request["messages"]
+    )
+
+
+def reply(answer: Json) -> Message:
+    """What was answered, as the conversation goes on with it: the first choice, without its thoughts."""
+    calls = answer.get("tool_calls", [[]])[0]
+    text = answer["choices"][0] + answer.get("refusals", [""])[0]
+    return Message("assistant", text, tool_calls=tuple(ToolCall(**call) for call in calls))
+
+
+def moderated(answer: Moderations) -> tuple[Json, Json]:
+    """Body and contents of a moderation's `exchange.closed`."""
+    results = [dict(result) for result in answer.results]
+    return {"status": "ok"}, {"answer": {"model": answer.model, "results": results}}
 
 
 def embedded(answer: Embeddings) -> tuple[Json, Json]:
@@ -158,11 +197,6 @@ def embedded(answer: Embeddings) -> tuple[Json, Json]:
         "vectors": len(answer.vectors),
     }
     return body, {}
-
-
-def moderated(answer: Moderations) -> tuple[Json, Json]:
-    """Body and contents of a moderation's `exchange.closed`."""
-    return {"status": "ok", "judgements": len(answer.results)}, {"answer": list(answer.results)}
 
 
 def attempted(number: int, step: Step, ended: Sequence[Ended], currency: str) -> Json:
@@ -205,7 +239,8 @@ def _request(request: Request) -> Json:
         case ChatRequest():
             messages = [_message(message) for message in request.messages]
             asked = {**_tools(request.tools), **_structure(request.structure)}
-            return {"messages": messages, **_stops(request.sampling), **asked}
+            kept = {"kept": _masked(request.kept)} if request.kept else {}
+            return {"messages": messages, **_stops(request.sampling), **asked, **kept}
         case CompletionRequest():
             prompts = [_text(prompt) for prompt in request.prompts]
             asked = {**_stops(request.sampling), **_structure(request.structure)}
@@ -225,8 +260,17 @@ def _message(message: Message) -> dict[str, Any]:
         "tool_call_id": message.tool_call_id,
     }
     masked = {key: mask(value) for key, value in fields.items() if value is not None}
-    calls = [_call(call) for call in message.tool_calls]
-    return {"role": message.role, **masked, **({"tool_calls": calls} if calls else {})}
+    lists = {
+        "tool_calls": [_call(call) for call in message.tool_calls],
+        "parts": [_part(part) for part in message.parts],
+    }
+    return {"role": message.role, **masked, **{name: some for name, some in lists.items() if some}}
+
+
+def _part(part: Part) -> str | Json:
+    if isinstance(part, str):
+        return mask(part)
+    return {"url": mask(part.url), **({"detail": part.detail} if part.detail else {})}
 
 
 def _call(call: ToolCall) -> Json:

@@ -1,7 +1,7 @@
 """From an open exchange to the bytes of its answer: whole, or as server-sent events.
 
 Nothing is sent before the first event is there, so that an early error keeps its status. After that
-an error is an event of its own, and the stream ends without `[DONE]`: a cut answer never looks
+an error is an event of its own, and the stream ends without its dialect's end: a cut answer never looks
 whole.
 """
 
@@ -10,21 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
-import msgspec
 from starlette.responses import Response
 
 from daulat.errors import DaulatError, InternalError
 from daulat.flow import Exchange
 from daulat.server.calls import Call, ClientGone
-from daulat.server.errors import error_body
-from daulat.server.shapes import Choice, Shape
+from daulat.server.shapes.base import Choice, Shape, encode
 from daulat.server.shell import defect, shutting_down
-from daulat.server.wire.common import Outgoing
-from daulat.values.answer import CallPiece, Done, Event, Finish, Piece
-
-encode = msgspec.json.Encoder().encode
+from daulat.values.answer import Done, Event
 
 _LAST_WORD_SECONDS = 1.0  # for telling a client that its stream is cut
 
@@ -36,40 +31,26 @@ async def answer_whole(call: Call, exchange: Exchange, shape: Shape) -> Response
         async for event in events:
             if isinstance(event, Done):
                 return json_response(call, shape.whole(choices, event))
-            _add(choices, event)
+            choices[event.choice].add(event)
     raise InternalError("The answer ended before it was complete.")
 
 
-def _add(choices: Sequence[Choice], event: Piece | CallPiece | Finish) -> None:
-    choice = choices[event.choice]
-    if isinstance(event, Finish):
-        choice.reason = event.reason
-        return
-    if isinstance(event, CallPiece):
-        choice.calls.add(event)
-    else:
-        choice.texts.append(event.text)
-    choice.logprobs.extend(event.logprobs)
-
-
-async def answer_stream(call: Call, exchange: Exchange, shape: Shape, *, counting: bool) -> None:
+async def answer_stream(call: Call, exchange: Exchange, shape: Shape) -> None:
     """Send each event as it comes."""
     async with events_of(call, exchange) as events:
         first = await anext(events)
         try:
             await _start(call)
-            for chunk in shape.opening():
-                await _send(call, chunk)
-            await _forward(call, _behind(first, events), shape, counting=counting)
+            await _forward(call, _behind(first, events), shape)
         except asyncio.CancelledError:
-            await _last_word(call, shutting_down())
+            await _last_word(call, shape, shutting_down())
             raise
         except DaulatError as error:
-            await _last_word(call, error)
+            await _last_word(call, shape, error)
         except ClientGone:
             raise
         except Exception:
-            await _last_word(call, defect(call.trace))
+            await _last_word(call, shape, defect(call.trace))
 
 
 async def _behind(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
@@ -78,24 +59,16 @@ async def _behind(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Eve
         yield event
 
 
-async def _forward(
-    call: Call, events: AsyncIterator[Event], shape: Shape, *, counting: bool
-) -> None:
-    # A finish is held back until it is known whether it is the last one, which carries the origin.
-    held: Finish | None = None
+async def _forward(call: Call, events: AsyncIterator[Event], shape: Shape) -> None:
+    said = shape.opening()
     async for event in events:
         if isinstance(event, Done):
-            if held:
-                await _send(call, shape.finish(held, None if counting else event))
-            if counting:
-                await _send(call, shape.usage(event))
-            await _write(call, b"data: [DONE]\n\n", more=False)
+            await _write(call, said + shape.closing(event), more=False)
             return
-        if held:
-            await _send(call, shape.finish(held, None))
-        held = event if isinstance(event, Finish) else None
-        if isinstance(event, Piece | CallPiece):
-            await _send(call, shape.piece(event))
+        said += shape.event(event)
+        if said:
+            await _write(call, said)
+            said = b""
     raise InternalError("The answer ended before it was complete.")
 
 
@@ -103,7 +76,7 @@ async def _forward(
 async def events_of(call: Call, exchange: Exchange) -> AsyncGenerator[AsyncIterator[Event]]:
     """The exchange's events, noted in the trace; closed (and so cancelled) on the way out."""
     source = exchange.events()
-    noted = _noted(call, source)
+    noted = _noted(call, exchange, source)
     try:
         yield noted
     finally:
@@ -111,14 +84,25 @@ async def events_of(call: Call, exchange: Exchange) -> AsyncGenerator[AsyncItera
         await source.aclose()
 
 
-async def _noted(call: Call, source: AsyncIterator[Event]) -> AsyncGenerator[Event, None]:
+async def _noted(
+    call: Call, exchange: Exchange, source: AsyncIterator[Event]
+) -> AsyncGenerator[Event, None]:
     trace = call.trace
     async for event in source:
         if trace.first_event is None:
             trace.first_event = time.monotonic()
+            noted(call, exchange)
         if isinstance(event, Done):
-            trace.usage = event.usage
+            trace.usage, trace.cost = event.usage, exchange.cost
+            noted(call, exchange)
         yield event
+
+
+def noted(call: Call, exchange: Exchange) -> None:
+    """What is known by now of who answers."""
+    trace = call.trace
+    trace.step, trace.model = exchange.step, exchange.step.model_id
+    trace.outcomes = exchange.outcomes
 
 
 async def _start(call: Call) -> None:
@@ -131,22 +115,18 @@ async def _start(call: Call) -> None:
     await call.deliver({"type": "http.response.start", "status": 200, "headers": raw})
 
 
-async def _send(call: Call, chunk: Outgoing) -> None:
-    await _write(call, b"data: " + encode(chunk) + b"\n\n")
-
-
 async def _write(call: Call, data: bytes, *, more: bool = True) -> None:
     await call.deliver({"type": "http.response.body", "body": data, "more_body": more})
 
 
-async def _last_word(call: Call, error: DaulatError) -> None:
+async def _last_word(call: Call, shape: Shape, error: DaulatError) -> None:
     call.trace.error = error.code
     with contextlib.suppress(ClientGone, TimeoutError):
         async with asyncio.timeout(_LAST_WORD_SECONDS):
-            await _write(call, b"data: " + error_body(error) + b"\n\n", more=False)
+            await _write(call, shape.failed(error), more=False)
 
 
-def json_response(call: Call, body: object) -> Response:
+def json_response(call: Call, body: object, more: Mapping[str, str] | None = None) -> Response:
     """A JSON answer with the headers of its exchange, where there is one."""
-    headers = {"cache-control": "no-store", **call.trace.headers()}
+    headers = {"cache-control": "no-store", **call.trace.headers(), **(more or {})}
     return Response(encode(body), headers=headers, media_type="application/json")

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from daulat.errors import DaulatError
 from daulat.flow import Hall
-from daulat.server.calls import Call, ClientGone, bearer, read_json
+from daulat.server.calls import Call, ClientGone, bearer, check_version, read_json
 from daulat.server.errors import error_response, translate
 from daulat.server.metrics import Metrics
 from daulat.server.openapi import describe
@@ -97,8 +97,13 @@ class _Entrance:
     async def _identify(self, scope: Scope, headers: Headers) -> Caller | None:
         if not self._route.guarded:
             return None
-        caller = await self._hall.identify(bearer(headers))
+        secret = bearer(headers)
+        if self._route.anthropic:
+            secret = secret or headers.get("x-api-key")
+        caller = await self._hall.identify(secret)
         trace_of(scope).caller = caller.id
+        if self._route.anthropic:
+            check_version(headers)
         return caller
 
 
@@ -106,11 +111,11 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, DaulatError)  # noqa: S101 - registered for that class
     trace = trace_of(request.scope)
     trace.error = error.code
-    return error_response(error, trace.headers())
+    return error_response(error, request.url.path, trace.headers())
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for that class
     ours = translate(error, request.url.path, request.method)
     trace_of(request.scope).error = ours.code
-    return error_response(ours, error.headers)
+    return error_response(ours, request.url.path, error.headers)

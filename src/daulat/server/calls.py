@@ -69,6 +69,19 @@ def bearer(headers: Headers) -> str | None:
     return secret.strip() or None if scheme.lower() == "bearer" else None
 
 
+def check_version(headers: Headers) -> None:
+    """Anthropic's API asks for the version that a client was written for; any is taken.
+
+    Raises:
+        RequestError: none is given.
+    """
+    if not headers.get("anthropic-version", "").strip():
+        raise RequestError(
+            "The header `anthropic-version` is missing: send `anthropic-version: 2023-06-01`.",
+            param="anthropic-version",
+        )
+
+
 async def read_json(headers: Headers, receive: Receive, limit: int) -> bytes:
     """The whole body, at most `limit` bytes, refused as soon as it is known to be longer.
 

@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from daulat import __version__
+from daulat.server.errors import OVERLOADED
 from daulat.server.routes import Route
 from daulat.server.wire.answers import ErrorBody
 from daulat.server.wire.common import FOUR_SHAPES
+from daulat.server.wire.messages.answers import AnthropicError
 
 JSON = dict[str, Any]
 
@@ -24,6 +26,13 @@ _RECORD: JSON = {
     },
     "daulat-endpoint": {"description": "What answered.", "schema": {"type": "string"}},
     "daulat-place": {"description": "Where it was computed.", "schema": {"type": "string"}},
+}
+_VERSION: JSON = {
+    "name": "anthropic-version",
+    "in": "header",
+    "required": True,
+    "description": "The version that the client was written for; any is taken.",
+    "schema": {"type": "string", "minLength": 1, "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
 }
 
 
@@ -41,21 +50,24 @@ def describe(routes: Sequence[Route]) -> JSON:
         "info": {
             "title": "Daulat",
             "version": __version__,
-            "description": "OpenAI's API, answered by open models on your own machine.",
+            "description": "OpenAI's API and Anthropic's messages, in front of your own models.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer"},
+                "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
         },
     }
 
 
 def _types(routes: Sequence[Route]) -> list[Any]:
-    found: dict[Any, None] = {ErrorBody: None}
+    found: dict[Any, None] = {ErrorBody: None, AnthropicError: None}
     for route in routes:
-        for kind in (route.request, route.response, route.chunk):
+        for kind in (route.request, route.response, *route.chunks):
             if kind is not None:
                 found[kind] = None
     return list(found)
@@ -80,6 +92,9 @@ def _operation(route: Route, schemas: dict[Any, JSON]) -> JSON:
     parameters = re.findall(r"{(\w+)}", route.path)
     if parameters:
         operation["parameters"] = [_parameter(name) for name in parameters]
+    if route.anthropic:
+        operation["security"] = [{"key": []}, {"x-api-key": []}]
+        operation["parameters"] = [_VERSION]
     if route.request:
         content: JSON = {"application/json": {"schema": schemas[route.request]}}
         operation["requestBody"] = {"required": True, "content": content}
@@ -92,27 +107,32 @@ def _parameter(name: str) -> JSON:
 
 
 def _responses(route: Route, schemas: dict[Any, JSON]) -> JSON:
-    statuses = sorted({*route.statuses, *([401] if route.guarded else [])})
+    statuses: list[int] = sorted({*route.statuses, *([401] if route.guarded else [])})
     good: JSON = {"description": "OK", "content": _content(route, schemas)}
     if route.request:
         good["headers"] = _RECORD
     responses: JSON = {"200": good}
+    error = AnthropicError if route.anthropic else ErrorBody
     for status in statuses:
         responses[str(status)] = {
-            "description": HTTPStatus(status).phrase,
-            "content": {"application/json": {"schema": schemas[ErrorBody]}},
+            "description": _phrase(status),
+            "content": {"application/json": {"schema": schemas[error]}},
         }
     return responses
 
 
+def _phrase(status: int) -> str:
+    return "Overloaded" if status == OVERLOADED else HTTPStatus(status).phrase
+
+
 def _content(route: Route, schemas: dict[Any, JSON]) -> JSON:
     content: JSON = {route.media: {"schema": _answer(route, schemas)}}
-    if route.chunk:
-        name = route.chunk.__name__
+    if route.chunks:
+        names = ", ".join(chunk.__name__ for chunk in route.chunks)
         content["text/event-stream"] = {
             "schema": {
                 "type": "object",
-                "description": f"An event: its data is a {name} or an error, at last `[DONE]`.",
+                "description": f"An event: its data is of {names} or an error.",
                 "required": ["data"],
                 "properties": {"data": {"type": "string"}},
             }

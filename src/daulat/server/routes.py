@@ -12,18 +12,25 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from daulat.server import handlers
+from daulat.server import asking, handlers, stored
 from daulat.server.calls import Call
+from daulat.server.errors import OVERLOADED
 from daulat.server.wire.answers import Health, Model, ModelList
 from daulat.server.wire.chat import ChatCompletion, ChatCompletionChunk, ChatCompletionRequest
 from daulat.server.wire.common import Incoming, Outgoing
 from daulat.server.wire.completions import Completion, CompletionBody
 from daulat.server.wire.embeddings import EmbeddingBody, EmbeddingList
+from daulat.server.wire.messages import answers as messages
+from daulat.server.wire.messages.requests import CountBody, MessagesBody
+from daulat.server.wire.moderations import Judgement, ModerationBody
+from daulat.server.wire.responses import answers as responses
+from daulat.server.wire.responses.requests import ResponsesBody
 
 Handler = Callable[[Call], Awaitable[Response | None]]
 
 READING = (403, 503)
-ASKING = (400, 403, 404, 413, 415, 429, 500, 503)
+ASKING = (400, 403, 404, 413, 415, 429, 500, 502, 503, 504)
+ASKING_ANTHROPIC = (400, 403, 404, 413, 415, 429, 500, 502, 503, 504, OVERLOADED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +40,23 @@ class Route:
     Attributes:
         request: the body that it takes; None: none.
         response: the JSON that it gives; None: what `media` says.
-        chunk: one event of the stream that it gives where the request asks for one.
+        chunks: the events of the stream that it gives where the request asks for one.
         statuses: besides 200 and, where it is guarded, 401.
         guarded: asks for a key. False only for what tells nothing about models, requests or people.
+        anthropic: speaks Anthropic's dialect: its errors, its headers.
     """
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     handler: Handler
     summary: str
     response: type[Outgoing] | None = None
     request: type[Incoming] | None = None
-    chunk: type[Outgoing] | None = None
+    chunks: tuple[type[Outgoing], ...] = ()
     statuses: tuple[int, ...] = READING
     media: str = "application/json"
     guarded: bool = True
+    anthropic: bool = False
 
 
 DESCRIPTION = "/openapi.json"
@@ -68,30 +77,86 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "POST",
         "/v1/chat/completions",
-        handlers.chat_completions,
+        asking.chat_completions,
         "Continue a conversation",
         ChatCompletion,
         request=ChatCompletionRequest,
-        chunk=ChatCompletionChunk,
+        chunks=(ChatCompletionChunk,),
         statuses=ASKING,
     ),
     Route(
         "POST",
         "/v1/completions",
-        handlers.completions,
+        asking.completions,
         "Continue texts as they stand",
         Completion,
         request=CompletionBody,
-        chunk=Completion,
+        chunks=(Completion,),
         statuses=ASKING,
     ),
     Route(
         "POST",
         "/v1/embeddings",
-        handlers.embeddings,
+        asking.embeddings,
         "Turn texts into vectors",
         EmbeddingList,
         request=EmbeddingBody,
         statuses=ASKING,
+    ),
+    Route(
+        "POST",
+        "/v1/moderations",
+        asking.moderations,
+        "Judge texts, where an endpoint has that",
+        Judgement,
+        request=ModerationBody,
+        statuses=ASKING,
+    ),
+    Route(
+        "POST",
+        "/v1/responses",
+        asking.responses,
+        "Continue a conversation that is kept here",
+        responses.ResponseBody,
+        request=ResponsesBody,
+        chunks=responses.EVENTS,
+        statuses=ASKING,
+    ),
+    Route(
+        "GET",
+        "/v1/responses/{response_id}",
+        stored.retrieve,
+        "A response that was given before",
+        responses.ResponseBody,
+        statuses=(400, 403, 404, 503),
+    ),
+    Route(
+        "DELETE",
+        "/v1/responses/{response_id}",
+        stored.delete,
+        "Remove a response's contents",
+        responses.DeletedResponse,
+        statuses=(400, 403, 404, 503),
+    ),
+    Route(
+        "POST",
+        "/v1/messages",
+        asking.messages,
+        "Continue a conversation, in Anthropic's dialect",
+        messages.AnsweredMessage,
+        request=MessagesBody,
+        chunks=messages.EVENTS,
+        statuses=ASKING_ANTHROPIC,
+        anthropic=True,
+    ),
+    Route(
+        "POST",
+        "/v1/messages/count_tokens",
+        asking.count_tokens,
+        "How many tokens a conversation has",
+        messages.TokenCount,
+        request=CountBody,
+        statuses=ASKING_ANTHROPIC,
+        anthropic=True,
     ),
 )

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daulat.errors import DaulatError, InternalError, PermissionDeniedError, UnavailableError
 from daulat.server import logs
-from daulat.server.errors import error_response
+from daulat.server.errors import error_response, is_anthropic
 from daulat.server.trace import KEY, Trace
 
 CLIENT_GONE = 499  # nginx's number for "closed by the client"; it is logged and counted, never sent
@@ -42,12 +42,15 @@ class Shell:
             await self._app(scope, receive, send)
             return
         trace = Trace(method=scope["method"])
+        # Anthropic's SDK looks for the second one.
+        names = ("x-request-id", *(("request-id",) if is_anthropic(scope["path"]) else ()))
         scope[KEY] = trace
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 trace.status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = trace.id
+                for name in names:
+                    MutableHeaders(scope=message)[name] = trace.id
             await send(message)
 
         try:
@@ -74,7 +77,7 @@ class Shell:
     ) -> None:
         trace.error = error.code
         if trace.status == 0:
-            await error_response(error, trace.headers())(scope, receive, send)
+            await error_response(error, scope["path"], trace.headers())(scope, receive, send)
 
     def _check_origin(self, headers: Headers) -> None:
         """Refuse pages of other sites, also by a host name of theirs (DNS rebinding)."""

@@ -8,20 +8,28 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from starlette.types import Scope
 
+from daulat.flow import Outcome
 from daulat.values.answer import Done, Usage
 from daulat.values.plan import Step
 
+ESTIMATE = "estimate"  # the header `daulat-counted` of tokens that nobody told
 KEY = "daulat"  # where the trace lies in an ASGI scope
 
 
 @dataclass(slots=True)
 class Trace:
-    """Times are seconds by the monotonic clock; empty strings stand for what is not known (yet)."""
+    """Times are seconds by the monotonic clock; empty strings stand for what is not known (yet).
+
+    Attributes:
+        cost: of the answer, with its currency, where it is known.
+        outcomes: of the attempts that are over.
+    """
 
     method: str
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -36,6 +44,8 @@ class Trace:
     first_event: float | None = None
     done: Done | None = None
     usage: Usage | None = None
+    cost: str | None = None
+    outcomes: Sequence[Outcome] = ()
 
     def headers(self) -> dict[str, str]:
         """The headers of an answer that belongs to an exchange; before there is one, none."""
@@ -45,6 +55,10 @@ class Trace:
         if self.step:
             headers["daulat-endpoint"] = quote(self.step.endpoint)
             headers["daulat-place"] = quote(self.step.place)
+        if self.cost is not None:
+            headers["daulat-cost"] = self.cost
+        if self.usage and self.usage.counted:
+            headers["daulat-counted"] = ESTIMATE
         return headers
 
 

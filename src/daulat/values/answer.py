@@ -85,10 +85,15 @@ class CallPieces:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """One choice is complete."""
+    """One choice is complete.
+
+    Attributes:
+        stop: which text of the request's `stop` ended it, where the endpoint says so.
+    """
 
     choice: int
     reason: FinishReason
+    stop: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,12 @@ class Image:
     Attributes:
         url: an https address, or a `data:` URL that holds the picture.
         detail: how closely to look, where the client says so.
+        param: the request's field that has it, for error messages.
     """
 
     url: str
     detail: Literal["auto", "low", "high"] | None = None
+    param: str = field(default="", compare=False)
 
 
 Part = str | Image
@@ -146,6 +148,8 @@ class ChatRequest:
             pass them on.
         begun: words with which the answer has begun already; an endpoint that is able to goes on from there,
             and its events do not repeat them.
+        kept: what a dialect needs when the exchange is asked for again; the record has it among the request's
+            contents, and no endpoint hears of it.
     """
 
     model: str
@@ -157,6 +161,7 @@ class ChatRequest:
     stream: bool = False
     hints: Mapping[str, Any] = field(default_factory=dict[str, Any])
     begun: str = ""
+    kept: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from daulat.server.wire.common import (
     Outgoing,
     UsageBody,
 )
+from daulat.server.wire.images import Detail, check_number, image
 from daulat.server.wire.structure import (
     CallDelta,
     CallId,
@@ -31,42 +32,95 @@ from daulat.server.wire.structure import (
     toolbox,
 )
 from daulat.values.answer import FinishReason, TokenLogprob
-from daulat.values.request import ChatRequest, Message, ToolCall
+from daulat.values.request import ChatRequest, Image, Message, Part, ToolCall
 
 
-class TextPart(Incoming, frozen=True, kw_only=True):
-    type: Literal["text"]
+class TextPart(Incoming, frozen=True, kw_only=True, tag_field="type", tag="text"):
     text: str
 
 
+class RefusalPart(Incoming, frozen=True, kw_only=True, tag_field="type", tag="refusal"):
+    """What an assistant's message said in place of an answer: a part of its text."""
+
+    refusal: str
+
+
+class ImageAddress(Incoming, frozen=True, kw_only=True):
+    """An https address, or a `data:` URL of a PNG, JPEG, WebP or GIF picture."""
+
+    url: str
+    detail: Detail | None = None
+
+
+class ImagePart(Incoming, frozen=True, kw_only=True, tag_field="type", tag="image_url"):
+    image_url: ImageAddress
+
+
+ContentPart = TextPart | RefusalPart | ImagePart
+
+
 class ChatMessage(Incoming, frozen=True, kw_only=True):
-    """One turn. An assistant's may have calls and no content; a tool's says which call it answers."""
+    """One turn. An assistant's may have calls and no content; a tool's says which call it answers.
+
+    What an assistant thought (`reasoning_content`) is not told to a model again; `parsed`, which the SDK's
+    own helper for types adds, says its content again.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[TextPart], Meta(max_length=1024)] | None = None
+    content: str | Annotated[list[ContentPart], Meta(max_length=1024)] | None = None
     name: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     tool_calls: Annotated[list[ToolCallBody], Meta(max_length=128)] | None = None
     tool_call_id: CallId | None = None
     function_call: None = None
     audio: None = None
-    refusal: None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    parsed: Any = None
     annotations: Nothing | None = None
 
     def to_message(self, param: str) -> Message:
         """Raises RequestError: a field that does not go with the role."""
         self._check_role(param)
-        content = self.content
-        if not isinstance(content, str):
-            content = "".join(part.text for part in content or ())
+        content, parts = self._content(param)
         calls = tuple(
             call.to_call(f"{param}.tool_calls[{i}]") for i, call in enumerate(self.tool_calls or ())
         )
-        return Message(self.role, content, self.name, calls, self.tool_call_id)
+        return Message(self.role, content, self.name, calls, self.tool_call_id, parts)
+
+    def _content(self, param: str) -> tuple[str, tuple[Part, ...]]:
+        """All text, and where there are pictures the parts in their order."""
+        given = self.content
+        if given is None or isinstance(given, str):
+            return (given or "") + (self.refusal or ""), ()
+        parts = tuple(self._part(part, f"{param}.content[{i}]") for i, part in enumerate(given))
+        text = "".join(part for part in parts if isinstance(part, str)) + (self.refusal or "")
+        return text, parts if any(isinstance(part, Image) for part in parts) else ()
+
+    def _part(self, part: ContentPart, param: str) -> Part:
+        match part:
+            case TextPart(text=text):
+                return text
+            case RefusalPart(refusal=text):
+                self._only("assistant", "says what it will not", param)
+                return text
+            case ImagePart(image_url=address):
+                self._only("user", "has pictures", param)
+                return image(address.url, param, address.detail)
+
+    def _only(self, role: str, what: str, param: str) -> None:
+        if self.role != role:
+            raise RequestError(
+                f"`{param}`: only a message of the role `{role}` {what}.", param=param
+            )
 
     def _check_role(self, param: str) -> None:
         if self.content is None and self.role != "assistant":
             param = f"{param}.content"
             raise RequestError(f"The field `{param}` is missing: add it.", param=param)
+        if self.refusal is not None:
+            self._only("assistant", "says what it will not", f"{param}.refusal")
+        if self.reasoning_content is not None:
+            self._only("assistant", "has thoughts", f"{param}.reasoning_content")
         if self.tool_calls and self.role != "assistant":
             param = f"{param}.tool_calls"
             raise RequestError(f"`{param}`: only an assistant's message has calls.", param=param)
@@ -115,6 +169,7 @@ class ChatCompletionRequest(Generation, frozen=True, kw_only=True):
             tools=toolbox(self.tools, self.tool_choice, self.parallel_tool_calls),
             structure=structure(self.response_format, self.structured_outputs),
             stream=bool(self.stream),
+            hints=self.hints(),
         )
 
     def _messages(self) -> tuple[Message, ...]:
@@ -129,6 +184,7 @@ class ChatCompletionRequest(Generation, frozen=True, kw_only=True):
                     f"`{param}` names no call of an earlier assistant message.", param=param
                 )
             made.append(message)
+        check_number(tuple(made), "messages")
         return tuple(made)
 
     def _max_tokens(self) -> int | None:
@@ -171,7 +227,8 @@ class ChatLogprobs(Outgoing, frozen=True, kw_only=True):
 class AssistantMessage(Outgoing, frozen=True, kw_only=True):
     role: Literal["assistant"] = "assistant"
     content: str | None
-    refusal: None = None
+    refusal: str | None = None
+    reasoning_content: str | msgspec.UnsetType = msgspec.UNSET
     tool_calls: list[MadeCall] | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -189,13 +246,15 @@ class ChatCompletion(Outgoing, frozen=True, kw_only=True):
     model: str
     choices: list[ChatChoice]
     usage: UsageBody
-    system_fingerprint: str
+    system_fingerprint: str | None
     daulat: Origin
 
 
 class Delta(Outgoing, omit_defaults=True, frozen=True, kw_only=True):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
     tool_calls: list[CallDelta] | None = None
 
 
@@ -212,7 +271,7 @@ class ChatCompletionChunk(Outgoing, frozen=True, kw_only=True):
     created: int
     model: str
     choices: list[ChatChunkChoice]
-    system_fingerprint: str
+    system_fingerprint: str | None
     usage: UsageBody | msgspec.UnsetType | None = msgspec.UNSET
     daulat: Origin | msgspec.UnsetType = msgspec.UNSET
 

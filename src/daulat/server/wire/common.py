@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from daulat.errors import RequestError
+from daulat.server.wire.fields import OPENAI, Tables
 from daulat.values.answer import Timings, Usage
 from daulat.values.plan import Step
 from daulat.values.request import Sampling
 
 
 class Incoming(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A JSON object from a client: nothing that is not named here is taken."""
+    """A JSON object from a client: nothing that is not named here is taken.
+
+    Attributes:
+        tables: what its dialect has and is not acted on.
+    """
+
+    tables: ClassVar[Tables] = OPENAI
+
+    def hints(self) -> dict[str, Any]:
+        """The harmless fields that were given, for endpoints that know them."""
+        return {
+            name: value
+            for name in self.tables.hints
+            if (value := getattr(self, name, None)) is not None
+        }
 
 
 class Outgoing(Struct, frozen=True, kw_only=True):
@@ -158,11 +173,18 @@ class PromptTokens(Outgoing, frozen=True, kw_only=True):
     cached_tokens: int
 
 
+class CompletionTokens(Outgoing, frozen=True, kw_only=True):
+    """`reasoning_tokens`: so many of the answer's were thoughts."""
+
+    reasoning_tokens: int
+
+
 class UsageBody(Outgoing, frozen=True, kw_only=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokens
+    completion_tokens_details: CompletionTokens
 
 
 class TimingsBody(Outgoing, frozen=True, kw_only=True):
@@ -175,12 +197,16 @@ class TimingsBody(Outgoing, frozen=True, kw_only=True):
 
 
 class Origin(Outgoing, frozen=True, kw_only=True):
-    """The extension object `daulat`: where an answer was computed, how fast, and its record id."""
+    """The extension object `daulat`: where an answer was computed, how fast, for how much, and its record id.
+
+    `cost` has its currency, such as `0.0125 USD`; it is left out where nobody knows it.
+    """
 
     record: str
     endpoint: str
     place: str
     timings: TimingsBody
+    cost: str | UnsetType = UNSET
 
 
 def usage_body(usage: Usage) -> UsageBody:
@@ -189,10 +215,13 @@ def usage_body(usage: Usage) -> UsageBody:
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.total_tokens,
         prompt_tokens_details=PromptTokens(cached_tokens=usage.cached_tokens),
+        completion_tokens_details=CompletionTokens(reasoning_tokens=usage.reasoning_tokens),
     )
 
 
-def origin(record: str, step: Step, usage: Usage, timings: Timings) -> Origin:
+def origin(
+    record: str, step: Step, usage: Usage, timings: Timings, cost: str | None = None
+) -> Origin:
     """Times are rounded to the microsecond."""
     speed = timings.tokens_per_second(usage.completion_tokens)
     return Origin(
@@ -205,4 +234,5 @@ def origin(record: str, step: Step, usage: Usage, timings: Timings) -> Origin:
             decode=round(timings.decode, 6),
             tokens_per_second=None if speed is None else round(speed, 2),
         ),
+        cost=UNSET if cost is None else cost,
     )

@@ -71,7 +71,7 @@ class Completion(Outgoing, frozen=True, kw_only=True):
     created: int
     model: str
     choices: list[CompletionChoice]
-    system_fingerprint: str
+    system_fingerprint: str | None
     usage: UsageBody | msgspec.UnsetType | None = msgspec.UNSET
     daulat: Origin | msgspec.UnsetType = msgspec.UNSET
 

@@ -7,21 +7,17 @@ words, and they go to that client only.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from daulat.errors import DaulatError, RequestError, UnknownFieldError, UnsupportedFieldError
-from daulat.server.wire.fields import (
-    PARTS_REFUSED,
-    REFUSED,
-    REFUSED_IN_MESSAGES,
-    ROLES_REFUSED,
-    Left,
-)
+from daulat.server.wire.common import Incoming
+from daulat.server.wire.fields import Left, Tables
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Incoming)
 
 _LONGEST = 160  # characters of the decoder's message that a client sees
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>.*)`$", re.DOTALL)
@@ -30,10 +26,7 @@ _WHERE = re.compile(
     r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$",
     re.DOTALL,
 )
-_VALUE = re.compile(r"^Invalid enum value '(?P<value>.*)'$", re.DOTALL)
-
-_REFUSED = {field.name: field for field in REFUSED}
-_REFUSED_IN_MESSAGES = {field.name: field for field in REFUSED_IN_MESSAGES}
+_STEP = re.compile(r"\.?(?P<name>[A-Za-z_]\w*)|\[(?P<place>\d+)\]")
 
 
 @cache
@@ -51,7 +44,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return _decoder(kind).decode(body)
     except msgspec.ValidationError as error:
-        raise _explain(str(error)) from None
+        raise _explain(str(error), body, kind.tables) from None
     except msgspec.DecodeError as error:
         raise RequestError(f"The body is not sound JSON: {str(error)[:_LONGEST]}.") from None
     except UnicodeDecodeError:
@@ -62,14 +55,20 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise RequestError("The body is nested too deeply: no field needs that.") from None
 
 
-def _explain(message: str) -> DaulatError:
+def _explain(message: str, body: bytes, tables: Tables) -> DaulatError:
     found = _WHERE.match(message)
     what, path = (found["what"], found["path"] or "") if found else (message, "")
     path = path.lstrip(".")
+    refused = _refused_kind(body, path, tables)
+    if refused:
+        return refused
     unknown = _UNKNOWN.match(what)
     if unknown:
-        return _unknown(unknown["name"], path)
-    refused = _refused(path) or _refused_value(what, path)
+        param = _join(path, unknown["name"][:64])
+        return UnknownFieldError(
+            f"Unknown field `{param}`: leave it out (docs/api.md lists the fields).", param=param
+        )
+    refused = _refused(path, tables)
     if refused:
         return refused
     missing = _MISSING.match(what)
@@ -82,41 +81,49 @@ def _explain(message: str) -> DaulatError:
     return RequestError(f"At {where}: {_shorten(what)}.", param=path or None)
 
 
-def _unknown(name: str, path: str) -> DaulatError:
-    param = _join(path, name[:64])
-    if name in PARTS_REFUSED and ".content[" in path:
-        return _part(name, path)
-    return UnknownFieldError(
-        f"Unknown field `{param}`: leave it out (docs/api.md lists the fields).", param=param
-    )
-
-
-def _refused(path: str) -> DaulatError | None:
+def _refused(path: str, tables: Tables) -> DaulatError | None:
     top = re.split(r"[.\[]", path, maxsplit=1)[0]
-    if top in _REFUSED:
-        return unsupported(_REFUSED[top], top)
-    inside = re.match(r"^messages\[\d+\]\.(\w+)", path)
-    if inside and inside[1] in _REFUSED_IN_MESSAGES:
-        return unsupported(_REFUSED_IN_MESSAGES[inside[1]], inside[0])
+    for one in tables.refused:
+        if one.name == top:
+            return unsupported(one, top)
+    for where, fields in tables.inside:
+        inside = re.match(rf"^({where.pattern})\.(\w+)", path)
+        for one in fields:
+            if inside and inside[2] == one.name:
+                return unsupported(one, inside[0])
     return None
 
 
-def _refused_value(what: str, path: str) -> DaulatError | None:
-    found = _VALUE.match(what)
-    if not found:
-        return None
-    if path.endswith(".role") and found["value"] in ROLES_REFUSED:
-        message = f"Messages of the role `{found['value']}` are not taken yet: leave them out."
-        return UnsupportedFieldError(message, param=path)
-    if path.endswith(".type") and found["value"] in PARTS_REFUSED:
-        return _part(found["value"], path.removesuffix(".type"))
+def _refused_kind(body: bytes, path: str, tables: Tables) -> DaulatError | None:
+    """The decoder complains of whatever field of such an object comes first: this says what it is."""
+    for place, value in _on_the_way(body, path):
+        for kinds in tables.kinds:
+            tag = value.get(kinds.tag)
+            if not kinds.where.fullmatch(place) or not isinstance(tag, str):
+                continue
+            if tag not in kinds.taken and (kinds.refused is None or tag in kinds.refused):
+                param = f"{place}.{kinds.tag}" if kinds.tag == "role" else place
+                return UnsupportedFieldError(
+                    f"`{param}`: {kinds.what} of the {kinds.tag} `{tag[:64]}` cannot be honoured: "
+                    f"{kinds.instead}.",
+                    param=param,
+                )
     return None
 
 
-def _part(kind: str, path: str) -> UnsupportedFieldError:
-    return UnsupportedFieldError(
-        f"Content of the type `{kind}` is not taken: this server reads text parts only.", param=path
-    )
+def _on_the_way(body: bytes, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects that a path leads through, with their own paths."""
+    try:
+        value: object = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    for step in _STEP.finditer(path):
+        try:
+            value = cast("Any", value)[step["name"] or int(step["place"])]
+        except (KeyError, IndexError, TypeError):
+            return
+        if isinstance(value, dict):
+            yield path[: step.end()], cast("dict[str, Any]", value)
 
 
 def unsupported(field: Left, param: str) -> UnsupportedFieldError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import struct
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from daulat.server.wire.common import Incoming, Label, Name, Origin, Outgoing, Texts, texts
 from daulat.values.request import EmbeddingRequest
@@ -15,11 +17,11 @@ class EmbeddingBody(Incoming, frozen=True, kw_only=True):
     input: Texts
     encoding_format: Literal["float", "base64"] | None = None
     user: Label | None = None
-    # refused but for null, see `fields.REFUSED`
-    dimensions: None = None
+    dimensions: Annotated[int, Meta(ge=1, le=65_536)] | None = None
 
     def to_request(self) -> EmbeddingRequest:
-        return EmbeddingRequest(model=self.model, inputs=texts(self.input, "input"), user=self.user)
+        inputs = texts(self.input, "input")
+        return EmbeddingRequest(self.model, inputs, self.user, self.dimensions)
 
 
 class EmbeddingItem(Outgoing, frozen=True, kw_only=True):

@@ -27,12 +27,15 @@ MAX_TOOLS = 128
 
 
 class FunctionBody(Incoming, frozen=True, kw_only=True):
-    """`strict` is true whatever it says: arguments always validate."""
+    """`strict` is for endpoints elsewhere: here arguments always validate."""
 
     name: FunctionName
     description: Description | None = None
     parameters: SchemaObject | None = None
     strict: bool | None = None
+
+    def to_tool(self) -> Tool:
+        return Tool(self.name, self.description, self.parameters, self.strict)
 
 
 class ToolBody(Incoming, frozen=True, kw_only=True):
@@ -50,8 +53,11 @@ class ChosenTool(Incoming, frozen=True, kw_only=True):
 
 
 class CalledFunction(Incoming, frozen=True, kw_only=True):
+    """The SDK's own helper for types adds `parsed_arguments`, which says the same again."""
+
     name: FunctionName
     arguments: Annotated[str, Meta(max_length=1_000_000)]
+    parsed_arguments: Any = None
 
 
 class ToolCallBody(Incoming, frozen=True, kw_only=True):
@@ -64,17 +70,25 @@ class ToolCallBody(Incoming, frozen=True, kw_only=True):
 
     def to_call(self, param: str) -> ToolCall:
         """Raises RequestError: arguments that are no JSON object."""
-        param = f"{param}.function.arguments"
-        text = self.function.arguments
-        try:
-            value: object = json.loads(text) if text.strip() else {}
-            sound = isinstance(value, dict)
-            json.dumps(value, allow_nan=False)
-        except (ValueError, RecursionError):
-            sound = False
-        if not sound:
-            raise RequestError(f"`{param}` must be a JSON object as text.", param=param)
-        return ToolCall(self.id, self.function.name, text if text.strip() else "{}")
+        text = arguments(self.function.arguments, f"{param}.function.arguments")
+        return ToolCall(self.id, self.function.name, text)
+
+
+def arguments(text: str, param: str) -> str:
+    """A call's arguments; of none, an empty object.
+
+    Raises:
+        RequestError: no JSON object.
+    """
+    try:
+        value: object = json.loads(text) if text.strip() else {}
+        sound = isinstance(value, dict)
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        sound = False
+    if not sound:
+        raise RequestError(f"`{param}` must be a JSON object as text.", param=param)
+    return text if text.strip() else "{}"
 
 
 Tools = Annotated[list[ToolBody], Meta(max_length=MAX_TOOLS)]
@@ -89,26 +103,41 @@ def toolbox(
     Raises:
         RequestError: two tools of one name, or a choice of what is not there.
     """
-    offered = tuple(
-        Tool(body.function.name, body.function.description, body.function.parameters)
-        for body in tools or ()
-    )
-    names = [tool.name for tool in offered]
-    for place, name in enumerate(names):
-        if name in names[:place]:
-            param = f"tools[{place}].function.name"
+    offered = [tool.function.to_tool() for tool in tools or ()]
+    if isinstance(choice, ChosenTool):
+        choice, named = "required", choice.function.name
+    else:
+        named = None
+    return boxed(offered, choice or "auto", named, parallel is not False, "function.name")
+
+
+def boxed(
+    offered: Sequence[Tool],
+    choice: Literal["auto", "none", "required"],
+    named: str | None,
+    parallel: bool,
+    at: str,
+) -> Toolbox | None:
+    """Tools of any dialect, where a tool's name stands `at` a field of it; None: there are none.
+
+    Raises:
+        RequestError: two tools of one name, or a choice of what is not there.
+    """
+    names: set[str] = set()
+    for place, tool in enumerate(offered):
+        if tool.name in names:
+            param = f"tools[{place}].{at}"
             raise RequestError(f"`{param}`: there are two tools of this name.", param=param)
-    named = choice.function.name if isinstance(choice, ChosenTool) else None
+        names.add(tool.name)
     if named is not None and named not in names:
         raise RequestError(
             "`tool_choice` names a tool that is not in `tools`.", param="tool_choice"
         )
     if choice == "required" and not offered:
-        raise RequestError('`tool_choice` "required" needs `tools`.', param="tool_choice")
-    if not offered:
-        return None
-    mode = "required" if isinstance(choice, ChosenTool) else choice or "auto"
-    return Toolbox(offered, mode, named, parallel is not False)
+        raise RequestError(
+            "`tool_choice` asks for a call: that needs `tools`.", param="tool_choice"
+        )
+    return Toolbox(tuple(offered), choice, named, parallel) if offered else None
 
 
 # --- forms of an answer ---------------------------------------------------------------------------
@@ -123,12 +152,16 @@ class JsonObjectFormat(Incoming, frozen=True, kw_only=True, tag_field="type", ta
 
 
 class NamedSchema(Incoming, frozen=True, kw_only=True):
-    """`strict` is true whatever it says: the answer always validates."""
+    """`strict` is for endpoints elsewhere: here the answer always validates."""
 
     name: FunctionName
     description: Description | None = None
     schema: SchemaObject | None = None
     strict: bool | None = None
+
+    def to_structure(self, param: str) -> Structure:
+        """`param`: the field that has the schema."""
+        return named_schema(self.name, self.description, self.schema, self.strict, param)
 
 
 class JsonSchemaFormat(Incoming, frozen=True, kw_only=True, tag_field="type", tag="json_schema"):
@@ -196,10 +229,21 @@ def _formatted(response_format: ResponseFormat | None) -> Structure | None:
         case JsonObjectFormat():
             return Structure("json", {"type": "object"}, "response_format")
         case JsonSchemaFormat(json_schema=named):
-            schema = {} if named.schema is None else named.schema
-            return Structure("json", schema, "response_format.json_schema.schema")
+            return named.to_structure("response_format.json_schema.schema")
         case TextFormat() | None:
             return None
+
+
+def named_schema(
+    name: str,
+    description: str | None,
+    schema: SchemaObject | None,
+    strict: bool | None,
+    param: str,
+) -> Structure:
+    """A JSON schema with the name that its client gave it; its description goes into the schema."""
+    told = {} if description is None else {"description": description}
+    return Structure("json", {**told, **(schema or {})}, param, name, strict)
 
 
 # --- calls in answers -----------------------------------------------------------------------------
