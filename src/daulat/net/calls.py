@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -286,5 +287,9 @@ def _tls(error: Exception) -> str:
 
 
 def _why(error: Exception) -> str:
+    """The system's word for it; the event loops put addresses into theirs."""
     inner: Any = getattr(error, "os_error", error)
+    number = getattr(inner, "errno", None)
+    if isinstance(number, int) and number > 0:
+        return os.strerror(number)
     return str(getattr(inner, "strerror", "") or type(inner).__name__)[:200]

@@ -113,7 +113,7 @@ def _check_known(
     there = list(known)
     for word in words:
         if word not in there:
-            near = difflib.get_close_matches(word, there, 1, cutoff=0.5)
+            near = difflib.get_close_matches(word, there, 1, cutoff=0.7)
             hint = f"Did you mean {near[0]!r}?" if near else "There are: " + ", ".join(there) + "."
             raise _wrong(name, key, f"has {word!r}, which is no {what}. {hint}")
 

@@ -225,7 +225,7 @@ def _form(structure: Structure | None, profile: Profile) -> Json:
     if not profile.grammars:
         raise refusal(structure.param, profile.label)
     source = list(structure.source) if structure.kind == "choice" else structure.source
-    # vLLM before 0.11 knows the second field only, and later versions the first.
+    # vLLM before 0.10.2 knows the second field alone, and from 0.12 on the first.
     return {"structured_outputs": {structure.kind: source}, _GUIDED[structure.kind]: source}
 
 
