@@ -47,6 +47,7 @@ def test_a_whole_answer(scripted: Server) -> None:
         "endpoint": "scripted",
         "place": "this-machine",
         "timings": TIMINGS,
+        "cost": "0 USD",
     }
     assert closed(scripted, record)
 
