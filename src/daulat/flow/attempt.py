@@ -12,16 +12,14 @@ from dataclasses import dataclass
 
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError, UpstreamAnswerError, UpstreamError
-from daulat.flow.metering import Bound, Meter, content, cost
+from daulat.flow.metering import NOTHING, Bound, Meter, content, cost
 from daulat.flow.patience import patient
-from daulat.values.answer import Done, Event, Metered, Usage
+from daulat.values.answer import Asked, Done, Event, Metered, Usage
 from daulat.values.money import FREE, Price
 from daulat.values.plan import Caller, EndpointCard, Step
 from daulat.values.request import GenerationRequest
 
 log = logging.getLogger(__name__)
-
-NOTHING = Usage(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Attempt:
         self._request = request
         self._price = price_of(endpoint.card, step)
         self._own = not endpoint.card.offers
-        self._meter = Meter(request, limit)
+        self._meter = Meter(request, limit, own=self._own)
         self._source = endpoint.generate(request, step, caller)
         self._heard = patient(
             step.endpoint, self._source, endpoint.card.patience, stream=request.stream
@@ -100,10 +98,13 @@ class Attempt:
         async for event in self._events:
             yield event
 
+    def end(self, why: str) -> Outcome:
+        """How it ended; an answer that is not over is cut, and counted as far as it came."""
+        return self._end(why, self._meter.cut())
+
     async def leave(self, why: str) -> None:
-        """Let go of the endpoint. An answer that is not over is cut, and counted as far as it came."""
-        if self.outcome is None:
-            self._end(why, self._meter.so_far())
+        """Let go of the endpoint."""
+        self.end(why)
         # From the outside in: each holds the next.
         for generator in (self._events, self._heard, self._source):
             with contextlib.suppress(Exception):
@@ -118,7 +119,7 @@ class Attempt:
                     usage = heard.usage if self._own else self._meter.reported(heard.usage)
                     self._end(None, usage)
                     yield Done(usage, heard.timings)
-                elif not isinstance(heard, Metered):
+                elif not isinstance(heard, Asked | Metered):
                     yield heard
             if self.outcome is None:
                 raise UpstreamAnswerError(
@@ -134,12 +135,15 @@ class Attempt:
             raise ours from error
 
     def _failed(self, error: DaulatError) -> None:
-        billable = isinstance(error, InternalError) or (
-            isinstance(error, UpstreamError) and error.billable
-        )
-        self._end(error.code, self._meter.so_far() if billable else NOTHING)
+        self._end(error.code, self._meter.cut() if billable(error) else NOTHING)
 
-    def _end(self, error: str | None, usage: Usage) -> None:
+    def _end(self, error: str | None, usage: Usage) -> Outcome:
         if self.outcome is None:
             money = 0 if usage is NOTHING else cost(self._price, usage)
             self.outcome = Outcome(self.number, self.step, error, usage, money)
+        return self.outcome
+
+
+def billable(error: DaulatError) -> bool:
+    """Whether an upstream may charge for what ended so."""
+    return isinstance(error, InternalError) or (isinstance(error, UpstreamError) and error.billable)

@@ -12,24 +12,30 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from daulat.endpoints import Endpoint
 from daulat.errors import (
     BusyError,
     DaulatError,
     InternalError,
+    LimitError,
     UpstreamBusyError,
     UpstreamError,
     UpstreamRequestError,
     UpstreamUnavailableError,
 )
-from daulat.flow.attempt import NOTHING, Attempt, Outcome, price_of
+from daulat.flow.attempt import Attempt, Outcome, billable, price_of
 from daulat.flow.breakers import Breakers
-from daulat.flow.metering import Bound, cost
-from daulat.values.answer import CallPiece, Done, Event, Finish, Piece, Usage
+from daulat.flow.metering import NOTHING, Bound, Meter, cost
+from daulat.values.answer import Asked, CallPiece, Done, Event, Finish, Piece, Usage
 from daulat.values.plan import Caller, Plan, Step
-from daulat.values.request import ChatRequest, GenerationRequest
+from daulat.values.request import (
+    ChatRequest,
+    EmbeddingRequest,
+    GenerationRequest,
+    ModerationRequest,
+)
 from daulat.values.tokens import counted
 
 T = TypeVar("T")
@@ -48,6 +54,7 @@ class Books(Protocol):
 
         Raises:
             LimitError, BudgetError: it is not covered.
+            RecordError: nothing was written.
         """
         ...
 
@@ -67,6 +74,21 @@ class Work:
 
     request: Callable[[Step], GenerationRequest]
     limit: Callable[[Step, GenerationRequest], Bound]
+
+
+@dataclass(frozen=True, slots=True)
+class Piecework(Generic[T]):
+    """What is answered in one piece.
+
+    Attributes:
+        used: what the answer says it used.
+        limit: the most that it can use at a step.
+    """
+
+    request: EmbeddingRequest | ModerationRequest
+    call: Callable[[Endpoint, Step], Awaitable[T]]
+    used: Callable[[T], Usage]
+    limit: Callable[[Step], Bound]
 
 
 class Attempts:
@@ -95,6 +117,7 @@ class Attempts:
         self._caller = caller
         self._books = books
         self._number = 0
+        self._under_way: dict[int, Attempt] = {}
 
     # --- answers that come as events ----------------------------------------------------------------
 
@@ -113,7 +136,7 @@ class Attempts:
                     given.add(event)
                     if isinstance(event, Done):
                         # The books are closed before anyone hears that the answer is whole.
-                        self._note(attempt)
+                        self._ended(attempt, CANCELLED)
                         yield Done(given.whole(event.usage), event.timings)
                     else:
                         yield event
@@ -128,6 +151,11 @@ class Attempts:
             finally:
                 await self._left(attempt, CANCELLED)
             attempt = following
+
+    def end(self) -> None:
+        """Nobody listens any more: what is still under way is over, as far as the books go."""
+        for attempt in list(self._under_way.values()):
+            self._ended(attempt, CANCELLED)
 
     async def _first(self, work: Work) -> Attempt:
         """The first attempt that has something to say."""
@@ -178,17 +206,21 @@ class Attempts:
                 await self._left(ended, HEDGED)
 
     async def _lane(self, step: Step, work: Work) -> Attempt:
-        """One step with its retries."""
+        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
         tries = 0
+        failure: DaulatError | None = None
         while True:
-            attempt = await self._attempt(step, work)
+            try:
+                attempt = await self._attempt(step, work)
+            except LimitError as error:
+                raise failure or error from None
             try:
                 await attempt.prime()
                 return attempt
             except DaulatError as error:
                 await self._left(attempt, error.code)
                 self._failed(step, error)
-                wait = self._wait(step, error, tries)
+                wait, failure = self._wait(step, error, tries), error
                 if wait is None:
                     raise
             except BaseException:
@@ -201,7 +233,11 @@ class Attempts:
         request = work.request(step)
         limit = work.limit(step, request)
         number = await self._begin(step, limit)
-        return Attempt(number, step, self._endpoints[step.endpoint], request, self._caller, limit)
+        attempt = Attempt(
+            number, step, self._endpoints[step.endpoint], request, self._caller, limit
+        )
+        self._under_way[number] = attempt
+        return attempt
 
     async def _continued(
         self, work: Work, given: _Given, cut: Step, error: DaulatError
@@ -232,46 +268,69 @@ class Attempts:
 
     # --- answers that come in one piece -------------------------------------------------------------
 
-    async def ask(
-        self,
-        call: Callable[[Endpoint, Step], Awaitable[T]],
-        used: Callable[[T], Usage],
-        limit: Callable[[Step], Bound],
-    ) -> T:
+    async def ask(self, piece: Piecework[T]) -> T:
         """One call to the first step that answers it.
-
-        Args:
-            used: what the answer says it used.
 
         Raises:
             DaulatError: no step answered.
         """
         errors: list[DaulatError] = []
         for step in self._askable():
-            tries = 0
-            while True:
-                number = await self._begin(step, limit(step))
-                try:
-                    answer = await self._asked(call, step)
-                except DaulatError as error:
-                    self._books.ended(Outcome(number, step, error.code, NOTHING, 0))
-                    self._failed(step, error)
-                    wait = self._wait(step, error, tries)
-                    if wait is None:
-                        errors.append(error)
-                        break
-                    tries += 1
-                    await asyncio.sleep(wait)
-                else:
-                    self.step = step
-                    self._breakers.answered(_line(step))
-                    usage = used(answer)
-                    price = price_of(self._endpoints[step.endpoint].card, step)
-                    self._books.ended(Outcome(number, step, None, usage, cost(price, usage)))
-                    return answer
-            if not _elsewhere(errors[-1]):
-                break
+            try:
+                answer = await self._tried(piece, step)
+            except DaulatError as error:
+                errors.append(error)
+                if not _elsewhere(error):
+                    break
+            else:
+                self.step = step
+                return answer
         raise _verdict(errors)
+
+    async def _tried(self, piece: Piecework[T], step: Step) -> T:
+        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
+        tries = 0
+        failure: DaulatError | None = None
+        while True:
+            limit = piece.limit(step)
+            try:
+                number = await self._begin(step, limit)
+            except LimitError as error:
+                raise failure or error from None
+            try:
+                return await self._noted(piece, step, number, limit)
+            except DaulatError as error:
+                self._failed(step, error)
+                wait, failure = self._wait(step, error, tries), error
+                if wait is None:
+                    raise
+            tries += 1
+            await asyncio.sleep(wait)
+
+    async def _noted(self, piece: Piecework[T], step: Step, number: int, limit: Bound) -> T:
+        """One try, whose outcome the books are told whatever it is."""
+        card = self._endpoints[step.endpoint].card
+        meter = Meter(piece.request, limit, own=not card.offers)
+        meter.add(Asked())
+        error, usage = CANCELLED, meter.cut()
+        try:
+            answer = await self._asked(piece.call, step)
+            told = piece.used(answer)
+            error, usage = None, told if not card.offers else meter.reported(told)
+        except DaulatError as raised:
+            error, usage = raised.code, usage if billable(raised) else NOTHING
+            raise
+        except Exception:
+            error = InternalError.code
+            raise
+        else:
+            self._breakers.answered(_line(step))
+            return answer
+        finally:
+            if error == CANCELLED:
+                self._breakers.left(_line(step))
+            money = 0 if usage is NOTHING else cost(price_of(card, step), usage)
+            self._books.ended(Outcome(number, step, error, usage, money))
 
     async def _asked(self, call: Callable[[Endpoint, Step], Awaitable[T]], step: Step) -> T:
         endpoint = self._endpoints[step.endpoint]
@@ -281,7 +340,8 @@ class Attempts:
                 return await call(endpoint, step)
         except TimeoutError:
             raise UpstreamUnavailableError(
-                f"The endpoint {step.endpoint} took longer than {total:g} s. Try again."
+                f"The endpoint {step.endpoint} took longer than {total:g} s. Try again.",
+                billable=True,
             ) from None
 
     # --- health, waiting, books ---------------------------------------------------------------------
@@ -316,14 +376,15 @@ class Attempts:
         return number
 
     async def _left(self, attempt: Attempt, why: str) -> None:
+        self._ended(attempt, why)
+        await attempt.leave(why)
+
+    def _ended(self, attempt: Attempt, why: str) -> None:
+        """Tell the books, without waiting for anything."""
         if attempt.outcome is None:
             self._breakers.left(_line(attempt.step))
-        await attempt.leave(why)
-        self._note(attempt)
-
-    def _note(self, attempt: Attempt) -> None:
-        if attempt.outcome is not None:
-            self._books.ended(attempt.outcome)
+        if self._under_way.pop(attempt.number, None) is not None:
+            self._books.ended(attempt.end(why))
 
     def _failed(self, step: Step, error: DaulatError) -> None:
         now = time.monotonic()
@@ -410,12 +471,19 @@ def _elsewhere(error: DaulatError) -> bool:
 
 
 def _verdict(errors: Sequence[DaulatError]) -> DaulatError:
-    """The error to give: that of the preferred endpoint, unless it was merely busy and others know more."""
-    chosen = next(
-        (e for e in errors if not isinstance(e, UpstreamBusyError | BusyError)), errors[0]
-    )
-    if len(errors) > 1:
-        chosen.message += f" ({len(errors) - 1} other endpoints did not answer either.)"
+    """The error to give: that of the preferred endpoint, unless it was merely busy and others know more.
+
+    A limit that forbade one more attempt does not hide what the endpoints said.
+    """
+    limits = [e for e in errors if isinstance(e, LimitError)]
+    told = [e for e in errors if not isinstance(e, LimitError)]
+    if not told:
+        return limits[0]
+    chosen = next((e for e in told if not isinstance(e, UpstreamBusyError | BusyError)), told[0])
+    if len(told) > 1:
+        chosen.message += f" ({len(told) - 1} other endpoints did not answer either.)"
+    if limits:
+        chosen.message += f" Another one was not asked: {limits[0].message}"
     return chosen
 
 

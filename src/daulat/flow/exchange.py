@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError
 from daulat.flow.attempt import Outcome
-from daulat.flow.attempts import Attempts, Work
+from daulat.flow.attempts import Attempts, Piecework, Work
 from daulat.flow.books import ExchangeBooks
 from daulat.flow.guarding import Guarded, redacted
 from daulat.flow.metering import Bound, bound, longest, prompt_tokens
@@ -178,7 +178,9 @@ class Exchange:
         body: Json = {"status": "cancelled"}
         contents: Json = {}
         try:
-            answer = await self._attempts.ask(call, used, self._most)
+            assert isinstance(self._request, EmbeddingRequest | ModerationRequest)  # noqa: S101
+            piece = Piecework(self._request, call, used, self.most)
+            answer = await self._attempts.ask(piece)
             body, contents = closed(answer)
             return answer
         except DaulatError as raised:
@@ -191,6 +193,11 @@ class Exchange:
             await self._close(body, contents)
 
     # --- what is sent -------------------------------------------------------------------------------
+
+    def most(self, step: Step) -> Bound:
+        """The most that an attempt at a step can use, as the step is sent the request."""
+        generates = isinstance(self._request, ChatRequest | CompletionRequest)
+        return self.limit(step, self._sent(step) if generates else self._for(step, self._request))
 
     def limit(self, step: Step, request: Request) -> Bound:
         """The most that a request can use at a step."""
@@ -206,9 +213,6 @@ class Exchange:
             return request
         most = longest(request, offer)
         return replace(request, sampling=replace(request.sampling, max_tokens=most))
-
-    def _most(self, step: Step) -> Bound:
-        return self.limit(step, self._request)
 
     def _vectors(self, step: Step, request: EmbeddingRequest) -> EmbeddingRequest:
         return self._for(step, request)
@@ -231,17 +235,14 @@ class Exchange:
 
     async def _close(self, body: Json, contents: Json) -> None:
         self._closed = True
-        told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+        self._attempts.end()
+
+        def closing() -> tuple[Json, Json]:
+            told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+            return {**body, **told}, contents
+
         # Shielded: a client that goes away must not keep its exchange from being closed.
-        await asyncio.shield(
-            self._record.add(
-                "exchange.closed",
-                self.id,
-                {**body, **told},
-                contents,
-                settled=self._books.settlements(),
-            )
-        )
+        await asyncio.shield(self._books.close(closing))
 
     def _defect(self) -> InternalError:
         log.exception("an answer failed", extra={"exchange": self.id})

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 
 from daulat.errors import UpstreamTimeoutError
-from daulat.values.answer import Heard
+from daulat.values.answer import Asked, Heard
 from daulat.values.plan import Patience
 
 
@@ -47,5 +47,5 @@ async def patient(
         if one is None:
             return
         yield one
-        if stream:
+        if stream and not isinstance(one, Asked):
             wait, what = patience.between, "next token"
