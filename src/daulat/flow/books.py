@@ -6,11 +6,12 @@ stops the process. Not here: limits and sums (`record.ledger`), prices (`values.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from daulat.flow.attempt import Outcome
+from daulat.flow.attempt import NOTHING, RESTING, Outcome
 from daulat.flow.metering import Bound
 from daulat.record import Record, charges
 from daulat.record.transcript import attempted
@@ -78,12 +79,15 @@ class ExchangeBooks:
     async def next(self, number: int, step: Step, limit: Bound) -> None:
         """See `attempts.Books`."""
         body = attempted(number, step, self._unsettled, self._account.currency)
-        result = await self._record.add(
-            ATTEMPTED,
-            self._id,
-            body,
-            wish=self.wish(number, step, limit),
-            settled=self.settlements(),
+        # Shielded: what is settled here is settled nowhere else, whoever stops waiting for it.
+        result = await asyncio.shield(
+            self._record.add(
+                ATTEMPTED,
+                self._id,
+                body,
+                wish=self.wish(number, step, limit),
+                settled=self.settlements(),
+            )
         )
         if isinstance(result, charges.Refusal):
             raise charges.refused(result, self._account.currency)
@@ -94,6 +98,11 @@ class ExchangeBooks:
             self._told.add(outcome.number)
             self.outcomes.append(outcome)
             self._unsettled.append(outcome)
+
+    def unasked(self, step: Step) -> None:
+        """The exchange ends: where nobody was asked, what was set aside for the first is given back."""
+        if 0 not in self._told:
+            self.ended(Outcome(0, step, RESTING, NOTHING, 0))
 
     def settlements(self) -> Sequence[charges.Outcome]:
         """What is to be settled with the next entry; each attempt is given once."""

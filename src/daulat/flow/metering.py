@@ -125,6 +125,11 @@ class Meter:
             case _:
                 pass
 
+    @property
+    def said(self) -> bool:
+        """Whether a part of an answer has come."""
+        return any(self._text)
+
     def reported(self, usage: Usage) -> Usage:
         """The usage of a whole answer as reported, if that can be true; else as counted."""
         return usage if self._believable(usage) else self.so_far()
@@ -141,11 +146,10 @@ class Meter:
         return replace(told, completion_tokens=most, counted=True)
 
     def _believable(self, usage: Usage) -> bool:
-        said = any(self._text)
         return (
             not usage.counted
             and 0 < usage.prompt_tokens <= self._limit.prompt_tokens
-            and (0 if not said else 1) <= usage.completion_tokens <= self._most
+            and int(self.said) <= usage.completion_tokens <= self._most
             and _parts_fit(usage)
         )
 
