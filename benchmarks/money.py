@@ -333,8 +333,7 @@ def drift_table(told: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     groups = [(WORDS[EXACT], (EXACT, "broken")), (WORDS[LEFT], (LEFT,))]
-    for name in UNTRUE:
-        groups.append((WORDS.get(name, f"`{UNTRUE[name][0]}`"), (name,)))
+    groups += [(f"`{fault}`", (name,)) for name, (fault, _streams) in UNTRUE.items()]
     for label, names in groups:
         theirs, ours = (summed(told["rows"], names, which) for which in ("billed", "booked"))
         gaps = [f"{ours[name] - theirs[name]:+,}".replace("+0", "0") for name in COLUMNS]

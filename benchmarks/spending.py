@@ -20,11 +20,7 @@ from daulat.record import schema, statistics, verify
 from daulat.values.money import PER_UNIT, Price, Rates, joined, per_million
 from daulat.values.plan import Limits
 
-PRICE = Price(
-    Rates(
-        per_million("2.5"), per_million("10"), per_million("1.25"), per_million("2.5")
-    )
-)
+PRICE = Price(Rates(per_million("2.5"), per_million("10"), per_million("1.25"), per_million("2.5")))
 WORDS = 8
 QUESTION = "Where is the harbour of Surabaya, and how does one get there from the station?"
 PATIENCE = 120.0
@@ -60,7 +56,9 @@ cached = "1.25"
 def one_answer(upstream: Upstream) -> int:
     """What the question costs, by the upstream's own books."""
     last = upstream.ledger()["entries"][-1]
-    return last["prompt_tokens"] * PRICE.rates.input + last["completion_tokens"] * PRICE.rates.output
+    return (
+        last["prompt_tokens"] * PRICE.rates.input + last["completion_tokens"] * PRICE.rates.output
+    )
 
 
 async def use_up(urls: Sequence[str], key: str, clients: int, requests: int) -> Told:
@@ -116,9 +114,7 @@ async def _asked(
         return int(answer.headers["retry-after"])
 
 
-def checked(
-    home: Path, upstream: Upstream, budget: int, free: int, told: Told
-) -> dict[str, Any]:
+def checked(home: Path, upstream: Upstream, budget: int, free: int, told: Told) -> dict[str, Any]:
     """The figures.
 
     Args:
@@ -141,7 +137,8 @@ def checked(
         left = connection.execute(select(schema.reservations)).all()
         opened = connection.execute(select(schema.open_exchanges)).all()
     assert not told.wrong, told.wrong[:3]
-    assert not left and not opened, (len(left), len(opened))
+    assert not left, len(left)
+    assert not opened, len(opened)
     assert spent == billed - free, (spent, billed)
     assert spent <= budget, (spent, budget)
     for row in balances:

@@ -21,6 +21,9 @@ from daulat.values.request import GenerationRequest
 
 log = logging.getLogger(__name__)
 
+HEDGED, CANCELLED, RESTING = "hedged", "cancelled", "left_alone"
+"""What ends an attempt that is not an error: another was faster, nobody waits, it was never asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -45,11 +48,17 @@ def price_of(card: EndpointCard, step: Step) -> Price | None:
     return offer.price if offer else FREE
 
 
+def billable(error: DaulatError) -> bool:
+    """Whether an endpoint may charge for what it did before that error."""
+    return isinstance(error, InternalError) or (isinstance(error, UpstreamError) and error.billable)
+
+
 class Attempt:
-    """Ask once: `prime` first, then `rest`; `leave` in any case.
+    """Ask once: `prime` first, then `rest`; `cut` and `leave` in any case.
 
     Attributes:
         outcome: None until it is over.
+        told: whoever keeps the books has heard of the outcome.
     """
 
     def __init__(
@@ -64,6 +73,7 @@ class Attempt:
         self.number = number
         self.step = step
         self.outcome: Outcome | None = None
+        self.told = False
         self._request = request
         self._price = price_of(endpoint.card, step)
         self._own = not endpoint.card.offers
@@ -98,13 +108,12 @@ class Attempt:
         async for event in self._events:
             yield event
 
-    def end(self, why: str) -> Outcome:
-        """How it ended; an answer that is not over is cut, and counted as far as it came."""
-        return self._end(why, self._meter.cut())
+    def cut(self, why: str) -> Outcome:
+        """The outcome; an answer that is not over is counted as far as it came."""
+        return self.outcome or self._end(why, self._meter.cut())
 
-    async def leave(self, why: str) -> None:
+    async def leave(self) -> None:
         """Let go of the endpoint."""
-        self.end(why)
         # From the outside in: each holds the next.
         for generator in (self._events, self._heard, self._source):
             with contextlib.suppress(Exception):
@@ -119,12 +128,12 @@ class Attempt:
                     usage = heard.usage if self._own else self._meter.reported(heard.usage)
                     self._end(None, usage)
                     yield Done(usage, heard.timings)
+                    return
                 elif not isinstance(heard, Asked | Metered):
                     yield heard
-            if self.outcome is None:
-                raise UpstreamAnswerError(
-                    f"The answer of {self.step.endpoint} ended too soon. Ask again.", billable=True
-                )
+            raise UpstreamAnswerError(
+                f"The answer of {self.step.endpoint} ended too soon. Ask again.", billable=True
+            )
         except DaulatError as error:
             self._failed(error)
             raise
@@ -135,15 +144,11 @@ class Attempt:
             raise ours from error
 
     def _failed(self, error: DaulatError) -> None:
-        self._end(error.code, self._meter.cut() if billable(error) else NOTHING)
+        # Words that came were made, whatever became of the rest.
+        charged = self._meter.said or billable(error)
+        self._end(error.code, self._meter.cut() if charged else NOTHING)
 
     def _end(self, error: str | None, usage: Usage) -> Outcome:
-        if self.outcome is None:
-            money = 0 if usage is NOTHING else cost(self._price, usage)
-            self.outcome = Outcome(self.number, self.step, error, usage, money)
+        money = 0 if usage is NOTHING else cost(self._price, usage)
+        self.outcome = Outcome(self.number, self.step, error, usage, money)
         return self.outcome
-
-
-def billable(error: DaulatError) -> bool:
-    """Whether an upstream may charge for what ended so."""
-    return isinstance(error, InternalError) or (isinstance(error, UpstreamError) and error.billable)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from daulat.errors import RecordError
-from daulat.flow.attempt import Outcome
+from daulat.flow.attempt import RESTING, Outcome
 from daulat.flow.metering import NOTHING, Bound
 from daulat.record import Record, charges
 from daulat.record.transcript import attempted
@@ -24,7 +24,6 @@ from daulat.values.money import MOST
 from daulat.values.plan import Step
 
 ATTEMPTED, CLOSED = "exchange.attempted", "exchange.closed"
-UNASKED = "not_asked"
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
 """Seconds until a record that could not be written is tried again."""
 _LATE: set[asyncio.Future[None]] = set()
@@ -147,7 +146,7 @@ class ExchangeBooks:
             await asyncio.wait(self._writing)
         for number, step in self._held.items() if self._account.limited else ():
             # Set aside, and then never asked.
-            self.ended(Outcome(number, step, UNASKED, NOTHING, 0))
+            self.ended(Outcome(number, step, RESTING, NOTHING, 0))
         body, contents = closing()
         settled = [self._settlement(outcome) for outcome in self._unsettled]
         try:

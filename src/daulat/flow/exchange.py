@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError
 from daulat.flow.attempt import Outcome
-from daulat.flow.attempts import Attempts, Piecework, Work
+from daulat.flow.attempts import Attempts, Work
 from daulat.flow.books import ExchangeBooks
 from daulat.flow.guarding import Guarded, redacted
 from daulat.flow.metering import Bound, bound, longest, prompt_tokens
@@ -39,6 +39,7 @@ _CLOSING: set[asyncio.Future[None]] = set()
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+R = TypeVar("R", bound=Request)
 Json = Mapping[str, Any]
 
 
@@ -134,8 +135,10 @@ class Exchange:
         request = self._request
         assert isinstance(request, EmbeddingRequest)  # noqa: S101 - narrows the type
         return await self._whole(
-            lambda endpoint, step: endpoint.embed(self._vectors(step, request), step),
+            Work(lambda step: self._for(step, request), self.limit),
+            lambda endpoint, step, sent: endpoint.embed(sent, step),
             lambda answer: answer.usage,
+            lambda answer, usage: replace(answer, usage=usage),
             embedded,
         )
 
@@ -149,8 +152,10 @@ class Exchange:
         assert isinstance(request, ModerationRequest)  # noqa: S101 - narrows the type
         used = Usage(prompt_tokens(request), counted=True)
         return await self._whole(
-            lambda endpoint, step: endpoint.moderate(self._for(step, request), step),
+            Work(lambda step: self._for(step, request), self.limit),
+            lambda endpoint, step, sent: endpoint.moderate(sent, step),
             lambda _: used,
+            lambda answer, _: answer,
             moderated,
         )
 
@@ -170,17 +175,17 @@ class Exchange:
 
     async def _whole(
         self,
-        call: Callable[[Endpoint, Step], Awaitable[T]],
+        work: Work[R],
+        call: Callable[[Endpoint, Step, R], Awaitable[T]],
         used: Callable[[T], Usage],
+        told: Callable[[T, Usage], T],
         closed: Callable[[T], tuple[Json, Json]],
     ) -> T:
         """An answer that comes in one piece."""
         body: Json = {"status": "cancelled"}
         contents: Json = {}
         try:
-            assert isinstance(self._request, EmbeddingRequest | ModerationRequest)  # noqa: S101
-            piece = Piecework(self._request, call, used, self.most)
-            answer = await self._attempts.ask(piece)
+            answer = told(*await self._attempts.ask(work, call, used))
             body, contents = closed(answer)
             return answer
         except DaulatError as raised:
@@ -213,9 +218,6 @@ class Exchange:
             return request
         most = longest(request, offer)
         return replace(request, sampling=replace(request.sampling, max_tokens=most))
-
-    def _vectors(self, step: Step, request: EmbeddingRequest) -> EmbeddingRequest:
-        return self._for(step, request)
 
     def _for(self, step: Step, request: Any) -> Any:
         if not step.redacted:

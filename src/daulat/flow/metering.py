@@ -139,6 +139,11 @@ class Meter:
             case _:
                 pass
 
+    @property
+    def said(self) -> bool:
+        """Whether a part of an answer has come."""
+        return any(self._text)
+
     def reported(self, usage: Usage) -> Usage:
         """The usage of a whole answer as reported, if that can be true; else as counted."""
         return usage if self._believable(usage) else self.so_far()
@@ -164,16 +169,15 @@ class Meter:
         if not self._asked:
             return NOTHING
         heard = self.so_far()
-        if not self._in_one_piece or any(self._text):
+        if not self._in_one_piece or self.said:
             return heard
         return replace(heard, completion_tokens=self._limit.completion_tokens)
 
     def _believable(self, usage: Usage) -> bool:
-        said = any(self._text)
         return (
             not usage.counted
             and 0 < usage.prompt_tokens <= self._limit.prompt_tokens
-            and int(said) <= usage.completion_tokens <= self._most
+            and int(self.said) <= usage.completion_tokens <= self._most
             and _parts_fit(usage)
         )
 
