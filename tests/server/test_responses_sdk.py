@@ -192,13 +192,13 @@ def test_what_the_record_does_not_keep_cannot_be_gone_on_from(
     scripted: Server, model_cache: Any, tmp_path: Any
 ) -> None:
     home = home_with_models(tmp_path / "home", model_cache)
-    with running(home, "scripted", settings='[record]\ncontents = "digests"') as server:
-        with server.sdk() as client:
-            made = say(client, "one")
-            with pytest.raises(openai.BadRequestError, match="digests"):
-                say(client, "on", previous_response_id=made.id)
-            with pytest.raises(openai.NotFoundError, match="digests"):
-                client.responses.retrieve(made.id)
+    kept = '[record]\ncontents = "digests"'
+    with running(home, "scripted", settings=kept) as server, server.sdk() as client:
+        made = say(client, "one")
+        with pytest.raises(openai.BadRequestError, match="digests"):
+            say(client, "on", previous_response_id=made.id)
+        with pytest.raises(openai.NotFoundError, match="digests"):
+            client.responses.retrieve(made.id)
 
 
 def test_a_response_that_failed_is_told_and_not_gone_on_from(gpt: OpenAI) -> None:
