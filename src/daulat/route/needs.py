@@ -62,9 +62,10 @@ def able(request: Request, cards: Sequence[EndpointCard]) -> tuple[EndpointCard,
 
 def _unable(needed: Needs, cards: Sequence[EndpointCard]) -> UnsupportedFieldError:
     offered = {capability for card in cards for capability in card.capabilities}
-    missing = [c for c in needed if c not in offered]
-    capability = (missing or [c for c in needed if c not in cards[0].capabilities])[0]
-    names, param = ", ".join(dict.fromkeys(card.name for card in cards)), needed[capability]
+    missing = [(c, param) for c, param in needed.items() if c not in offered]
+    mine = [(c, param) for c, param in needed.items() if c not in cards[0].capabilities]
+    capability, param = (missing or mine)[0]
+    names = ", ".join(dict.fromkeys(card.name for card in cards))
     if param == "model":
         return UnsupportedFieldError(
             f"What answers here ({names}) has no {capability}: name a model of an endpoint that has "
