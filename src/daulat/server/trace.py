@@ -6,7 +6,6 @@ of the request.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from starlette.types import Scope
 
 from daulat.flow import Outcome
 from daulat.values.answer import Done, Usage
+from daulat.values.chance import random_bytes
 from daulat.values.plan import Step
 
 ESTIMATE = "estimate"  # the header `daulat-counted` of tokens that nobody told
@@ -32,7 +32,7 @@ class Trace:
     """
 
     method: str
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    id: str = field(default_factory=lambda: random_bytes(8).hex())
     started: float = field(default_factory=time.monotonic)
     route: str = ""
     status: int = 0
