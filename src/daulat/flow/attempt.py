@@ -12,16 +12,15 @@ from dataclasses import dataclass
 
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError, UpstreamAnswerError, UpstreamError
-from daulat.flow.metering import Bound, Meter, content, cost
+from daulat.flow.metering import NOTHING, Bound, Meter, content, cost
 from daulat.flow.patience import patient
-from daulat.values.answer import Done, Event, Metered, Usage
+from daulat.values.answer import Asked, Done, Event, Metered, Usage
 from daulat.values.money import FREE, Price
 from daulat.values.plan import Caller, EndpointCard, Step
 from daulat.values.request import GenerationRequest
 
 log = logging.getLogger(__name__)
 
-NOTHING = Usage(0, 0)
 HEDGED, CANCELLED, RESTING = "hedged", "cancelled", "left_alone"
 """What ends an attempt that is not an error: another was faster, nobody waits, it was never asked."""
 
@@ -78,7 +77,7 @@ class Attempt:
         self._request = request
         self._price = price_of(endpoint.card, step)
         self._own = not endpoint.card.offers
-        self._meter = Meter(request, limit)
+        self._meter = Meter(request, limit, own=self._own)
         self._source = endpoint.generate(request, step, caller)
         self._heard = patient(
             step.endpoint, self._source, endpoint.card.patience, stream=request.stream
@@ -111,7 +110,7 @@ class Attempt:
 
     def cut(self, why: str) -> Outcome:
         """The outcome; an answer that is not over is counted as far as it came."""
-        return self.outcome or self._end(why, self._meter.so_far())
+        return self.outcome or self._end(why, self._meter.cut())
 
     async def leave(self) -> None:
         """Let go of the endpoint."""
@@ -130,7 +129,7 @@ class Attempt:
                     self._end(None, usage)
                     yield Done(usage, heard.timings)
                     return
-                elif not isinstance(heard, Metered):
+                elif not isinstance(heard, Asked | Metered):
                     yield heard
             raise UpstreamAnswerError(
                 f"The answer of {self.step.endpoint} ended too soon. Ask again.", billable=True
@@ -147,7 +146,7 @@ class Attempt:
     def _failed(self, error: DaulatError) -> None:
         # Words that came were made, whatever became of the rest.
         charged = self._meter.said or billable(error)
-        self._end(error.code, self._meter.so_far() if charged else NOTHING)
+        self._end(error.code, self._meter.cut() if charged else NOTHING)
 
     def _end(self, error: str | None, usage: Usage) -> Outcome:
         money = 0 if usage is NOTHING else cost(self._price, usage)

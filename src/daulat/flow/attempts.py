@@ -21,6 +21,7 @@ from daulat.errors import (
     BusyError,
     DaulatError,
     InternalError,
+    LimitError,
     UpstreamBusyError,
     UpstreamError,
     UpstreamRequestError,
@@ -30,7 +31,6 @@ from daulat.errors import (
 from daulat.flow.attempt import (
     CANCELLED,
     HEDGED,
-    NOTHING,
     RESTING,
     Attempt,
     Outcome,
@@ -39,7 +39,7 @@ from daulat.flow.attempt import (
 )
 from daulat.flow.breakers import Breakers
 from daulat.flow.continuing import Given, continuable, going_on
-from daulat.flow.metering import Bound, Meter, cost
+from daulat.flow.metering import NOTHING, Bound, Meter, cost
 from daulat.values.answer import Done, Event, Usage
 from daulat.values.plan import Caller, EndpointCard, Plan, Step
 from daulat.values.request import GenerationRequest, Request
@@ -111,6 +111,7 @@ class Attempts:
         self._books = books
         self._number = 0
         self._ending = CANCELLED
+        self._begun: list[Attempt] = []
 
     # --- answers that come as events ----------------------------------------------------------------
 
@@ -145,6 +146,11 @@ class Attempts:
             finally:
                 await self._left(attempt, CANCELLED)
             attempt = following
+
+    def end(self) -> None:
+        """Nobody listens any more: what is still under way is over, as far as the books go."""
+        for attempt in self._begun:
+            self._ended(attempt, self._ending)
 
     async def _first(self, work: Work[GenerationRequest]) -> Attempt:
         """The first attempt that has something to say."""
@@ -199,22 +205,26 @@ class Attempts:
             raise
         finally:
             for lane in lanes:
-                if not lane.cancelled() and lane.exception() is None:
+                if lane.done() and not lane.cancelled() and lane.exception() is None:
                     await self._left(lane.result(), self._ending)
             self._ending = CANCELLED
 
     async def _lane(self, step: Step, work: Work[GenerationRequest]) -> Attempt:
-        """One step with its retries."""
+        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
         tries = 0
+        failure: DaulatError | None = None
         while True:
-            attempt = await self._attempt(step, work)
+            try:
+                attempt = await self._attempt(step, work)
+            except LimitError as error:
+                raise failure or error from None
             try:
                 await attempt.prime()
                 return attempt
             except DaulatError as error:
                 self._failed(step, error)
                 await self._left(attempt, error.code)
-                wait = self._wait(step, error, tries)
+                wait, failure = self._wait(step, error, tries), error
                 if wait is None:
                     raise
             except BaseException:
@@ -227,7 +237,10 @@ class Attempts:
         request = work.request(step)
         limit = work.limit(step, request)
         number = await self._begin(step, limit)
-        return Attempt(number, step, self._endpoints[step.endpoint], request, self._caller, limit)
+        endpoint = self._endpoints[step.endpoint]
+        attempt = Attempt(number, step, endpoint, request, self._caller, limit)
+        self._begun.append(attempt)
+        return attempt
 
     async def _continued(
         self, work: Work[GenerationRequest], given: Given, cut: Step, error: DaulatError
@@ -295,13 +308,16 @@ class Attempts:
         call: Callable[[Endpoint, Step, R], Awaitable[T]],
         used: Callable[[T], Usage],
     ) -> tuple[T, Usage]:
-        """One step with its retries."""
+        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
         tries = 0
+        failure: DaulatError | None = None
         while True:
             try:
                 return await self._asked(step, work, call, used)
+            except LimitError as error:
+                raise failure or error from None
             except DaulatError as error:
-                wait = self._wait(step, error, tries)
+                wait, failure = self._wait(step, error, tries), error
                 if wait is None:
                     raise
             tries += 1
@@ -318,7 +334,7 @@ class Attempts:
         card = self._endpoints[step.endpoint].card
         sent = work.request(step)
         limit = work.limit(step, sent)
-        meter, price = Meter(sent, limit), price_of(card, step)
+        meter, price = Meter(sent, limit, own=not card.offers), price_of(card, step)
         number = await self._begin(step, limit)
         try:
             answer = await _in_time(call(self._endpoints[step.endpoint], step, sent), card)
@@ -468,12 +484,19 @@ def _elsewhere(error: DaulatError) -> bool:
 
 
 def _verdict(errors: Sequence[DaulatError]) -> DaulatError:
-    """The error to give: that of the preferred endpoint, unless it was merely busy and others know more."""
-    chosen = next(
-        (e for e in errors if not isinstance(e, UpstreamBusyError | BusyError)), errors[0]
-    )
-    if len(errors) > 1:
-        chosen.message += f" ({len(errors) - 1} other endpoints did not answer either.)"
+    """The error to give: that of the preferred endpoint, unless it was merely busy and others know more.
+
+    A limit that forbade one more attempt does not hide what the endpoints said.
+    """
+    limits = [e for e in errors if isinstance(e, LimitError)]
+    told = [e for e in errors if not isinstance(e, LimitError)]
+    if not told:
+        return limits[0]
+    chosen = next((e for e in told if not isinstance(e, UpstreamBusyError | BusyError)), told[0])
+    if len(told) > 1:
+        chosen.message += f" ({len(told) - 1} other endpoints did not answer either.)"
+    if limits:
+        chosen.message += f" Another one was not asked: {limits[0].message}"
     return chosen
 
 

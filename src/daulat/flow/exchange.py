@@ -205,6 +205,11 @@ class Exchange:
 
     # --- what is sent -------------------------------------------------------------------------------
 
+    def most(self, step: Step) -> Bound:
+        """The most that an attempt at a step can use, as the step is sent the request."""
+        generates = isinstance(self._request, ChatRequest | CompletionRequest)
+        return self.limit(step, self._sent(step) if generates else self._for(step, self._request))
+
     def limit(self, step: Step, request: Request) -> Bound:
         """The most that a request can use at a step."""
         offer = self._endpoints[step.endpoint].card.offers.get(step.model)
@@ -240,18 +245,14 @@ class Exchange:
 
     async def _close(self, body: Json, contents: Json) -> None:
         self._closed = True
-        self._books.unasked(self._attempts.first)
-        told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+        self._attempts.end()
+
+        def closing() -> tuple[Json, Json]:
+            told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+            return {**body, **told}, contents
+
         # Shielded: a client that goes away must not keep its exchange from being closed.
-        await asyncio.shield(
-            self._record.add(
-                "exchange.closed",
-                self.id,
-                {**body, **told},
-                contents,
-                settled=self._books.settlements(),
-            )
-        )
+        await asyncio.shield(self._books.close(closing))
 
     def _defect(self) -> InternalError:
         log.exception("an answer failed", extra={"exchange": self.id})

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 
 from daulat.errors import UpstreamTimeoutError
-from daulat.values.answer import Heard, Metered
+from daulat.values.answer import Asked, Heard, Metered
 from daulat.values.plan import Patience
 
 
@@ -52,7 +52,7 @@ async def patient(
         if one is None:
             return
         yield one
-        if stream and not (isinstance(one, Metered) and what == "first token"):
+        if stream and not (isinstance(one, Asked | Metered) and what == "first token"):
             # From now on, not from when it came: who listens may have been slow.
             wait, what = patience.between, "next token"
             due = time.monotonic() + wait
