@@ -319,7 +319,7 @@ _NAMES: dict[type, tuple[str, ...]] = {}
 
 def _flat(value: Any) -> dict[str, Any]:
     """The fields of a dataclass that holds no other; `asdict` would copy each."""
-    kind: type[Any] = type(value)
+    kind = cast("type[Any]", type(value))
     if kind not in _NAMES:
         _NAMES[kind] = tuple(field.name for field in fields(kind))
     return {name: getattr(value, name) for name in _NAMES[kind]}
