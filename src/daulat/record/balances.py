@@ -37,8 +37,8 @@ _WINDOWS: Final = select(schema.windows).where(
 class Balance:
     """Of one account in one period. Money in `values.money`'s amounts."""
 
-    spent_money: int = 0
-    spent_tokens: int = 0
+    spent_money: int
+    spent_tokens: int
     reserved_money: int = 0
     reserved_tokens: int = 0
 
