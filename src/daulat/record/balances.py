@@ -42,8 +42,8 @@ _WINDOWS: Final = Prepared(
 class Balance:
     """Of one account in one period. Money in `values.money`'s amounts."""
 
-    spent_money: int = 0
-    spent_tokens: int = 0
+    spent_money: int
+    spent_tokens: int
     reserved_money: int = 0
     reserved_tokens: int = 0
 
