@@ -39,11 +39,15 @@ class Breakers:
             return state.until - now
         return FIRST_REST if state.probing else 0.0
 
-    def asked(self, name: str, now: float) -> None:
-        """It is asked now; after a rest this is the one request that finds out."""
+    def broken(self, name: str) -> bool:
+        """It is left alone because it failed, and not because it asked for that."""
         state = self._states.get(name)
-        if state is not None and state.failures >= FAILURES:
-            state.probing = True
+        return state is not None and state.failures >= FAILURES
+
+    def asked(self, name: str) -> None:
+        """It is asked now; after a rest this is the one request that finds out."""
+        if self.broken(name):
+            self._states[name].probing = True
 
     def answered(self, name: str) -> None:
         """It answered: all is forgotten."""

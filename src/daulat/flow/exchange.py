@@ -39,6 +39,7 @@ _CLOSING: set[asyncio.Future[None]] = set()
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+R = TypeVar("R", bound=Request)
 Json = Mapping[str, Any]
 
 
@@ -140,8 +141,10 @@ class Exchange:
         request = self._request
         assert isinstance(request, EmbeddingRequest)  # noqa: S101 - narrows the type
         return await self._whole(
-            lambda endpoint, step: endpoint.embed(self._vectors(step, request), step),
+            Work(lambda step: self._for(step, request), self.limit),
+            lambda endpoint, step, sent: endpoint.embed(sent, step),
             lambda answer: answer.usage,
+            lambda answer, usage: replace(answer, usage=usage),
             embedded,
         )
 
@@ -155,8 +158,10 @@ class Exchange:
         assert isinstance(request, ModerationRequest)  # noqa: S101 - narrows the type
         used = Usage(prompt_tokens(request), counted=True)
         return await self._whole(
-            lambda endpoint, step: endpoint.moderate(self._for(step, request), step),
+            Work(lambda step: self._for(step, request), self.limit),
+            lambda endpoint, step, sent: endpoint.moderate(sent, step),
             lambda _: used,
+            lambda answer, _: answer,
             moderated,
         )
 
@@ -176,15 +181,17 @@ class Exchange:
 
     async def _whole(
         self,
-        call: Callable[[Endpoint, Step], Awaitable[T]],
+        work: Work[R],
+        call: Callable[[Endpoint, Step, R], Awaitable[T]],
         used: Callable[[T], Usage],
+        told: Callable[[T, Usage], T],
         closed: Callable[[T], tuple[Json, Json]],
     ) -> T:
         """An answer that comes in one piece."""
         body: Json = {"status": "cancelled"}
         contents: Json = {}
         try:
-            answer = await self._attempts.ask(call, used, self._most)
+            answer = told(*await self._attempts.ask(work, call, used))
             body, contents = closed(answer)
             return answer
         except DaulatError as raised:
@@ -197,6 +204,11 @@ class Exchange:
             await self._close(body, contents)
 
     # --- what is sent -------------------------------------------------------------------------------
+
+    def most(self, step: Step) -> Bound:
+        """The most that an attempt at a step can use, as the step is sent the request."""
+        generates = isinstance(self._request, ChatRequest | CompletionRequest)
+        return self.limit(step, self._sent(step) if generates else self._for(step, self._request))
 
     def limit(self, step: Step, request: Request) -> Bound:
         """The most that a request can use at a step."""
@@ -214,12 +226,6 @@ class Exchange:
             return request
         most = longest(request, offer)
         return replace(request, sampling=replace(request.sampling, max_tokens=most))
-
-    def _most(self, step: Step) -> Bound:
-        return self.limit(step, self._request)
-
-    def _vectors(self, step: Step, request: EmbeddingRequest) -> EmbeddingRequest:
-        return self._for(step, request)
 
     def _for(self, step: Step, request: Any) -> Any:
         if not step.redacted:
@@ -239,17 +245,14 @@ class Exchange:
 
     async def _close(self, body: Json, contents: Json) -> None:
         self._closed = True
-        told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+        self._attempts.end()
+
+        def closing() -> tuple[Json, Json]:
+            told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+            return {**body, **told}, contents
+
         # Shielded: a client that goes away must not keep its exchange from being closed.
-        await asyncio.shield(
-            self._record.add(
-                "exchange.closed",
-                self.id,
-                {**body, **told},
-                contents,
-                settled=self._books.settlements(),
-            )
-        )
+        await asyncio.shield(self._books.close(closing))
 
     def _defect(self) -> InternalError:
         log.exception("an answer failed", extra={"exchange": self.id})

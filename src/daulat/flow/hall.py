@@ -18,6 +18,7 @@ from daulat.errors import (
     ModelNotFoundError,
     UnavailableError,
 )
+from daulat.flow.attempt import price_of
 from daulat.flow.attempts import Attempts
 from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.breakers import Breakers
@@ -120,10 +121,10 @@ class Hall:
         steps = await self._steps(request.model)
         words = texts(request)
         guarded = await self._looked(caller, request, words, steps, declared)
-        plan = self._plan(request, steps, guarded)
         account = self._account(caller)
+        plan = self._plan(request, steps, guarded, account)
         exchange_id = new_id()
-        books = ExchangeBooks(exchange_id, account, self.record)
+        books = ExchangeBooks(exchange_id, account, self.record, plan.steps[0])
         attempts = Attempts(plan, self._endpoints, self._breakers, caller, books)
         exchange = Exchange(
             exchange_id,
@@ -137,12 +138,7 @@ class Hall:
             self.setup.currency,
             limited=account.limited,
         )
-        limit = exchange.limit(attempts.first, request)
-        if limit.money is None and account.money_matters:
-            raise UnavailableError(
-                f"A budget holds for this key, and nobody said what {attempts.first.model} costs at "
-                f"{attempts.first.endpoint}. Set its prices in [endpoints.{attempts.first.endpoint}.prices]."
-            )
+        limit = exchange.most(attempts.first)
         body, contents = opened(
             request, caller, plan, self._instance, guarded.data_class, guarded.found
         )
@@ -290,13 +286,18 @@ class Hall:
         return await self.guard.look(caller, request, words, places, declared, project)
 
     def _plan(
-        self, request: Request, steps: Sequence[tuple[Step, float]], guarded: Guarded
+        self,
+        request: Request,
+        steps: Sequence[tuple[Step, float]],
+        guarded: Guarded,
+        account: Account,
     ) -> Plan:
         """The permitted steps that can honour the request, in their order.
 
         Raises:
             PermissionDeniedError: none is permitted.
             UnsupportedFieldError: none can.
+            UnavailableError: a budget holds, and of none it is known what it costs.
         """
         judged = guarded.judgements
         allowed = [(s, w) for s, w in steps if judged[s.place].verdict != "refused"]
@@ -305,6 +306,7 @@ class Hall:
         able = route.able(request, [self._cards[step.endpoint] for step, _ in allowed])
         names = {card.name for card in able}
         good = [(_marked(s, judged), w) for s, w in allowed if s.endpoint in names]
+        good = self._priced(good) if account.money_matters else good
         route_ = self.setup.routes.get(request.model)
         weighted = all(weight > 0 for _, weight in good)
         return route.plan(
@@ -314,6 +316,21 @@ class Hall:
             route_.hedge if route_ else 0.0,
             _RANDOM,
         )
+
+    def _priced(self, steps: Sequence[tuple[Step, float]]) -> list[tuple[Step, float]]:
+        """The steps of which it is known what they cost.
+
+        Raises:
+            UnavailableError: there are none.
+        """
+        priced = [(s, w) for s, w in steps if price_of(self._cards[s.endpoint], s) is not None]
+        if not priced:
+            first = steps[0][0]
+            raise UnavailableError(
+                f"A budget holds for this key, and nobody said what {first.model} costs at "
+                f"{first.endpoint}. Set its prices in [endpoints.{first.endpoint}.prices]."
+            )
+        return priced
 
     def _account(self, caller: Caller) -> Account:
         project = self.setup.projects.get(caller.project, NO_LIMITS)

@@ -22,7 +22,7 @@ from daulat.endpoints.remote.terms import shown
 from daulat.errors import UpstreamAnswerError, UpstreamBusyError, UpstreamError
 from daulat.net.calls import MAX_BODY, Client, Reply
 from daulat.settings import Endpoint as Settings
-from daulat.values.answer import Done, Embeddings, Heard, Metered, Moderations, Timings
+from daulat.values.answer import Asked, Done, Embeddings, Heard, Metered, Moderations, Timings
 from daulat.values.plan import Caller, EndpointCard, Offer, Step
 from daulat.values.request import EmbeddingRequest, GenerationRequest, ModerationRequest
 
@@ -78,6 +78,7 @@ class RemoteEndpoint:
         clock = _Clock()
         async with self._gate.place():
             clock.start()
+            yield Asked()
             reply = await self._asked(call)
             try:
                 answer = await self._answer(request, reply)
