@@ -251,6 +251,7 @@ class _Answer:
                 heard += reader.feed(event)
                 if heard and isinstance(heard[-1], Done):
                     return heard
+            self._events.check()
             if not data:
                 self._ended = True
                 heard += reader.end()
