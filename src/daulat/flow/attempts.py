@@ -63,10 +63,12 @@ class Work:
     Attributes:
         request: what a step is sent, redacted where it must be.
         limit: the most that a request can use at a step.
+        may_hear: whether a step may be told what another place answered.
     """
 
     request: Callable[[Step], GenerationRequest]
     limit: Callable[[Step, GenerationRequest], Bound]
+    may_hear: Callable[[Step, str], Awaitable[bool]]
 
 
 class Attempts:
@@ -210,8 +212,12 @@ class Attempts:
         request = work.request(cut)
         if not given.text or not given.plain or not _continuable(request):
             return None
-        following = Work(lambda step: _going_on(work.request(step), given.text), work.limit)
+        following = Work(
+            lambda step: _going_on(work.request(step), given.text), work.limit, work.may_hear
+        )
         for step in self._continuing(cut, error):
+            if step.place != cut.place and not await work.may_hear(step, given.text):
+                continue
             try:
                 return await self._lane(step, following)
             except DaulatError:

@@ -127,6 +127,7 @@ class Hall:
             request,
             attempts,
             books,
+            self.guard,
             guarded,
             self._endpoints,
             self.record,
@@ -140,7 +141,7 @@ class Hall:
                 f"{attempts.first.endpoint}. Set its prices in [endpoints.{attempts.first.endpoint}.prices]."
             )
         body, contents = opened(
-            request, caller, plan, self._instance, guarded.data_class, guarded.found
+            request, caller, plan, self._instance, guarded.data_class, guarded.found, declared
         )
         writing = asyncio.ensure_future(
             self.record.add(
