@@ -17,6 +17,7 @@ import json as jsons
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
+from urllib.parse import unquote
 
 from daulat.values.request import (
     ChatRequest,
@@ -136,7 +137,7 @@ def _part(part: Part, rewrite: Rewrite) -> Part:
     if isinstance(part, str):
         return rewrite(part)
     if part.url[:5].lower() != "data:":
-        rewrite(part.url)
+        rewrite(unquote(part.url))
     return part
 
 
