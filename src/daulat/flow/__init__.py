@@ -14,7 +14,7 @@ was set aside.
 from daulat.flow.attempt import Outcome
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import HEADER as CLASS_HEADER
-from daulat.flow.hall import Hall
+from daulat.flow.hall import Answering, Hall
 from daulat.flow.setup import Setup, setup
 
-__all__ = ["CLASS_HEADER", "Exchange", "Hall", "Outcome", "Setup", "setup"]
+__all__ = ["CLASS_HEADER", "Answering", "Exchange", "Hall", "Outcome", "Setup", "setup"]

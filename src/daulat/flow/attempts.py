@@ -78,10 +78,12 @@ class Work(Generic[R]):
     Attributes:
         request: what a step is sent, redacted where it must be.
         limit: the most that a request can use at a step.
+        may_hear: whether a step may be told what another place answered.
     """
 
     request: Callable[[Step], R]
     limit: Callable[[Step, R], Bound]
+    may_hear: Callable[[Step, str], Awaitable[bool]]
 
 
 class Attempts:
@@ -251,9 +253,12 @@ class Attempts:
             return None
         if len(self.continued) >= MOST_CONTINUED:
             return None
-        following = Work(lambda step: going_on(work.request(step), given.text), work.limit)
+        following = Work(
+            lambda step: going_on(work.request(step), given.text), work.limit, work.may_hear
+        )
         for step in self._continuing(cut, error):
-            if self._rest(step):
+            heard_here = step.place == cut.place or await work.may_hear(step, given.text)
+            if self._rest(step) or not heard_here:
                 continue
             try:
                 return await self._lane(step, following)
