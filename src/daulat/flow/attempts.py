@@ -24,9 +24,10 @@ from daulat.errors import (
     UpstreamRequestError,
     UpstreamUnavailableError,
 )
-from daulat.flow.attempt import NOTHING, Attempt, Outcome, price_of
+from daulat.flow.attempt import NOTHING, Attempt, Outcome, Times, Why, price_of
 from daulat.flow.breakers import Breakers
 from daulat.flow.metering import Bound, cost
+from daulat.net import tracing
 from daulat.values.answer import CallPiece, Done, Event, Finish, Piece, Usage
 from daulat.values.plan import Caller, Plan, Step
 from daulat.values.request import ChatRequest, GenerationRequest
@@ -76,6 +77,7 @@ class Attempts:
         first: the one that is asked first if all are in good health.
         step: the one that answers, as far as is known.
         continued: for each time that the answer went on elsewhere, after how many characters and where.
+        begun: how many times an endpoint has been asked.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Attempts:
         self.first = plan.steps[0]
         self.step = self.first
         self.continued: list[tuple[int, Step]] = []
+        self.begun = 0
         self._plan = plan
         self._endpoints = endpoints
         self._breakers = breakers
@@ -137,7 +140,7 @@ class Attempts:
         errors: list[DaulatError] = []
         for step in steps:
             try:
-                return await self._lane(step, work)
+                return await self._lane(step, work, self._why(step))
             except DaulatError as error:
                 errors.append(error)
                 if not _elsewhere(error):
@@ -152,7 +155,9 @@ class Attempts:
         try:
             while waiting or lanes:
                 if waiting:
-                    lanes.add(asyncio.create_task(self._lane(waiting.pop(0), work)))
+                    step = waiting.pop(0)
+                    why = "hedge" if lanes else self._why(step)
+                    lanes.add(asyncio.create_task(self._lane(step, work, why)))
                 timeout = self._plan.hedge if waiting else None
                 done, _ = await asyncio.wait(
                     lanes, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
@@ -177,11 +182,11 @@ class Attempts:
             if isinstance(ended, Attempt):
                 await self._left(ended, HEDGED)
 
-    async def _lane(self, step: Step, work: Work) -> Attempt:
+    async def _lane(self, step: Step, work: Work, why: Why) -> Attempt:
         """One step with its retries."""
         tries = 0
         while True:
-            attempt = await self._attempt(step, work)
+            attempt = await self._attempt(step, work, why if tries == 0 else "retry")
             try:
                 await attempt.prime()
                 return attempt
@@ -197,11 +202,15 @@ class Attempts:
             tries += 1
             await asyncio.sleep(wait)
 
-    async def _attempt(self, step: Step, work: Work) -> Attempt:
+    def _why(self, step: Step) -> Why:
+        return "first" if step is self.first else "fallback"
+
+    async def _attempt(self, step: Step, work: Work, why: Why) -> Attempt:
         request = work.request(step)
         limit = work.limit(step, request)
         number = await self._begin(step, limit)
-        return Attempt(number, step, self._endpoints[step.endpoint], request, self._caller, limit)
+        endpoint = self._endpoints[step.endpoint]
+        return Attempt(number, step, endpoint, request, self._caller, limit, why)
 
     async def _continued(
         self, work: Work, given: _Given, cut: Step, error: DaulatError
@@ -213,7 +222,7 @@ class Attempts:
         following = Work(lambda step: _going_on(work.request(step), given.text), work.limit)
         for step in self._continuing(cut, error):
             try:
-                return await self._lane(step, following)
+                return await self._lane(step, following, "continuation")
             except DaulatError:
                 continue
         return None
@@ -251,10 +260,13 @@ class Attempts:
             tries = 0
             while True:
                 number = await self._begin(step, limit(step))
+                why: Why = self._why(step) if tries == 0 else "retry"
+                begun = time.monotonic()
                 try:
                     answer = await self._asked(call, step)
                 except DaulatError as error:
-                    self._books.ended(Outcome(number, step, error.code, NOTHING, 0))
+                    times = Times(begun, None, time.monotonic())
+                    self._books.ended(Outcome(number, step, error.code, NOTHING, 0, why, times))
                     self._failed(step, error)
                     wait = self._wait(step, error, tries)
                     if wait is None:
@@ -267,7 +279,9 @@ class Attempts:
                     self._breakers.answered(_line(step))
                     usage = used(answer)
                     price = price_of(self._endpoints[step.endpoint].card, step)
-                    self._books.ended(Outcome(number, step, None, usage, cost(price, usage)))
+                    money, now = cost(price, usage), time.monotonic()
+                    times = Times(begun, now, now)
+                    self._books.ended(Outcome(number, step, None, usage, money, why, times))
                     return answer
             if not _elsewhere(errors[-1]):
                 break
@@ -313,6 +327,8 @@ class Attempts:
         if number:
             await self._books.next(number, step, limit)
         self._breakers.asked(_line(step), time.monotonic())
+        self.begun += 1
+        tracing.attempt(number)
         return number
 
     async def _left(self, attempt: Attempt, why: str) -> None:

@@ -122,7 +122,7 @@ async def moderations(call: Call) -> Response:
 async def _open(call: Call, request: Request) -> Exchange:
     declared = Headers(scope=call.scope).get(CLASS_HEADER, "").strip().lower()
     exchange = await call.hall.open(call.known, request, declared)
-    call.trace.exchange = exchange.id
+    call.trace.exchange, call.trace.asked = exchange.id, exchange
     noted(call, exchange)
     return exchange
 
@@ -130,7 +130,8 @@ async def _open(call: Call, request: Request) -> Exchange:
 async def _answer(call: Call, exchange: Exchange, shape: Shape, *, stream: bool) -> Response | None:
     if not stream:
         return await answer_whole(call, exchange, shape)
-    await answer_stream(call, exchange, shape)
+    with call.metrics.stream():
+        await answer_stream(call, exchange, shape)
     return None
 
 
