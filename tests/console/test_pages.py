@@ -74,7 +74,7 @@ def test_a_page_fetches_ahead_what_its_script_imports(
     while todo:
         one = todo.pop()
         text = static.joinpath(one).read_text(encoding="utf-8")
-        found = {name for name in re.findall(r"from \"\./([^\"]+)\"", text)}
+        found = set(re.findall(r"from \"\./([^\"]+)\"", text))
         todo += found - seen
         seen |= found
     assert PAGES[path].modules == seen

@@ -117,6 +117,7 @@ MESSAGES: Final = (
     "Tokens read",
     "Tokens written",
     "No project",
+    "not known",
     "Nothing was used in these days.",
     "This page needs a key with the scope admin.",
     "“daulat keys create NAME --scope admin” makes one. It is kept for this tab only.",

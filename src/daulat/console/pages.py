@@ -25,6 +25,7 @@ from daulat import __version__
 from daulat.console.words import LANGUAGES, catalogue, preferred_language, translate
 from daulat.settings import Settings
 
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """Attributes: `modules` are fetched ahead, besides the one that it starts with."""
@@ -36,7 +37,15 @@ class Page:
 _SHARED: Final = frozenset({"api.js", "dom.js", "i18n.js", "store.js"})
 _CHAT: Final = frozenset(
     {
-        *("answer.js", "chat.js", "connection.js", "markdown.js", "panels.js", "side.js", "view.js"),
+        *(
+            "answer.js",
+            "chat.js",
+            "connection.js",
+            "markdown.js",
+            "panels.js",
+            "side.js",
+            "view.js",
+        ),
         *("vendor/highlight.js", "vendor/markdown-it.js", "vendor/purify.js"),
     }
 )
@@ -108,7 +117,9 @@ def routes(settings: Settings) -> list[Route]:
         if language == "auto":
             language = preferred_language(request.headers.get("accept-language", ""))
         headers = {"content-language": language, "vary": "accept-language"}
-        return _answer(request, await asyncio.to_thread(rendered, request.url.path, language), headers)
+        return _answer(
+            request, await asyncio.to_thread(rendered, request.url.path, language), headers
+        )
 
     async def static(request: Request) -> Response:
         asset = assets.get(request.path_params["path"])
@@ -153,9 +164,7 @@ def _read(folder: Traversable, prefix: str = "") -> dict[str, Asset]:
     return found
 
 
-def _render(
-    page: Page, language: str, assets: Mapping[str, Asset], default_model: str
-) -> Asset:
+def _render(page: Page, language: str, assets: Mapping[str, Asset], default_model: str) -> Asset:
     # Imported here: a start must not wait for Jinja.
     from jinja2 import PackageLoader, StrictUndefined  # noqa: PLC0415
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415

@@ -100,7 +100,8 @@ function drawRow(row, by, most) {
   bar.style.inlineSize = `${most > 0 ? (100 * weight(row)) / most : 0}%`;
   const track = weight(row) > 0 ? h("span", { class: "track", "aria-hidden": "true" }, bar) : null;
   const [first, ...others] = by.map((name) => row[name] || t("No project"));
-  const rest = others.length ? h("span", { class: "of" }, ` · ${others.join(" · ")}`) : null;
+  const rest = others.length ? h("span", { class: "of" }, others.join(" · ")) : null;
+  const known = row.unpriced < row.requests;
   return h(
     "tr",
     {},
@@ -109,7 +110,7 @@ function drawRow(row, by, most) {
     h("td", { class: row.errors ? "detail fault" : "detail" }, number(row.errors)),
     h("td", { class: "detail" }, number(row.prompt_tokens)),
     h("td", { class: "detail" }, number(row.completion_tokens)),
-    h("td", { class: "money" }, money(row.money, report.currency)),
+    h("td", { class: "money" }, known ? money(row.money, report.currency) : t("not known")),
   );
 }
 
