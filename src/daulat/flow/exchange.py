@@ -16,7 +16,7 @@ from daulat.flow.attempt import Outcome
 from daulat.flow.attempts import Attempts, Work
 from daulat.flow.books import ExchangeBooks
 from daulat.flow.guarding import Guarded, redacted
-from daulat.flow.metering import Bound, bound, longest, prompt_tokens
+from daulat.flow.metering import Bound, bound, longest, prompt_tokens, size
 from daulat.flow.restoring import Restoring
 from daulat.flow.texts import texts
 from daulat.record import Record
@@ -45,6 +45,10 @@ Json = Mapping[str, Any]
 class Exchange:
     """Ask either for `events`, for `embed`, or for `moderate`, once.
 
+    Args:
+        own_size: bytes of all of the request's texts.
+        limited: some limit holds for the caller.
+
     Attributes:
         id: the record's name for it.
         created: seconds since 1970.
@@ -58,6 +62,7 @@ class Exchange:
         attempts: Attempts,
         books: ExchangeBooks,
         guarded: Guarded,
+        own_size: int,
         endpoints: Mapping[str, Endpoint],
         record: Record,
         currency: str,
@@ -71,6 +76,7 @@ class Exchange:
         self._attempts = attempts
         self._books = books
         self._guarded = guarded
+        self._size = own_size
         self._endpoints = endpoints
         self._record = record
         self._currency = currency
@@ -200,7 +206,9 @@ class Exchange:
     def limit(self, step: Step, request: Request) -> Bound:
         """The most that a request can use at a step."""
         offer = self._endpoints[step.endpoint].card.offers.get(step.model)
-        return bound(request, offer, texts(request))
+        # Placeholders and the words of another endpoint's beginning are not in the client's own texts.
+        changed = step.redacted or (isinstance(request, ChatRequest) and request.begun)
+        return bound(request, offer, size(texts(request)) if changed else self._size)
 
     def _sent(self, step: Step) -> GenerationRequest:
         """What a step is sent: redacted where it must be, of a bounded length where a limit holds."""

@@ -65,11 +65,18 @@ class Guard:
         return self._make()
 
     async def look(
-        self, caller: Caller, request: Request, places: Iterable[str], declared: str, project: str
+        self,
+        caller: Caller,
+        request: Request,
+        words: Sequence[str],
+        places: Iterable[str],
+        declared: str,
+        project: str,
     ) -> Guarded:
         """What each place may have of the request.
 
         Args:
+            words: all of the request's texts.
             declared: the class that the client gives it; empty: none.
             project: the class of the key's project; empty: none.
 
@@ -81,7 +88,6 @@ class Guard:
         asked = {THIS_MACHINE, *places}
         if not looks(self.rules, asked, floor):
             return Guarded(floor, judgements=self._judged(asked, floor, (), replaceable=False))
-        words = texts(request)
         found = await self._scanned(words)
         judgements = self._judged(asked, floor, tuple(found.classes), replaceable=True)
         if all(one.verdict != "redacted" for one in judgements.values()):
@@ -111,7 +117,7 @@ class Guard:
             for place in places
         }
 
-    async def _scanned(self, words: list[str]) -> Scan:
+    async def _scanned(self, words: Sequence[str]) -> Scan:
         from daulat.guard.scan import scan  # noqa: PLC0415
 
         if sum(map(len, words)) <= _AT_ONCE:

@@ -24,7 +24,9 @@ from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.breakers import Breakers, Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import Guard, Guarded, refusal
+from daulat.flow.metering import size
 from daulat.flow.setup import Setup
+from daulat.flow.texts import texts
 from daulat.models.adapters import AdapterEntry, split
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.sources.package import PACKAGES
@@ -126,7 +128,8 @@ class Hall:
         policy.check_scope(caller, "ask")
         policy.must_use(caller, request.model)
         steps = await self._steps(request.model)
-        guarded = await self._looked(caller, request, steps, declared)
+        words = texts(request)
+        guarded = await self._looked(caller, request, words, steps, declared)
         plan = self._plan(request, steps, guarded)
         account = self._account(caller)
         exchange_id = new_id()
@@ -138,6 +141,7 @@ class Hall:
             attempts,
             books,
             guarded,
+            size(words),
             self._endpoints,
             self.record,
             self.setup.currency,
@@ -202,12 +206,19 @@ class Hall:
         route_ = self.setup.routes.get(name)
         weights = route_.weights if route_ else ()
         found: list[Step] = []
-        if route_ is None and all(target.endpoint != self._native for target in targets):
+        if route_ is None and self._is_local(name, targets):
             local = await self._local(name, must=not targets)
             found += [local] if local else []
         for target in targets:
             found.append(await self._step(target))
         return list(zip(found, weights or [0.0] * len(found), strict=True))
+
+    def _is_local(self, name: str, targets: Sequence[Target]) -> bool:
+        """Whether this machine's own model of that name is to be looked for, if there is one."""
+        if any(target.endpoint == self._native for target in targets):
+            return False
+        # Most names of what is elsewhere are no model's here: that is seen without leaving the loop.
+        return not targets or self._catalogue.has(split(name)[0])
 
     def _targets(self, name: str) -> tuple[Target, ...]:
         return route.targets(name, self.setup.routes, self._cards, self._native)
@@ -280,12 +291,13 @@ class Hall:
         self,
         caller: Caller,
         request: Request,
+        words: Sequence[str],
         steps: Sequence[tuple[Step, float]],
         declared: str,
     ) -> Guarded:
         project = self.setup.classes.get(caller.project, "")
         places = {step.place for step, _ in steps}
-        return await self.guard.look(caller, request, places, declared, project)
+        return await self.guard.look(caller, request, words, places, declared, project)
 
     def _plan(
         self, request: Request, steps: Sequence[tuple[Step, float]], guarded: Guarded

@@ -6,7 +6,6 @@ of the request.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from starlette.types import Scope
 from daulat.flow import Exchange, Outcome
 from daulat.net.tracing import Place
 from daulat.values.answer import Done, Usage
+from daulat.values.chance import random_bytes
 
 ESTIMATE = "estimate"  # the header `daulat-counted` of tokens that nobody told
 HEADERS: Mapping[str, str] = {
@@ -47,7 +47,7 @@ class Trace:
     """
 
     method: str
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
+    id: str = field(default_factory=lambda: random_bytes(8).hex())
     started: float = field(default_factory=time.monotonic)
     route: str = ""
     status: int = 0
