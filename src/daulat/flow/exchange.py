@@ -97,6 +97,11 @@ class Exchange:
         return self._books.outcomes
 
     @property
+    def begun(self) -> int:
+        """How many times an endpoint has been asked."""
+        return self._attempts.begun
+
+    @property
     def cost(self) -> str | None:
         """What it has cost so far, such as `0.0125 USD`; None: nobody knows."""
         cost = self._books.cost

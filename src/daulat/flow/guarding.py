@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from daulat.errors import GuardError, PermissionDeniedError
+from daulat.errors import GuardError, PolicyError
 from daulat.flow.texts import joined, opaque, rewritten, texts
 from daulat.policy import Judgement, Rules, highest, judge, known, looks
 from daulat.values.plan import THIS_MACHINE, Caller, Step
@@ -159,14 +159,15 @@ class Guard:
         return await asyncio.to_thread(scan, words, self._detectors)
 
 
-def refusal(guarded: Guarded, places: Iterable[str]) -> PermissionDeniedError:
+def refusal(guarded: Guarded, places: Sequence[str]) -> PolicyError:
     """Why no endpoint may see the request."""
     reasons = "; ".join(dict.fromkeys(guarded.judgements[place].why for place in places))
     found = ", ".join(f"{count} x {kind}" for kind, count in guarded.found.items())
     seen = f" Found: {found}." if found else ""
-    return PermissionDeniedError(
+    return PolicyError(
         f"The policy lets this request go to none of the endpoints that have the model: {reasons}.{seen} "
-        "Leave out what was found, ask a model on this machine, or change [policy] in daulat.toml."
+        "Leave out what was found, ask a model on this machine, or change [policy] in daulat.toml.",
+        classes={place: guarded.judgements[place].data_class for place in places},
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from daulat.errors import (
 from daulat.flow.attempt import price_of
 from daulat.flow.attempts import Attempts
 from daulat.flow.books import Account, ExchangeBooks
-from daulat.flow.breakers import Breakers
+from daulat.flow.breakers import Breakers, Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import Guard, Guarded, refusal
 from daulat.flow.metering import size
@@ -79,6 +80,15 @@ class Hall:
         self._instance = instance
         self._breakers = Breakers()
         self._pulling = asyncio.Lock()
+
+    def lines(self) -> dict[tuple[str, str], Health]:
+        """The health of every model that an endpoint elsewhere offers, and of what has failed here."""
+        offered = ((card.name, model) for card in self._cards.values() for model in card.offers)
+        health: dict[tuple[str, str], Health] = dict.fromkeys(offered, "closed")
+        for name, state in self._breakers.states(time.monotonic()).items():
+            endpoint, _, model = name.partition("/")
+            health[endpoint, model] = state
+        return health
 
     async def identify(self, secret: str | None) -> Caller:
         """Who holds this key.
