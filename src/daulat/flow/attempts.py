@@ -22,6 +22,7 @@ from daulat.errors import (
     DaulatError,
     InternalError,
     LimitError,
+    RecordError,
     UpstreamBusyError,
     UpstreamError,
     UpstreamRequestError,
@@ -502,15 +503,19 @@ async def _in_time(answer: Awaitable[T], card: EndpointCard) -> T:
 
 
 def _elsewhere(error: DaulatError) -> bool:
-    """Whether another endpoint may answer what this one did not."""
+    """Whether another endpoint may answer what this one did not. What cannot be recorded nobody may."""
+    if isinstance(error, RecordError):
+        return False
     return not isinstance(error, UpstreamError) or error.elsewhere
 
 
 def _verdict(errors: Sequence[DaulatError]) -> DaulatError:
     """The error to give: that of the preferred endpoint, unless it was merely busy and others know more.
 
-    A limit that forbade one more attempt does not hide what the endpoints said.
+    A limit that forbade one more attempt does not hide what the endpoints said; a record that fails does.
     """
+    if isinstance(errors[-1], RecordError):
+        return errors[-1]
     limits = [e for e in errors if isinstance(e, LimitError)]
     told = [e for e in errors if not isinstance(e, LimitError)]
     if not told:

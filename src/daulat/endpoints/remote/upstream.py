@@ -210,11 +210,11 @@ class _Answer:
     def __init__(self, reply: Reply, reader: Reader | None, whole: Iterable[Heard] = ()) -> None:
         self._reply = reply
         self._reader = reader
-        self._whole = list(whole)
+        self._error: UpstreamError | None = None
+        self._whole = self._gathered(whole)
         self._events = Events()
         self._left = MAX_BODY
         self._ended = False
-        self._error: UpstreamError | None = None
 
     async def more(self) -> list[Heard]:
         """The next events, at least one; they end with `Done`.
@@ -225,13 +225,25 @@ class _Answer:
         """
         if self._reader is None:
             whole, self._whole = self._whole, []
-            return whole
+            if whole or self._error is None:
+                return whole
+            raise self._error
         while self._error is None:
             data = b"" if self._ended else await self._reply.read()
             heard = self._heard(self._reader, data)
             if heard:
                 return heard
         raise self._error
+
+    def _gathered(self, whole: Iterable[Heard]) -> list[Heard]:
+        """An answer in one piece; of one that cannot be used, what it cost."""
+        heard: list[Heard] = []
+        try:
+            heard.extend(whole)
+        except UpstreamError as error:
+            self._error = error
+            return [one for one in heard if isinstance(one, Metered)]
+        return heard
 
     async def drain(self) -> None:
         """Read to the end of the stream, if that is near."""
