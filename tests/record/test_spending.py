@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 import sys
+from collections import Counter
 from pathlib import Path
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import houses
+import psutil
 import spending
 from houses import Server
 
@@ -114,7 +116,7 @@ def test_killed_at_any_moment_under_load(tmp_path: Path) -> None:
 def test_two_servers_one_killed(tmp_path: Path) -> None:
     """The other goes on undisturbed: what it answers is not taken for what the dead one left."""
     home = tmp_path / "home"
-    with scripted.running(Script(words=20, delays=Delays(between=0.02))) as upstream:
+    with scripted.running(Script(words=20, delays=Delays(between=0.005))) as upstream:
         houses.settings(home, spending.endpoint(upstream))
         key = houses.key(home, Limits(money_in_all=amount(1000)))
         with houses.running(home, 2) as (one, other):
@@ -122,7 +124,7 @@ def test_two_servers_one_killed(tmp_path: Path) -> None:
 
             async def both() -> None:
                 going_on = asyncio.create_task(_load(other.url, key, until))
-                await _killed(one, key, 0.7)
+                await _killed(one, key, 1.5)
                 third = await asyncio.to_thread(houses.start, home)
                 await asyncio.sleep(0.5)
                 until.set()
@@ -138,3 +140,57 @@ def test_two_servers_one_killed(tmp_path: Path) -> None:
         assert len(lost) == 1
         closed = [e for e in entries if e.kind == "exchange.closed"]
         assert len({owners[e.subject] for e in closed}) >= 2
+
+
+def test_a_full_disk_and_room_again(tmp_path: Path) -> None:
+    """While no file may grow, nothing is answered and nothing is lost; then all goes on, and all sums agree."""
+    home = tmp_path / "home"
+    with scripted.running(Script(words=20, delays=Delays(between=0.002)), strict=False) as upstream:
+        prices = "".join(PRICE.format(name) for name in ("m", "again", "cut"))
+        houses.settings(home, MODELS.format(url=upstream.url) + prices)
+        key = houses.key(home, Limits(money_in_all=amount(1000)))
+        with houses.running(home) as (server,):
+            told = asyncio.run(_full_for_a_while(server, key))
+        with houses.opened(home) as record:
+            agree(record)
+            answered = sum(e.body.get("status") == "ok" for e in record.entries())
+            interrupted = [e for e in record.entries() if e.kind == "exchange.interrupted"]
+    assert told["full"].keys() <= {503}
+    assert told["full"][503] >= 3
+    assert told["before"].keys() == told["after"].keys() == {200}
+    assert answered == sum(told[when][200] for when in ("before", "after"))
+    assert not interrupted
+
+
+async def _full_for_a_while(server: Server, key: str) -> dict[str, Counter[int]]:
+    told: dict[str, Counter[int]] = {}
+    process = psutil.Process(server.process.pid)
+    before = process.rlimit(psutil.RLIMIT_FSIZE)
+    async with aiohttp.ClientSession() as session:
+        told["before"] = await _statuses(session, server.url, key)
+        process.rlimit(psutil.RLIMIT_FSIZE, (4096, before[1]))
+        told["full"] = await _statuses(session, server.url, key)
+        # In the middle of answers, which are then closed as soon as there is room.
+        process.rlimit(psutil.RLIMIT_FSIZE, before)
+        asking = [asyncio.create_task(_statuses(session, server.url, key)) for _ in range(3)]
+        await asyncio.sleep(0.03)
+        process.rlimit(psutil.RLIMIT_FSIZE, (4096, before[1]))
+        told["full"] += sum([await one for one in asking], Counter[int]())
+        process.rlimit(psutil.RLIMIT_FSIZE, before)
+        await asyncio.sleep(3.0)
+        told["after"] = await _statuses(session, server.url, key)
+    return told
+
+
+async def _statuses(session: aiohttp.ClientSession, url: str, key: str) -> Counter[int]:
+    """Of some requests at once."""
+
+    async def one() -> int:
+        body = {"model": "m", "messages": [{"role": "user", "content": "Where?"}], "max_tokens": 20}
+        headers = {"Authorization": f"Bearer {key}"}
+        where = f"{url}/v1/chat/completions"
+        async with session.post(where, json=body, headers=headers) as answer:
+            await answer.read()
+            return answer.status
+
+    return Counter(await asyncio.gather(*(one() for _ in range(6))))

@@ -178,7 +178,7 @@ class Meter:
         if not self._asked:
             return NOTHING
         heard = self.so_far()
-        if not self._in_one_piece or self.said:
+        if not self._in_one_piece or self.said or self._metered is not None:
             return heard
         return replace(heard, completion_tokens=self._limit.completion_tokens)
 

@@ -76,12 +76,14 @@ def opened(
     instance: str,
     data_class: str = "",
     found: Mapping[str, int] | None = None,
+    declared: str = "",
 ) -> tuple[Json, Json]:
     """Body and contents of `exchange.opened`.
 
     Args:
         data_class: the class of its texts; empty: nobody judged it.
         found: how many findings of each kind its texts have.
+        declared: the class that the client gave it; empty: none.
     """
     body: dict[str, Any] = {
         "kind": KINDS[type(request)],
@@ -100,6 +102,8 @@ def opened(
         body["class"] = data_class
     if found:
         body["found"] = dict(found)
+    if declared:
+        body["declared"] = declared
     if request.user is not None:
         body["user"] = mask(request.user)
     return body, {"request": _request(request)}
@@ -319,7 +323,7 @@ _NAMES: dict[type, tuple[str, ...]] = {}
 
 def _flat(value: Any) -> dict[str, Any]:
     """The fields of a dataclass that holds no other; `asdict` would copy each."""
-    kind: type[Any] = type(value)
+    kind = cast("type[Any]", type(value))
     if kind not in _NAMES:
         _NAMES[kind] = tuple(field.name for field in fields(kind))
     return {name: getattr(value, name) for name in _NAMES[kind]}
