@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from site_process import KEY, OpenPage, Site
 
+from daulat.endpoints import scripted
 from daulat.models.catalogue import ModelEntry
 
 _ARGUMENTS = (
@@ -57,10 +58,39 @@ def native_site(
     yield from _running(tmp_path_factory.mktemp("native") / "home", model_cache, "native")
 
 
-def _running(home: Path, cache: Path, kind: str) -> Iterator[Site]:
+_ELSEWHERE = """
+[endpoints.rented]
+kind = "openai"
+url = "{url}/v1"
+key = "file:{key}"
+place = "us"
+models = ["echo"]
+names = {{ echo = "scripted" }}
+[endpoints.rented.prices.echo]
+input = "1000"
+output = "2000"
+[policy.classes.internal]
+places = ["us"]
+"""
+
+
+@pytest.fixture(scope="session")
+def rented_site(
+    starter_entry: ModelEntry, model_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """The real server and page with the starter model, and a model elsewhere that echoes and has a price."""
+    folder = tmp_path_factory.mktemp("rented")
+    (folder / "key").write_text("scripted-secret")
+    (folder / "key").chmod(0o600)
+    with scripted.running() as upstream:
+        settings = _ELSEWHERE.format(url=upstream.url, key=folder / "key")
+        yield from _running(folder / "home", model_cache, "native", settings)
+
+
+def _running(home: Path, cache: Path, kind: str, settings: str = "") -> Iterator[Site]:
     home.mkdir(mode=0o700)
     (home / "models").symlink_to(cache / "models")
-    site = Site(home, kind)
+    site = Site(home, kind, settings)
     site.start()
     yield site
     site.stop()

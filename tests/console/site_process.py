@@ -24,17 +24,18 @@ OpenPage = Callable[..., Page]
 
 @dataclass(slots=True)
 class Site:
-    """Attributes: `home` holds settings and models, `kind` is native or scripted."""
+    """Attributes: `home` holds settings and models, `kind` is native or scripted, `settings` more tables."""
 
     home: Path
     kind: str
+    settings: str = ""
     url: str = ""
     process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         port = urlsplit(self.url).port or 0
         self.home.joinpath("daulat.toml").write_text(
-            f'[server]\nport = {port}\n[log]\nformat = "json"\n', encoding="utf-8"
+            f'[server]\nport = {port}\n[log]\nformat = "json"\n{self.settings}', encoding="utf-8"
         )
         script = Path(__file__).with_name("console_process.py")
         with self.home.joinpath("server.log").open("a", encoding="utf-8") as log:

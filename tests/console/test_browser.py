@@ -42,6 +42,25 @@ def test_the_starter_answers_and_says_where_and_how_fast(
     expect(facts.locator(".record")).to_have_attribute("title", RECORD)
 
 
+def test_a_model_elsewhere_is_chosen_and_its_place_and_cost_are_told(
+    rented_site: Site, open_page: OpenPage
+) -> None:
+    page = open_page(rented_site)
+    expect(page.locator("#model")).to_have_value("SmolLM2-135M-Instruct")
+    expect(page.locator("#model option").last).to_have_text("echo · us")
+    page.locator("#model").select_option("echo")
+    ask(page, "Say this once more.")
+    answered(page)
+    expect(page.locator(".answer-body").last).to_have_text("Say this once more.")
+    facts = page.locator(".answer").last.locator(".facts")
+    expect(facts.locator(".place")).to_have_text("us")
+    expect(facts.locator(".model")).to_have_text("echo")
+    expect(facts.locator(".cost")).to_have_text(re.compile(r"0\.\d+ USD"))
+    ask(page, "Mail ana@example.com")
+    answered(page, "failed")
+    expect(page.locator(".notice")).to_contain_text("1 x email")
+
+
 def test_a_prompt_that_does_not_fit_names_both_numbers(
     native_site: Site, open_page: OpenPage
 ) -> None:

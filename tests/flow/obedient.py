@@ -204,8 +204,12 @@ class Asked:
         return self.heard[-1].usage
 
 
+async def _yes(step: Step, text: str) -> bool:
+    return True
+
+
 def work(request: Any) -> Work[Any]:
-    return Work(lambda _: request, lambda _step, _request: Bound(1000, 1000, 0))
+    return Work(lambda _: request, lambda _step, _request: Bound(1000, 1000, 0), _yes)
 
 
 def chat(*, stream: bool = True, **more: Any) -> ChatRequest:

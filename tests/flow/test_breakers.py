@@ -71,3 +71,20 @@ def test_nobody_is_left_alone_for_ever(events: list[tuple[str, float]]) -> None:
         assert 0 <= breakers.waits("a", now) <= max(LONGEST_REST, FIRST_REST)
     breakers.left("a")
     assert breakers.waits("a", now + LONGEST_REST) == 0
+
+
+def test_what_is_shown_of_a_breaker() -> None:
+    breakers = Breakers()
+    assert breakers.states(0.0) == {}
+    for _ in range(FAILURES - 1):
+        breakers.failed("a", 0.0)
+    assert breakers.states(0.0) == {"a": "closed"}
+    breakers.failed("a", 0.0)
+    assert breakers.states(0.0) == {"a": "open"}
+    assert breakers.states(FIRST_REST) == {"a": "half_open"}
+    breakers.asked("a")
+    assert breakers.states(FIRST_REST) == {"a": "half_open"}
+    breakers.answered("a")
+    breakers.rests("b", 10.0, 3.0)
+    assert breakers.states(10.0) == {"b": "open"}
+    assert breakers.states(13.0) == {"b": "closed"}

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "adapters": "daulat.cli.adapters:adapters",
     "endpoints": "daulat.cli.endpoints:endpoints",
     "record": "daulat.cli.record:record",
+    "policy": "daulat.cli.policy:policy",
     "keys": "daulat.cli.keys:keys",
     "spend": "daulat.cli.spend:spend",
     "config": "daulat.cli.config:config",

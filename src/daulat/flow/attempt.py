@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Literal
 
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError, UpstreamAnswerError, UpstreamError
@@ -24,6 +26,21 @@ log = logging.getLogger(__name__)
 HEDGED, CANCELLED, RESTING = "hedged", "cancelled", "left_alone"
 """What ends an attempt that is not an error: another was faster, nobody waits, it was never asked."""
 
+Why = Literal["first", "retry", "fallback", "hedge", "continuation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """By the monotonic clock, in seconds.
+
+    Attributes:
+        first: when a part of the answer was there; None: none came.
+    """
+
+    begun: float
+    first: float | None
+    ended: float
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -33,6 +50,8 @@ class Outcome:
         number: of the attempt within its exchange, from 0.
         error: its code; None: it answered.
         money: None where nobody said what the model costs.
+        why: it was begun.
+        times: None where the endpoint was not asked at all.
     """
 
     number: int
@@ -40,6 +59,8 @@ class Outcome:
     error: str | None
     usage: Usage
     money: int | None
+    why: Why = "first"
+    times: Times | None = None
 
 
 def price_of(card: EndpointCard, step: Step) -> Price | None:
@@ -69,9 +90,13 @@ class Attempt:
         request: GenerationRequest,
         caller: Caller,
         limit: Bound,
+        why: Why = "first",
     ) -> None:
         self.number = number
         self.step = step
+        self._why: Why = why
+        self._begun = time.monotonic()
+        self._first: float | None = None
         self.outcome: Outcome | None = None
         self.told = False
         self._request = request
@@ -124,6 +149,12 @@ class Attempt:
         try:
             async for heard in self._heard:
                 self._meter.add(heard)
+                if (
+                    self._first is None
+                    and not isinstance(heard, Asked | Metered)
+                    and content(heard)
+                ):
+                    self._first = time.monotonic()
                 if isinstance(heard, Done):
                     usage = heard.usage if self._own else self._meter.reported(heard.usage)
                     self._end(None, usage)
@@ -150,5 +181,6 @@ class Attempt:
 
     def _end(self, error: str | None, usage: Usage) -> Outcome:
         money = 0 if usage is NOTHING else cost(self._price, usage)
-        self.outcome = Outcome(self.number, self.step, error, usage, money)
+        times = Times(self._begun, self._first, time.monotonic())
+        self.outcome = Outcome(self.number, self.step, error, usage, money, self._why, times)
         return self.outcome

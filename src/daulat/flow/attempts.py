@@ -35,12 +35,15 @@ from daulat.flow.attempt import (
     RESTING,
     Attempt,
     Outcome,
+    Times,
+    Why,
     billable,
     price_of,
 )
 from daulat.flow.breakers import Breakers
 from daulat.flow.continuing import Given, continuable, going_on
 from daulat.flow.metering import NOTHING, Bound, Meter, cost
+from daulat.net import tracing
 from daulat.values.answer import Done, Event, Usage
 from daulat.values.plan import Caller, EndpointCard, Plan, Step
 from daulat.values.request import GenerationRequest, Request
@@ -79,10 +82,12 @@ class Work(Generic[R]):
     Attributes:
         request: what a step is sent, redacted where it must be.
         limit: the most that a request can use at a step.
+        may_hear: whether a step may be told what another place answered.
     """
 
     request: Callable[[Step], R]
     limit: Callable[[Step, R], Bound]
+    may_hear: Callable[[Step, str], Awaitable[bool]]
 
 
 class Attempts:
@@ -92,6 +97,7 @@ class Attempts:
         first: the one that is asked first if all are in good health.
         step: the one that answers, as far as is known.
         continued: for each time that the answer went on elsewhere, after how many characters and where.
+        begun: how many times an endpoint has been asked.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Attempts:
         self.first = plan.steps[0]
         self.step = self.first
         self.continued: list[tuple[int, Step]] = []
+        self.begun = 0
         self._plan = plan
         self._endpoints = endpoints
         self._breakers = breakers
@@ -163,7 +170,7 @@ class Attempts:
             if errors and self._rest(step):
                 continue
             try:
-                return await self._lane(step, work)
+                return await self._lane(step, work, self._why(step))
             except DaulatError as error:
                 errors.append(error)
                 if not _elsewhere(error):
@@ -179,7 +186,9 @@ class Attempts:
         try:
             while winner is None and (waiting or lanes):
                 if waiting:
-                    lanes.add(asyncio.create_task(self._lane(waiting.pop(0), work)))
+                    step = waiting.pop(0)
+                    why = "hedge" if lanes else self._why(step)
+                    lanes.add(asyncio.create_task(self._lane(step, work, why)))
                 timeout = self._plan.hedge if waiting else None
                 done, _ = await asyncio.wait(
                     lanes, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
@@ -210,13 +219,13 @@ class Attempts:
                     await self._left(lane.result(), self._ending)
             self._ending = CANCELLED
 
-    async def _lane(self, step: Step, work: Work[GenerationRequest]) -> Attempt:
+    async def _lane(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
         """One step with its retries. Where a limit forbids another try, the last one's error stands."""
         tries = 0
         failure: DaulatError | None = None
         while True:
             try:
-                attempt = await self._attempt(step, work)
+                attempt = await self._attempt(step, work, why if tries == 0 else "retry")
             except LimitError as error:
                 raise failure or error from None
             try:
@@ -234,12 +243,15 @@ class Attempts:
             tries += 1
             await asyncio.sleep(wait)
 
-    async def _attempt(self, step: Step, work: Work[GenerationRequest]) -> Attempt:
+    def _why(self, step: Step) -> Why:
+        return "first" if step is self.first else "fallback"
+
+    async def _attempt(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
         request = work.request(step)
         limit = work.limit(step, request)
         number = await self._begin(step, limit)
         endpoint = self._endpoints[step.endpoint]
-        attempt = Attempt(number, step, endpoint, request, self._caller, limit)
+        attempt = Attempt(number, step, endpoint, request, self._caller, limit, why)
         self._begun.append(attempt)
         return attempt
 
@@ -252,12 +264,15 @@ class Attempts:
             return None
         if len(self.continued) >= MOST_CONTINUED:
             return None
-        following = Work(lambda step: going_on(work.request(step), given.text), work.limit)
+        following = Work(
+            lambda step: going_on(work.request(step), given.text), work.limit, work.may_hear
+        )
         for step in self._continuing(cut, error):
             if self._rest(step):
                 continue
             try:
-                return await self._lane(step, following)
+                if step.place == cut.place or await work.may_hear(step, given.text):
+                    return await self._lane(step, following, "continuation")
             except DaulatError:
                 continue
         return None
@@ -313,8 +328,9 @@ class Attempts:
         tries = 0
         failure: DaulatError | None = None
         while True:
+            why = self._why(step) if tries == 0 else "retry"
             try:
-                return await self._asked(step, work, call, used)
+                return await self._asked(step, work, call, used, why)
             except LimitError as error:
                 raise failure or error from None
             except DaulatError as error:
@@ -330,6 +346,7 @@ class Attempts:
         work: Work[R],
         call: Callable[[Endpoint, Step, R], Awaitable[T]],
         used: Callable[[T], Usage],
+        why: Why,
     ) -> tuple[T, Usage]:
         """One attempt."""
         card = self._endpoints[step.endpoint].card
@@ -337,6 +354,7 @@ class Attempts:
         limit = work.limit(step, sent)
         meter, price = Meter(sent, limit, own=not card.offers), price_of(card, step)
         number = await self._begin(step, limit)
+        begun = time.monotonic()
         try:
             answer = await _in_time(call(self._endpoints[step.endpoint], step, sent), card)
         except BaseException as error:
@@ -344,11 +362,14 @@ class Attempts:
             usage = NOTHING if ours and not billable(ours) else meter.so_far()
             money = 0 if usage is NOTHING else cost(price, usage)
             ending = ours.code if ours else CANCELLED
-            self._books.ended(Outcome(number, step, ending, usage, money))
+            times = Times(begun, None, time.monotonic())
+            self._books.ended(Outcome(number, step, ending, usage, money, why, times))
             self._failed(step, error)
             raise
         usage = meter.reported(used(answer)) if card.offers else used(answer)
-        self._books.ended(Outcome(number, step, None, usage, cost(price, usage)))
+        now = time.monotonic()
+        times = Times(begun, now, now)
+        self._books.ended(Outcome(number, step, None, usage, cost(price, usage), why, times))
         self._breakers.answered(_line(step))
         self.step = step
         return answer, usage
@@ -403,6 +424,8 @@ class Attempts:
                     # It may have been set aside all the same, and nobody was asked.
                     self._books.ended(Outcome(number, step, self._ending, NOTHING, 0))
                 raise
+        self.begun += 1
+        tracing.attempt(number)
         return number
 
     async def _left(self, attempt: Attempt, why: str) -> None:

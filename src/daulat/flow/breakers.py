@@ -7,6 +7,9 @@ Not here: which failures count (`attempts`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Health = Literal["closed", "half_open", "open"]
 
 FAILURES = 5
 """In a row: so many open the breaker."""
@@ -29,6 +32,10 @@ class Breakers:
 
     def __init__(self) -> None:
         self._states: dict[str, _State] = {}
+
+    def states(self, now: float) -> dict[str, Health]:
+        """What is known to fail: `open` is left alone, `half_open` is being found out; the rest is `closed`."""
+        return {name: _state(state, now) for name, state in list(self._states.items())}
 
     def waits(self, name: str, now: float) -> float:
         """Seconds for which the endpoint is to be left alone; 0: it may be asked."""
@@ -74,3 +81,9 @@ class Breakers:
         state = self._states.setdefault(name, _State())
         state.probing = False
         state.until = max(state.until, now + min(seconds, LONGEST_REST))
+
+
+def _state(state: _State, now: float) -> Health:
+    if state.until > now:
+        return "open"
+    return "half_open" if state.failures >= FAILURES else "closed"

@@ -15,16 +15,16 @@ from daulat.errors import DaulatError, InternalError
 from daulat.flow.attempt import Outcome
 from daulat.flow.attempts import Attempts, Work
 from daulat.flow.books import ExchangeBooks
-from daulat.flow.guarding import Guarded, redacted
-from daulat.flow.metering import Bound, bound, longest, prompt_tokens
+from daulat.flow.guarding import Guard, Guarded
+from daulat.flow.metering import Bound, bound, longest, prompt_tokens, size
 from daulat.flow.restoring import Restoring
-from daulat.flow.texts import texts
+from daulat.flow.texts import nameless, texts
 from daulat.record import Record
 from daulat.record.charges import Refusal
 from daulat.record.transcript import Transcript, embedded, moderated, spent
 from daulat.values.answer import Done, Embeddings, Event, Moderations, Usage
 from daulat.values.money import shown
-from daulat.values.plan import Step
+from daulat.values.plan import THIS_MACHINE, Step
 from daulat.values.request import (
     ChatRequest,
     CompletionRequest,
@@ -46,6 +46,10 @@ Json = Mapping[str, Any]
 class Exchange:
     """Ask either for `events`, for `embed`, or for `moderate`, once.
 
+    Args:
+        own_size: bytes of all of the request's texts.
+        limited: some limit holds for the caller.
+
     Attributes:
         id: the record's name for it.
         created: seconds since 1970.
@@ -58,7 +62,9 @@ class Exchange:
         request: Request,
         attempts: Attempts,
         books: ExchangeBooks,
+        guard: Guard,
         guarded: Guarded,
+        own_size: int,
         endpoints: Mapping[str, Endpoint],
         record: Record,
         currency: str,
@@ -71,12 +77,13 @@ class Exchange:
         self._request = request
         self._attempts = attempts
         self._books = books
+        self._guard = guard
         self._guarded = guarded
+        self._size = own_size
         self._endpoints = endpoints
         self._record = record
         self._currency = currency
         self._limited = limited
-        self._redacted: Request | None = None
         self._closed = False
 
     @property
@@ -88,6 +95,11 @@ class Exchange:
     def outcomes(self) -> Sequence[Outcome]:
         """The attempts that are over."""
         return self._books.outcomes
+
+    @property
+    def begun(self) -> int:
+        """How many times an endpoint has been asked."""
+        return self._attempts.begun
 
     @property
     def cost(self) -> str | None:
@@ -135,7 +147,7 @@ class Exchange:
         request = self._request
         assert isinstance(request, EmbeddingRequest)  # noqa: S101 - narrows the type
         return await self._whole(
-            Work(lambda step: self._for(step, request), self.limit),
+            Work(lambda step: self._for(step, request), self.limit, self._may_hear),
             lambda endpoint, step, sent: endpoint.embed(sent, step),
             lambda answer: answer.usage,
             lambda answer, usage: replace(answer, usage=usage),
@@ -152,7 +164,7 @@ class Exchange:
         assert isinstance(request, ModerationRequest)  # noqa: S101 - narrows the type
         used = Usage(prompt_tokens(request), counted=True)
         return await self._whole(
-            Work(lambda step: self._for(step, request), self.limit),
+            Work(lambda step: self._for(step, request), self.limit, self._may_hear),
             lambda endpoint, step, sent: endpoint.moderate(sent, step),
             lambda _: used,
             lambda answer, _: answer,
@@ -162,11 +174,13 @@ class Exchange:
     async def _restored(self) -> AsyncGenerator[Event, None]:
         """The events with what was replaced put back."""
         restoring: Restoring | None = None
-        work = Work(self._sent, self.limit)
+        form = getattr(self._request, "structure", None)
+        is_json = form is not None and form.kind == "json"
+        work = Work(self._sent, self.limit, self._may_hear)
         async with contextlib.aclosing(self._attempts.events(work)) as events:
             async for event in events:
                 if self.step.redacted and restoring is None and self._guarded.redactor:
-                    restoring = Restoring(self._guarded.redactor)
+                    restoring = Restoring(self._guarded.redactor, json=is_json)
                 if restoring is None:
                     yield event
                     continue
@@ -207,7 +221,9 @@ class Exchange:
     def limit(self, step: Step, request: Request) -> Bound:
         """The most that a request can use at a step."""
         offer = self._endpoints[step.endpoint].card.offers.get(step.model)
-        return bound(request, offer, texts(request))
+        # Placeholders and the words of another endpoint's beginning are not in the client's own texts.
+        changed = step.redacted or (isinstance(request, ChatRequest) and request.begun)
+        return bound(request, offer, size(texts(request)) if changed else self._size)
 
     def _sent(self, step: Step) -> GenerationRequest:
         """What a step is sent: redacted where it must be, of a bounded length where a limit holds."""
@@ -220,11 +236,13 @@ class Exchange:
         return replace(request, sampling=replace(request.sampling, max_tokens=most))
 
     def _for(self, step: Step, request: Any) -> Any:
-        if not step.redacted:
-            return request
-        if self._redacted is None:
-            self._redacted = redacted(self._guarded, request)
-        return self._redacted
+        if step.redacted:
+            assert self._guarded.replaced is not None  # noqa: S101 - the verdict comes with it
+            request = self._guarded.replaced
+        return request if step.place == THIS_MACHINE else nameless(request)
+
+    async def _may_hear(self, step: Step, text: str) -> bool:
+        return await self._guard.may_hear(self._guarded, step, text)
 
     def forsake(self, writing: asyncio.Future[Any]) -> None:
         """Nobody waits for it any more, and now it is (or is not) in the record: close it there."""

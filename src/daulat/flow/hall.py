@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -21,10 +22,12 @@ from daulat.errors import (
 from daulat.flow.attempt import price_of
 from daulat.flow.attempts import Attempts
 from daulat.flow.books import Account, ExchangeBooks
-from daulat.flow.breakers import Breakers
+from daulat.flow.breakers import Breakers, Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import Guard, Guarded, refusal
+from daulat.flow.metering import size
 from daulat.flow.setup import Setup
+from daulat.flow.texts import texts
 from daulat.models.adapters import AdapterEntry, split
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.sources.package import PACKAGES
@@ -33,8 +36,19 @@ from daulat.record.chain import Entry
 from daulat.record.keys import Keys
 from daulat.record.transcript import opened
 from daulat.route import Target
-from daulat.values.plan import NO_LIMITS, Caller, Plan, Step
+from daulat.values.plan import (
+    NO_LIMITS,
+    THIS_MACHINE,
+    Caller,
+    EndpointCard,
+    Offer,
+    Plan,
+    Step,
+)
 from daulat.values.request import ChatRequest, Request
+
+Answering = tuple[EndpointCard, Offer | None]
+"""An endpoint with its model; None: the model is one of the catalogue's."""
 
 
 class Hall:
@@ -67,6 +81,15 @@ class Hall:
         self._breakers = Breakers()
         self._pulling = asyncio.Lock()
 
+    def lines(self) -> dict[tuple[str, str], Health]:
+        """The health of every model that an endpoint elsewhere offers, and of what has failed here."""
+        offered = ((card.name, model) for card in self._cards.values() for model in card.offers)
+        health: dict[tuple[str, str], Health] = dict.fromkeys(offered, "closed")
+        for name, state in self._breakers.states(time.monotonic()).items():
+            endpoint, _, model = name.partition("/")
+            health[endpoint, model] = state
+        return health
+
     async def identify(self, secret: str | None) -> Caller:
         """Who holds this key.
 
@@ -93,14 +116,19 @@ class Hall:
         every = self._catalogue.adapters.entries()
         return tuple(e for e in every if policy.may_use(caller, e.id))
 
-    def elsewhere(self, caller: Caller) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Names that stand for something elsewhere and that the caller may ask for, each with the endpoints
-        that answer it."""
+    def elsewhere(self, caller: Caller) -> tuple[tuple[str, tuple[Answering, ...]], ...]:
+        """Names that stand for something elsewhere and that the caller may ask for, each with what answers it
+        in order. What the lock closes is not there."""
         names = route.names(self.setup.routes, self._cards)
+        offered = ((n, self._answering(n)) for n in names if policy.may_use(caller, n))
+        return tuple((name, answering) for name, answering in offered if answering)
+
+    def _answering(self, name: str) -> tuple[Answering, ...]:
+        found = ((self._cards[t.endpoint], t.model) for t in self._targets(name))
         return tuple(
-            (name, tuple(dict.fromkeys(t.endpoint for t in self._targets(name))))
-            for name in names
-            if policy.may_use(caller, name)
+            (card, card.offers.get(model))
+            for card, model in found
+            if card.place == THIS_MACHINE or not self.setup.rules.lock
         )
 
     async def open(self, caller: Caller, request: Request, declared: str = "") -> Exchange:
@@ -117,7 +145,8 @@ class Hall:
         policy.check_scope(caller, "ask")
         policy.must_use(caller, request.model)
         steps = await self._steps(request.model)
-        guarded = await self._looked(caller, request, steps, declared)
+        words = texts(request)
+        guarded = await self._looked(caller, request, words, steps, declared)
         account = self._account(caller)
         plan = self._plan(request, steps, guarded, account)
         exchange_id = new_id()
@@ -128,7 +157,9 @@ class Hall:
             request,
             attempts,
             books,
+            self.guard,
             guarded,
+            size(words),
             self._endpoints,
             self.record,
             self.setup.currency,
@@ -136,7 +167,7 @@ class Hall:
         )
         limit = exchange.most(attempts.first)
         body, contents = opened(
-            request, caller, plan, self._instance, guarded.data_class, guarded.found
+            request, caller, plan, self._instance, guarded.data_class, guarded.found, declared
         )
         writing = asyncio.ensure_future(
             self.record.add(
@@ -188,12 +219,19 @@ class Hall:
         route_ = self.setup.routes.get(name)
         weights = route_.weights if route_ else ()
         found: list[Step] = []
-        if route_ is None and all(target.endpoint != self._native for target in targets):
+        if route_ is None and self._is_local(name, targets):
             local = await self._local(name, must=not targets)
             found += [local] if local else []
         for target in targets:
             found.append(await self._step(target))
         return list(zip(found, weights or [0.0] * len(found), strict=True))
+
+    def _is_local(self, name: str, targets: Sequence[Target]) -> bool:
+        """Whether this machine's own model of that name is to be looked for, if there is one."""
+        if any(target.endpoint == self._native for target in targets):
+            return False
+        # Most names of what is elsewhere are no model's here: that is seen without leaving the loop.
+        return not targets or self._catalogue.has(split(name)[0])
 
     def _targets(self, name: str) -> tuple[Target, ...]:
         return route.targets(name, self.setup.routes, self._cards, self._native)
@@ -266,12 +304,13 @@ class Hall:
         self,
         caller: Caller,
         request: Request,
+        words: Sequence[str],
         steps: Sequence[tuple[Step, float]],
         declared: str,
     ) -> Guarded:
         project = self.setup.classes.get(caller.project, "")
         places = {step.place for step, _ in steps}
-        return await self.guard.look(caller, request, places, declared, project)
+        return await self.guard.look(caller, request, words, places, declared, project)
 
     def _plan(
         self,

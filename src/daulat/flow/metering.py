@@ -7,6 +7,7 @@ Not here: prices (`values.money`), the books (`record.ledger`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from daulat.canon import canonical
@@ -52,7 +53,15 @@ class Bound:
         return self.prompt_tokens + self.completion_tokens
 
 
-def bound(request: Request, offer: Offer | None, texts: list[str]) -> Bound:
+def size(texts: Sequence[str]) -> int:
+    """Bytes of some texts as UTF-8."""
+    return sum(
+        len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        for text in texts
+    )
+
+
+def bound(request: Request, offer: Offer | None, size: int) -> Bound:
     """Before an attempt.
 
     A token stands for at least one byte in every vocabulary that covers all texts, so a text never has more
@@ -60,9 +69,9 @@ def bound(request: Request, offer: Offer | None, texts: list[str]) -> Bound:
 
     Args:
         offer: of an endpoint elsewhere; None: this machine, which costs no money.
-        texts: all of the request's.
+        size: bytes of all of the request's texts.
     """
-    prompt = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) + _frames(request)
+    prompt = size + _frames(request)
     completion = _answers(request) * _longest(request, offer)
     price = offer.price if offer else FREE
     money = price.bound(prompt, completion) if price else None

@@ -31,6 +31,8 @@ BUILT_IN: Final[tuple[Detector, ...]] = (
 KINDS: Final = tuple(sorted({one.kind for one in BUILT_IN}))
 """What is found without any setting; each may be switched off by its name."""
 MOST_PATTERNS: Final = 100
+_READINGS: Final = 4
+"""As it is, and so many times less one with escapes decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,28 @@ def search(text: str, detectors: Detectors, *, json: bool = False) -> Iterator[F
     Raises:
         GuardError: a detector failed or took too long.
     """
-    outer = unescape(text) if json else View("")
-    for view in views(outer.text if json else text):
+    for outer, view in _readings(text, json):
         for detector in detectors.active:
             for start, end, score in _run(detector, view):
-                span = outer.span(*view.span(start, end)) if json else view.span(start, end)
+                span = view.span(start, end)
+                for layer in outer:
+                    span = layer.span(*span)
                 yield Finding(detector.kind, detector.data_class, *span, score, detector.kind)
+
+
+def _readings(text: str, json: bool) -> Iterator[tuple[tuple[View, ...], View]]:
+    """Every view of a text, each with the layers of escapes that it lies behind, the innermost first.
+
+    Any text may hold JSON, and that JSON again: where there are backslashes, what they stand for is read too.
+    """
+    layers: tuple[View, ...] = (unescape(text),) if json else ()
+    for _ in range(_READINGS):
+        current = layers[0].text if layers else text
+        for view in views(current):
+            yield layers, view
+        if "\\" not in current or (inner := unescape(current)).text == current:
+            return
+        layers = (inner, *layers)
 
 
 def _run(detector: Detector, view: View) -> list[Spot]:

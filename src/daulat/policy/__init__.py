@@ -5,16 +5,19 @@ in a text (`guard`), the order of what is allowed (`route`), budgets (`record.le
 """
 
 from daulat.policy.callers import check_scope, may_use, must_use
+from daulat.policy.gaps import Gap, gaps
 from daulat.policy.places import Judgement, Verdict, judge, looks
 from daulat.policy.rules import ORDER, Reach, Rules, highest, known
 
 __all__ = [
     "ORDER",
+    "Gap",
     "Judgement",
     "Reach",
     "Rules",
     "Verdict",
     "check_scope",
+    "gaps",
     "highest",
     "judge",
     "known",

@@ -28,15 +28,14 @@ class Judgement:
 
 
 def looks(rules: Rules, places: Iterable[str], floor: str) -> bool:
-    """Whether what is in the texts can matter: some place is open to some class and closed to another.
+    """Whether what is in the texts can matter: some place is open to the floor and closed to another class.
 
     Args:
         floor: the class that the request has whatever is found in it.
     """
     away = {place for place in places if place != THIS_MACHINE}
-    above = [name for name in rules.order if highest(rules, (name, floor)) == name]
     open_to_floor = {p for p in away if rules.of(floor).as_is(p)}
-    return any(not rules.of(name).as_is(place) for place in open_to_floor for name in above)
+    return any(not rules.of(name).as_is(place) for place in open_to_floor for name in rules.order)
 
 
 def judge(

@@ -6,6 +6,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from daulat.flow import CLASS_HEADER, Exchange
+from daulat.policy import highest
 from daulat.server.answering import answer_stream, answer_whole, json_response, noted
 from daulat.server.calls import Call, until_gone
 from daulat.server.shapes.base import Shape
@@ -85,8 +86,9 @@ async def responses(call: Call) -> Response | None:
     body = decode(call.body, ResponsesBody)
 
     async def work() -> Response | None:
-        request = body.to_request(await earlier(call, body.previous_response_id))
-        exchange = await _open(call, request)
+        told, told_class = await earlier(call, body.previous_response_id)
+        request = body.to_request(told)
+        exchange = await _open(call, request, told_class)
         with_logprobs = request.sampling.logprobs is not None
         shape = ResponsesShape(exchange, body.echo(), with_logprobs=with_logprobs)
         return await _answer(call, exchange, shape, stream=request.stream)
@@ -119,10 +121,14 @@ async def moderations(call: Call) -> Response:
     return await until_gone(call.receive, work())
 
 
-async def _open(call: Call, request: Request) -> Exchange:
+async def _open(call: Call, request: Request, earlier_class: str = "") -> Exchange:
+    """An exchange of the class that the header declares, and at least of what was declared earlier."""
     declared = Headers(scope=call.scope).get(CLASS_HEADER, "").strip().lower()
+    if earlier_class:
+        classes = [name for name in (declared, earlier_class) if name]
+        declared = highest(call.hall.setup.rules, classes)
     exchange = await call.hall.open(call.known, request, declared)
-    call.trace.exchange = exchange.id
+    call.trace.exchange, call.trace.asked = exchange.id, exchange
     noted(call, exchange)
     return exchange
 
@@ -130,7 +136,8 @@ async def _open(call: Call, request: Request) -> Exchange:
 async def _answer(call: Call, exchange: Exchange, shape: Shape, *, stream: bool) -> Response | None:
     if not stream:
         return await answer_whole(call, exchange, shape)
-    await answer_stream(call, exchange, shape)
+    with call.metrics.stream():
+        await answer_stream(call, exchange, shape)
     return None
 
 

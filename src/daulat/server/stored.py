@@ -68,14 +68,15 @@ async def delete(call: Call) -> Response:
     return json_response(call, DeletedResponse(id=name))
 
 
-async def earlier(call: Call, name: str | None) -> tuple[Message, ...]:
-    """The conversation that a response ended, without its instructions, which hold for it alone.
+async def earlier(call: Call, name: str | None) -> tuple[tuple[Message, ...], str]:
+    """The conversation that a response ended, without its instructions, which hold for it alone, and the class
+    that was declared for it (empty: none), which its texts keep.
 
     Raises:
         RequestError: there is none of that name for this key, or it cannot be gone on from.
     """
     if name is None:
-        return ()
+        return (), ""
     found = await asyncio.to_thread(_find, call.hall.record, name, call.known.id)
     if isinstance(found, str):
         raise RequestError(
@@ -89,7 +90,8 @@ async def earlier(call: Call, name: str | None) -> tuple[Message, ...]:
             param="previous_response_id",
         )
     told = found.request["kept"]["instructions"] is not None
-    return (*conversation(found.request)[int(told) :], reply(found.answer))
+    turns = (*conversation(found.request)[int(told) :], reply(found.answer))
+    return turns, found.opened.body.get("declared", "")
 
 
 async def _asked(call: Call) -> Stored:

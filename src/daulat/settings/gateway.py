@@ -128,6 +128,9 @@ class PatternTable:
 
     pattern: str = scalar("", "Regular expression (RE2).", 0, 4096)
     data_class: str = scalar("personal", "Class of a text that has it.", 1, 64)
+    example: str = scalar(
+        "", "A text that has it; `daulat policy check` looks for it there.", 0, 4096
+    )
 
 
 @dataclass(frozen=True, slots=True)

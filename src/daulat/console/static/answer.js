@@ -96,6 +96,7 @@ function facts(message) {
   const items = [
     message.place ? [place(message.place), "place"] : null,
     message.text && message.model ? [message.model, "model"] : null,
+    message.cost && message.place !== "this-machine" ? [message.cost, "cost"] : null,
     timings?.tokens_per_second
       ? [t("{speed} tokens/s", { speed: number(timings.tokens_per_second, 1) })]
       : null,

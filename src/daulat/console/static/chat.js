@@ -161,6 +161,7 @@ function apply(answer, event) {
   if (event.usage) answer.usage = event.usage;
   if (event.origin) {
     answer.place = event.origin.place;
+    answer.cost = event.origin.cost;
     answer.timings = event.origin.timings;
     answer.record = event.origin.record ?? answer.record;
   }

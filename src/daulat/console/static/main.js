@@ -240,10 +240,18 @@ function showModels(found) {
   const names = found.map((model) => model.id);
   const wanted = store.preferences().model;
   const picker = find("model");
-  picker.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
+  picker.replaceChildren(
+    ...found.map((model) => h("option", { value: model.id }, modelWords(model))),
+  );
   picker.value = [wanted, defaultModel].find((name) => names.includes(name)) ?? names[0] ?? "";
   picker.hidden = names.length === 0;
   chat.useModel(picker.value);
+}
+
+/** A model's name; of one elsewhere, with the places that its answers come from. */
+function modelWords(model) {
+  const places = (model.daulat?.answers ?? []).map((one) => one.place);
+  return places.length ? `${model.id} · ${[...new Set(places)].join(", ")}` : model.id;
 }
 
 // --- listening -----------------------------------------------------------------------------

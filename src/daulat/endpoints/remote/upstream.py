@@ -20,6 +20,7 @@ from daulat.endpoints.remote.dialect import Call, Dialect, Reader
 from daulat.endpoints.remote.sse import Events
 from daulat.endpoints.remote.terms import shown
 from daulat.errors import UpstreamAnswerError, UpstreamBusyError, UpstreamError
+from daulat.net import tracing
 from daulat.net.calls import MAX_BODY, Client, Reply
 from daulat.settings import Endpoint as Settings
 from daulat.values.answer import Asked, Done, Embeddings, Heard, Metered, Moderations, Timings
@@ -152,7 +153,8 @@ class RemoteEndpoint:
     async def _asked(self, call: Call, *, get: bool = False) -> Reply:
         """An answer of status 200; a key that is refused is looked up again, once."""
         for last in (False, True):
-            headers = {**self._headers, **call.headers, **await self._access.headers()}
+            own = {**self._headers, **call.headers, **await self._access.headers()}
+            headers = {**own, **tracing.headers()}
             reply = await self._client.send(call.path, None if get else call.body, headers)
             if 200 <= reply.status < 300:
                 return reply
@@ -263,6 +265,7 @@ class _Answer:
                 heard += reader.feed(event)
                 if heard and isinstance(heard[-1], Done):
                     return heard
+            self._events.check()
             if not data:
                 self._ended = True
                 heard += reader.end()

@@ -20,10 +20,29 @@ class ErrorBody(Outgoing, frozen=True, kw_only=True):
     error: ErrorDetail
 
 
+class PriceBody(Outgoing, frozen=True, kw_only=True):
+    """Decimal numbers of the currency's units for a million tokens."""
+
+    input: str
+    output: str
+    cached: str
+    currency: str
+
+
+class Answerer(Outgoing, frozen=True, kw_only=True):
+    """An endpoint that answers for a name; `price` is left out where nobody knows it."""
+
+    endpoint: str
+    place: str
+    owner: Literal["open", "closed"]
+    price: PriceBody | UnsetType = UNSET
+
+
 class ModelPassport(Outgoing, frozen=True, kw_only=True):
     """The extension object `daulat` of a model; `daulat models show` prints the whole passport.
 
-    The last three are an adapter's.
+    `base`, `base_digest` and `rank` are an adapter's. A name that stands for models elsewhere has the kind
+    `elsewhere` and `answers`, who answers for it in order; nobody tells the rest, which is empty.
     """
 
     kind: str
@@ -35,9 +54,13 @@ class ModelPassport(Outgoing, frozen=True, kw_only=True):
     base: str | UnsetType = UNSET
     base_digest: str | UnsetType = UNSET
     rank: int | UnsetType = UNSET
+    answers: list[Answerer] | UnsetType = UNSET
 
 
 class Model(Outgoing, frozen=True, kw_only=True):
+    """`owned_by`: `daulat` for this machine's models, else the first endpoint that answers; `created` is 0
+    where nobody tells it."""
+
     id: str
     object: Literal["model"] = "model"
     created: int
