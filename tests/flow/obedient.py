@@ -205,7 +205,10 @@ class Asked:
 
 
 def work(request: Any) -> Work[Any]:
-    return Work(lambda _: request, lambda _step, _request: Bound(1000, 1000, 0))
+    async def may_hear(_step: Step, _text: str) -> bool:
+        return True
+
+    return Work(lambda _: request, lambda _step, _request: Bound(1000, 1000, 0), may_hear)
 
 
 def chat(*, stream: bool = True, **more: Any) -> ChatRequest:
