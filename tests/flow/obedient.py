@@ -204,11 +204,12 @@ class Asked:
         return self.heard[-1].usage
 
 
-def work(request: Any) -> Work[Any]:
-    async def may_hear(_step: Step, _text: str) -> bool:
-        return True
+async def _yes(step: Step, text: str) -> bool:
+    return True
 
-    return Work(lambda _: request, lambda _step, _request: Bound(1000, 1000, 0), may_hear)
+
+def work(request: Any) -> Work[Any]:
+    return Work(lambda _: request, lambda _step, _request: Bound(1000, 1000, 0), _yes)
 
 
 def chat(*, stream: bool = True, **more: Any) -> ChatRequest:

@@ -16,6 +16,7 @@ from daulat.errors import (
     BudgetError,
     ContextLengthError,
     DaulatError,
+    GuardError,
     InternalError,
     UpstreamAnswerError,
     UpstreamBusyError,
@@ -498,6 +499,24 @@ class TestGoingOn:
             asked.breakers.failed("b/m", time.monotonic())
         with pytest.raises(UpstreamUnavailableError, match="broke"):
             await asked.ask()
+        assert not asked.endpoints[1].asked
+
+    @pytest.mark.parametrize("answer", [False, GuardError("A detector cannot run.")])
+    async def test_not_where_the_words_may_not_be_heard(self, answer: bool | GuardError) -> None:
+        asked = Asked([Obedient("a", ["abcd", CUT]), able("b")])
+        first, second = asked.attempts._plan.steps
+        elsewhere = replace(second, place="elsewhere")
+        asked.attempts._plan = replace(asked.attempts._plan, steps=(first, elsewhere))
+
+        async def may_hear(step: Step, text: str) -> bool:
+            assert (step, text) == (elsewhere, "abcd")
+            if isinstance(answer, GuardError):
+                raise answer
+            return answer
+
+        with pytest.raises(UpstreamUnavailableError, match="broke"):
+            async for _ in asked.attempts.events(replace(work(chat()), may_hear=may_hear)):
+                pass
         assert not asked.endpoints[1].asked
 
     async def test_not_where_one_is_sent_other_words(self) -> None:

@@ -82,7 +82,7 @@ def test_what_is_shown_of_a_breaker() -> None:
     breakers.failed("a", 0.0)
     assert breakers.states(0.0) == {"a": "open"}
     assert breakers.states(FIRST_REST) == {"a": "half_open"}
-    breakers.asked("a", FIRST_REST)
+    breakers.asked("a")
     assert breakers.states(FIRST_REST) == {"a": "half_open"}
     breakers.answered("a")
     breakers.rests("b", 10.0, 3.0)

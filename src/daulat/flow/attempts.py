@@ -268,11 +268,11 @@ class Attempts:
             lambda step: going_on(work.request(step), given.text), work.limit, work.may_hear
         )
         for step in self._continuing(cut, error):
-            heard_here = step.place == cut.place or await work.may_hear(step, given.text)
-            if self._rest(step) or not heard_here:
+            if self._rest(step):
                 continue
             try:
-                return await self._lane(step, following, "continuation")
+                if step.place == cut.place or await work.may_hear(step, given.text):
+                    return await self._lane(step, following, "continuation")
             except DaulatError:
                 continue
         return None
