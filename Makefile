@@ -20,7 +20,7 @@ test: $(VENV)/ready-dev            ## set up and run the tests (options: make te
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-offline: $(VENV)/ready-dev            ## the same without a network; packets that want out are counted (Linux)
-	@$(BIN)/python tools/offline.py $(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python tools/offline.py $(BIN)/python -m pytest -m 'not outside' $(ARGS)
 
 check: $(VENV)/ready-dev            ## format, lint, types, import contract
 	$(BIN)/ruff check
