@@ -9,6 +9,7 @@ Not here: translation to a wire format (`server.errors`) and to exit codes (`cli
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -77,6 +78,18 @@ class PermissionDeniedError(DaulatError):
     status = 403
     kind = "permission_error"
     code = "permission_denied"
+
+
+class PolicyError(PermissionDeniedError):
+    """No place that has the model may have the request's data.
+
+    Args:
+        classes: for each place that was judged, the class of what it would have got.
+    """
+
+    def __init__(self, message: str, *, classes: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.classes = classes
 
 
 class NotFoundError(DaulatError):

@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 
 from daulat.console import OPEN_PATHS, routes
 from daulat.console.messages import MESSAGES, PLURALS
+from daulat.console.pages import PAGES
 from daulat.console.words import LANGUAGES, catalogue, preferred_language, translate
 from daulat.settings import load
 
@@ -50,17 +51,33 @@ def test_headers_forbid_everything_foreign(client: TestClient) -> None:
 
 
 def test_the_page_names_no_other_host(client: TestClient) -> None:
-    page = client.get("/").text
-    assert not re.findall(r"(?:src|href|action)=\"(?!/static/|#)[^\"]*\"", page)
-    assert "style=" not in page
-    assert not re.findall(r"<script(?![^>]*(?:application/json|src=))", page)
+    for path in PAGES:
+        page = client.get(path).text
+        assert not re.findall(r"(?:src|href|action)=\"(?!/static/|#|/spend\"|/\")[^\"]*\"", page)
+        assert "style=" not in page
+        assert not re.findall(r"<script(?![^>]*(?:application/json|src=))", page)
 
 
 def test_every_address_in_the_page_answers(client: TestClient) -> None:
-    for address in re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", client.get("/").text):
-        answer = client.get(address)
-        assert answer.status_code == 200, address
-        assert ("immutable" in answer.headers["cache-control"]) == ("?v=" in address)
+    for path in PAGES:
+        for address in re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", client.get(path).text):
+            answer = client.get(address)
+            assert answer.status_code == 200, address
+            assert ("immutable" in answer.headers["cache-control"]) == ("?v=" in address)
+
+
+@pytest.mark.parametrize(("path", "script"), [("/", "main.js"), ("/spend", "spend.js")])
+def test_a_page_fetches_ahead_what_its_script_imports(
+    client: TestClient, path: str, script: str
+) -> None:
+    static, seen, todo = CONSOLE / "static", set[str](), [script]
+    while todo:
+        one = todo.pop()
+        text = static.joinpath(one).read_text(encoding="utf-8")
+        found = set(re.findall(r"from \"\./([^\"]+)\"", text))
+        todo += found - seen
+        seen |= found
+    assert PAGES[path].modules == seen
 
 
 def test_unchanged_files_are_not_sent_twice(client: TestClient) -> None:
@@ -138,7 +155,8 @@ def test_both_catalogues_are_in_the_page(client: TestClient) -> None:
 
 
 def test_the_page_uses_the_messages_of_the_table() -> None:
-    template = (CONSOLE / "templates" / "chat.html").read_text(encoding="utf-8")
+    templates = (CONSOLE / "templates").glob("*.html")
+    template = "\n".join(path.read_text(encoding="utf-8") for path in templates)
     scripts = [path.read_text(encoding="utf-8") for path in (CONSOLE / "static").glob("*.js")]
     pattern = r"\b(?:t|text|label|name|hint)\(\s*\"([^\"]+)\""
     used = {found for source in [template, *scripts] for found in re.findall(pattern, source)}

@@ -54,6 +54,17 @@ def test_one_stop_cuts_at_its_first_occurrence(text: str, stops: list[str]) -> N
 
 
 @given(TEXTS, STOPS)
+def test_the_stop_that_ended_it_is_known(text: str, stops: list[str]) -> None:
+    reader = StopStrings(stops)
+    shown, stopped = reader.push(text)
+    assert (reader.matched is not None) == stopped
+    if reader.matched is not None:
+        assert reader.matched in stops
+        assert text.startswith(shown + reader.matched)
+        assert shown == plainly(text, stops)[0]
+
+
+@given(TEXTS, STOPS)
 def test_no_more_is_held_back_than_may_become_a_stop(text: str, stops: list[str]) -> None:
     reader, shown, read = StopStrings(stops), "", ""
     for character in text:

@@ -22,11 +22,11 @@ def test_it_opens_after_failures_in_a_row_and_lets_one_through() -> None:
     assert breakers.waits("a", 0.0) == FIRST_REST
     assert breakers.waits("b", 0.0) == 0
     assert breakers.waits("a", FIRST_REST) == 0
-    breakers.asked("a", FIRST_REST)
+    breakers.asked("a")
     assert breakers.waits("a", FIRST_REST) > 0
     breakers.failed("a", FIRST_REST)
     assert breakers.waits("a", FIRST_REST) == 2 * FIRST_REST
-    breakers.asked("a", 3 * FIRST_REST)
+    breakers.asked("a")
     breakers.answered("a")
     assert breakers.waits("a", 3 * FIRST_REST) == 0
 
@@ -35,7 +35,7 @@ def test_who_leaves_while_finding_out_lets_another_find_out() -> None:
     breakers = Breakers()
     for _ in range(FAILURES):
         breakers.failed("a", 0.0)
-    breakers.asked("a", FIRST_REST)
+    breakers.asked("a")
     breakers.left("a")
     assert breakers.waits("a", FIRST_REST) == 0
 
@@ -64,10 +64,27 @@ def test_nobody_is_left_alone_for_ever(events: list[tuple[str, float]]) -> None:
         now += passed
         if name == "rests":
             breakers.rests("a", now, passed)
-        elif name in ("failed", "asked"):
-            getattr(breakers, name)("a", now)
+        elif name == "failed":
+            breakers.failed("a", now)
         else:
             getattr(breakers, name)("a")
         assert 0 <= breakers.waits("a", now) <= max(LONGEST_REST, FIRST_REST)
     breakers.left("a")
     assert breakers.waits("a", now + LONGEST_REST) == 0
+
+
+def test_what_is_shown_of_a_breaker() -> None:
+    breakers = Breakers()
+    assert breakers.states(0.0) == {}
+    for _ in range(FAILURES - 1):
+        breakers.failed("a", 0.0)
+    assert breakers.states(0.0) == {"a": "closed"}
+    breakers.failed("a", 0.0)
+    assert breakers.states(0.0) == {"a": "open"}
+    assert breakers.states(FIRST_REST) == {"a": "half_open"}
+    breakers.asked("a", FIRST_REST)
+    assert breakers.states(FIRST_REST) == {"a": "half_open"}
+    breakers.answered("a")
+    breakers.rests("b", 10.0, 3.0)
+    assert breakers.states(10.0) == {"b": "open"}
+    assert breakers.states(13.0) == {"b": "closed"}

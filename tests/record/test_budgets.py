@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, event, select
 
 from daulat.errors import RecordError
-from daulat.record import Record, ledger, schema, statistics, verify
+from daulat.record import Record, ledger, prepared, schema, statistics, verify
 from daulat.record.ledger import Account, Claim, Spent
 from daulat.values.answer import Usage
 from daulat.values.money import joined
@@ -266,7 +266,9 @@ def test_killed_between_any_two_steps_money_and_record_agree(tmp_path: Path) -> 
     record.close()
 
 
-def test_whichever_statement_fails_money_and_record_agree(tmp_path: Path) -> None:
+def test_whichever_statement_fails_money_and_record_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = Record.open(tmp_path / "record.sqlite3")
     due = 0
 
@@ -276,8 +278,13 @@ def test_whichever_statement_fails_money_and_record_agree(tmp_path: Path) -> Non
         if due == 0:
             raise sa.exc.OperationalError("injected", {}, OSError("disk I/O error"))
 
+    def raw(connection: sa.Connection) -> Any:
+        fail()
+        return connection.connection
+
     event.listen(record._engine, "before_cursor_execute", fail)
     event.listen(record._engine, "commit", fail)
+    monkeypatch.setattr(prepared, "_raw", raw)
     failures = 0
     for number in itertools.count(1):
         steps = (

@@ -293,7 +293,7 @@ def ask(
     accounts = (Account("key:k", limits),)
     now = more.get("now", NOON)
     return ledger.reserve(
-        connection, subject, more.get("attempt", 0), accounts, Claim(money, tokens), now
+        connection, subject, more.get("attempt", 0), accounts, Claim(money, tokens, "e", "m"), now
     )
 
 
@@ -389,10 +389,62 @@ def test_no_sixty_seconds_have_more_than_the_limit(engine: Engine) -> None:
             now = NOON + number * 0.4
             if ask(connection, f"s{number}", limits, now=now) is None:
                 taken.append(now)
-        left = len(connection.execute(select(schema.windows)).all())
+        kept = [row.second for row in connection.execute(select(schema.windows))]
     assert all(sum(1 for t in taken if start <= t < start + 60) <= 7 for start in taken)
     assert len(taken) >= 7 * 7
-    assert left <= 61
+    assert min(kept) >= max(taken) - 61
+
+
+def test_a_window_has_room_again_when_its_seconds_are_over(engine: Engine) -> None:
+    limits = Limits(tokens_per_minute=100)
+    with engine.begin() as connection:
+        for second, tokens in ((0, 10), (7, 30), (20, 60)):
+            assert ask(connection, f"s{second}", limits, 0, tokens, now=NOON + second) is None
+        for needed, wait in ((1, 31), (10, 31), (11, 38), (40, 38), (41, 51), (100, 51)):
+            refusal = ask(connection, "x", limits, 0, needed, now=NOON + 30)
+            assert refusal is not None
+            assert (refusal.left, refusal.retry_after) == (0, wait)
+        soon = ask(connection, "x", limits, 0, 1, now=NOON + 60)
+        assert soon is not None
+        assert soon.retry_after == 1
+        assert ask(connection, "x", limits, 0, 11, now=NOON + 67) is not None
+        assert ask(connection, "x", limits, 0, 11, now=NOON + 68) is None
+
+
+@pytest.mark.parametrize(("tokens", "left"), [(4, 16), (10, 10), (15, 5), (40, 0)])
+def test_tokens_of_a_minute_are_those_that_came(engine: Engine, tokens: int, left: int) -> None:
+    limits = Limits(tokens_per_minute=20)
+    account = (Account("key:k", limits),)
+    with engine.begin() as connection:
+        assert ask(connection, "a", limits, 0, 10) is None
+        ledger.settle(connection, "a", 0, account, spent(0, tokens), NOON + 59)
+        refusal = ask(connection, "b", limits, 0, 20, now=NOON + 60)
+        assert refusal is not None
+        assert refusal.left == left
+        assert ask(connection, "c", limits, 0, 20, now=NOON + 61) is None
+        ledger.settle(connection, "c", 0, account, spent(0, 1), NOON + 500)
+        assert ask(connection, "d", limits, 0, 20, now=NOON + 500) is None
+
+
+def test_each_attempt_is_settled_by_itself(engine: Engine) -> None:
+    limits = Limits(money_in_all=100)
+    account = (Account("key:k", limits),)
+    with engine.begin() as connection:
+        for attempt in range(3):
+            assert ask(connection, "a", limits, 30, 5, attempt=attempt) is None
+        ledger.settle(connection, "a", 1, account, spent(7), NOON)
+        refusal = ask(connection, "b", limits, 34)
+        assert refusal is not None
+        assert refusal.left == 33
+        found = ledger.abandon(connection, "a")
+        assert [(one.attempt, one.claim.money, one.claim.model) for one in found] == [
+            (0, 30, "m"),
+            (2, 30, "m"),
+        ]
+        (row,) = statistics.spend(connection)
+        assert (row.money, row.requests, row.errors, row.counted) == (67, 3, 2, 2)
+        assert (row.prompt_tokens, row.completion_tokens, row.unpriced) == (0, 10, 0)
+        assert ask(connection, "c", limits, 33) is None
 
 
 def test_without_limits_only_the_statistics_are_written(engine: Engine) -> None:

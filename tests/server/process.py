@@ -33,7 +33,7 @@ from daulat.values.answer import (
     Timings,
     Usage,
 )
-from daulat.values.plan import THIS_MACHINE, Caller, EndpointCard, Step
+from daulat.values.plan import THIS_MACHINE, Caller, Capability, EndpointCard, Step
 from daulat.values.request import (
     ChatRequest,
     EmbeddingRequest,
@@ -44,13 +44,16 @@ from daulat.values.request import (
 _TIMINGS = Timings(queued=0.25, first_token=0.5, decode=1.0)
 
 
+ALL: frozenset[Capability] = CAPABILITIES | {"images", "dimensions", "moderations"}
+
+
 class ScriptedEndpoint:
     """Does what the last message (or the first prompt) says; echoes all else word by word.
 
     `tell` answers with the request itself, as JSON; `call` calls each tool that it is given.
     """
 
-    card = EndpointCard("scripted", THIS_MACHINE, "open", capabilities=CAPABILITIES)
+    card = EndpointCard("scripted", THIS_MACHINE, "open", capabilities=ALL)
 
     async def generate(
         self, request: GenerationRequest, step: Step, caller: Caller

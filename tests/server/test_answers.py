@@ -165,7 +165,8 @@ def test_metrics_count_and_name_only_known_models(scripted: Server) -> None:
     text = scripted.request("GET", "/metrics").text
     assert f'model="{STARTER}",route="/v1/chat/completions",status="200"' in text
     assert "daulat_first_event_seconds_bucket" in text
-    assert f'daulat_completion_tokens_total{{model="{STARTER}"}}' in text
+    line = f'endpoint="scripted",kind="completion",model="{STARTER}"'
+    assert f"daulat_tokens_total{{{line}}}" in text
     assert "invented-by-a-client" not in text
     assert scripted.metric("daulat_record_head") > 0
 

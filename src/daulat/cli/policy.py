@@ -128,7 +128,7 @@ async def _explained(
     guard = Guard(made.rules, made.detectors)
     project = made.classes.get(caller.project, "")
     places = {card.place for card in asked}
-    guarded = await guard.look(caller, request, places, declared, project)
+    guarded = await guard.look(caller, request, [text], places, declared, project)
     detectors = made.detectors()
     found = scan([text], detectors)
     redacted = Redactor([text], detectors).redact(text) if found.findings[0] else None

@@ -1,7 +1,7 @@
-"""The pages a person sees: one chat page, served with its own script, style and words.
+"""The pages a person sees: chat and spend, served with their own scripts, style and words.
 
-The page talks to the same HTTP interface as every other client and knows nothing more than they do;
-it is served to anyone who can reach the server and carries no secret. Not here: that interface
+They talk to the same HTTP interface as every other client and know nothing more than it does;
+they are served to anyone who can reach the server and carry no secret. Not here: that interface
 (`server`).
 """
 

@@ -1,8 +1,8 @@
-"""The routes of the console: the page at `/` and the files that it loads.
+"""The routes of the console: its pages and the files that they load.
 
-The files are read into memory at the start, and the page is made when it is first asked for, so that a path
-in a request is only ever looked up in a table and never reaches the file system. Not here: what the page says
-(`words`) and does (`static/*.js`).
+The files are read into memory at the start, and a page is made when it is first asked for, so that a path
+in a request is only ever looked up in a table and never reaches the file system. Not here: what the pages say
+(`words`) and do (`static/*.js`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,37 @@ from daulat import __version__
 from daulat.console.words import LANGUAGES, catalogue, preferred_language, translate
 from daulat.settings import Settings
 
-OPEN_PATHS: Final = frozenset({"/", "/static/{path:path}"})
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Attributes: `modules` are fetched ahead, besides the one that it starts with."""
+
+    template: str
+    modules: frozenset[str]
+
+
+_SHARED: Final = frozenset({"api.js", "dom.js", "i18n.js", "store.js"})
+_CHAT: Final = frozenset(
+    {
+        *(
+            "answer.js",
+            "chat.js",
+            "connection.js",
+            "markdown.js",
+            "panels.js",
+            "side.js",
+            "view.js",
+        ),
+        *("vendor/highlight.js", "vendor/markdown-it.js", "vendor/purify.js"),
+    }
+)
+PAGES: Final[Mapping[str, Page]] = {
+    "/": Page("chat.html", _SHARED | _CHAT),
+    "/spend": Page("spend.html", _SHARED),
+}
+OPEN_PATHS: Final = frozenset({*PAGES, "/static/{path:path}"})
 """The console's routes, as the routing table writes them; all of them answer without a key."""
+
 
 _CONTENT_SECURITY: Final = "; ".join(
     (
@@ -76,19 +105,21 @@ class Asset:
 
 
 def routes(settings: Settings) -> list[Route]:
-    """The console's routes: `GET /` and `GET /static/…`; their paths are `OPEN_PATHS`."""
+    """The console's routes: `GET` of each page and of `/static/…`; their paths are `OPEN_PATHS`."""
     assets = _read(files("daulat.console") / "static")
 
     @cache
-    def rendered(language: str) -> Asset:
-        return _render(language, assets, settings.models.default)
+    def rendered(path: str, language: str) -> Asset:
+        return _render(PAGES[path], language, assets, settings.models.default)
 
     async def page(request: Request) -> Response:
         language = settings.console.language
         if language == "auto":
             language = preferred_language(request.headers.get("accept-language", ""))
         headers = {"content-language": language, "vary": "accept-language"}
-        return _answer(request, await asyncio.to_thread(rendered, language), headers)
+        return _answer(
+            request, await asyncio.to_thread(rendered, request.url.path, language), headers
+        )
 
     async def static(request: Request) -> Response:
         asset = assets.get(request.path_params["path"])
@@ -97,7 +128,7 @@ def routes(settings: Settings) -> list[Route]:
         return _answer(request, asset, {})
 
     return [
-        Route("/", page, methods=["GET"], name="console"),
+        *(Route(path, page, methods=["GET"], name=f"console:{path}") for path in PAGES),
         Route("/static/{path:path}", static, methods=["GET"], name="console-static"),
     ]
 
@@ -133,7 +164,7 @@ def _read(folder: Traversable, prefix: str = "") -> dict[str, Asset]:
     return found
 
 
-def _render(language: str, assets: Mapping[str, Asset], default_model: str) -> Asset:
+def _render(page: Page, language: str, assets: Mapping[str, Asset], default_model: str) -> Asset:
     # Imported here: a start must not wait for Jinja.
     from jinja2 import PackageLoader, StrictUndefined  # noqa: PLC0415
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
@@ -149,11 +180,11 @@ def _render(language: str, assets: Mapping[str, Asset], default_model: str) -> A
     def address(path: str) -> str:
         return f"/static/{path}?v={assets[path].digest}"
 
-    text = environment.get_template("chat.html").render(
+    text = environment.get_template(page.template).render(
         language=language,
         _=partial(translate, language),
         address=address,
-        modules=sorted(p for p in assets if p.endswith(".js") and p != "main.js"),
+        modules=sorted(page.modules),
         data={
             "version": __version__,
             "defaultModel": default_model,

@@ -11,10 +11,21 @@ was set aside.
 `hall` opens exchanges, `exchange` is one of them, `attempts` carries out its plan.
 """
 
-from daulat.flow.attempt import Outcome
+from daulat.flow.attempt import Outcome, Times
+from daulat.flow.breakers import Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import HEADER as CLASS_HEADER
 from daulat.flow.hall import Answering, Hall
 from daulat.flow.setup import Setup, setup
 
-__all__ = ["CLASS_HEADER", "Answering", "Exchange", "Hall", "Outcome", "Setup", "setup"]
+__all__ = [
+    "CLASS_HEADER",
+    "Answering",
+    "Exchange",
+    "Hall",
+    "Health",
+    "Outcome",
+    "Setup",
+    "Times",
+    "setup",
+]

@@ -7,21 +7,39 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Literal
 
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError, UpstreamAnswerError, UpstreamError
-from daulat.flow.metering import Bound, Meter, content, cost
+from daulat.flow.metering import NOTHING, Bound, Meter, content, cost
 from daulat.flow.patience import patient
-from daulat.values.answer import Done, Event, Metered, Usage
+from daulat.values.answer import Asked, Done, Event, Metered, Usage
 from daulat.values.money import FREE, Price
 from daulat.values.plan import Caller, EndpointCard, Step
 from daulat.values.request import GenerationRequest
 
 log = logging.getLogger(__name__)
 
-NOTHING = Usage(0, 0)
+HEDGED, CANCELLED, RESTING = "hedged", "cancelled", "left_alone"
+"""What ends an attempt that is not an error: another was faster, nobody waits, it was never asked."""
+
+Why = Literal["first", "retry", "fallback", "hedge", "continuation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """By the monotonic clock, in seconds.
+
+    Attributes:
+        first: when a part of the answer was there; None: none came.
+    """
+
+    begun: float
+    first: float | None
+    ended: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +50,8 @@ class Outcome:
         number: of the attempt within its exchange, from 0.
         error: its code; None: it answered.
         money: None where nobody said what the model costs.
+        why: it was begun.
+        times: None where the endpoint was not asked at all.
     """
 
     number: int
@@ -39,6 +59,8 @@ class Outcome:
     error: str | None
     usage: Usage
     money: int | None
+    why: Why = "first"
+    times: Times | None = None
 
 
 def price_of(card: EndpointCard, step: Step) -> Price | None:
@@ -47,11 +69,17 @@ def price_of(card: EndpointCard, step: Step) -> Price | None:
     return offer.price if offer else FREE
 
 
+def billable(error: DaulatError) -> bool:
+    """Whether an endpoint may charge for what it did before that error."""
+    return isinstance(error, InternalError) or (isinstance(error, UpstreamError) and error.billable)
+
+
 class Attempt:
-    """Ask once: `prime` first, then `rest`; `leave` in any case.
+    """Ask once: `prime` first, then `rest`; `cut` and `leave` in any case.
 
     Attributes:
         outcome: None until it is over.
+        told: whoever keeps the books has heard of the outcome.
     """
 
     def __init__(
@@ -62,14 +90,19 @@ class Attempt:
         request: GenerationRequest,
         caller: Caller,
         limit: Bound,
+        why: Why = "first",
     ) -> None:
         self.number = number
         self.step = step
+        self._why: Why = why
+        self._begun = time.monotonic()
+        self._first: float | None = None
         self.outcome: Outcome | None = None
+        self.told = False
         self._request = request
         self._price = price_of(endpoint.card, step)
         self._own = not endpoint.card.offers
-        self._meter = Meter(request, limit)
+        self._meter = Meter(request, limit, own=self._own)
         self._source = endpoint.generate(request, step, caller)
         self._heard = patient(
             step.endpoint, self._source, endpoint.card.patience, stream=request.stream
@@ -100,10 +133,12 @@ class Attempt:
         async for event in self._events:
             yield event
 
-    async def leave(self, why: str) -> None:
-        """Let go of the endpoint. An answer that is not over is cut, and counted as far as it came."""
-        if self.outcome is None:
-            self._end(why, self._meter.so_far())
+    def cut(self, why: str) -> Outcome:
+        """The outcome; an answer that is not over is counted as far as it came."""
+        return self.outcome or self._end(why, self._meter.cut())
+
+    async def leave(self) -> None:
+        """Let go of the endpoint."""
         # From the outside in: each holds the next.
         for generator in (self._events, self._heard, self._source):
             with contextlib.suppress(Exception):
@@ -114,16 +149,22 @@ class Attempt:
         try:
             async for heard in self._heard:
                 self._meter.add(heard)
+                if (
+                    self._first is None
+                    and not isinstance(heard, Asked | Metered)
+                    and content(heard)
+                ):
+                    self._first = time.monotonic()
                 if isinstance(heard, Done):
                     usage = heard.usage if self._own else self._meter.reported(heard.usage)
                     self._end(None, usage)
                     yield Done(usage, heard.timings)
-                elif not isinstance(heard, Metered):
+                    return
+                elif not isinstance(heard, Asked | Metered):
                     yield heard
-            if self.outcome is None:
-                raise UpstreamAnswerError(
-                    f"The answer of {self.step.endpoint} ended too soon. Ask again.", billable=True
-                )
+            raise UpstreamAnswerError(
+                f"The answer of {self.step.endpoint} ended too soon. Ask again.", billable=True
+            )
         except DaulatError as error:
             self._failed(error)
             raise
@@ -134,12 +175,12 @@ class Attempt:
             raise ours from error
 
     def _failed(self, error: DaulatError) -> None:
-        billable = isinstance(error, InternalError) or (
-            isinstance(error, UpstreamError) and error.billable
-        )
-        self._end(error.code, self._meter.so_far() if billable else NOTHING)
+        # Words that came were made, whatever became of the rest.
+        charged = self._meter.said or billable(error)
+        self._end(error.code, self._meter.cut() if charged else NOTHING)
 
-    def _end(self, error: str | None, usage: Usage) -> None:
-        if self.outcome is None:
-            money = 0 if usage is NOTHING else cost(self._price, usage)
-            self.outcome = Outcome(self.number, self.step, error, usage, money)
+    def _end(self, error: str | None, usage: Usage) -> Outcome:
+        money = 0 if usage is NOTHING else cost(self._price, usage)
+        times = Times(self._begun, self._first, time.monotonic())
+        self.outcome = Outcome(self.number, self.step, error, usage, money, self._why, times)
+        return self.outcome

@@ -8,36 +8,55 @@ whole. Not here: one attempt (`attempt`), what may be asked at all (`policy`), t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from daulat.endpoints import Endpoint
 from daulat.errors import (
     BusyError,
     DaulatError,
     InternalError,
+    LimitError,
+    RecordError,
     UpstreamBusyError,
     UpstreamError,
     UpstreamRequestError,
+    UpstreamTimeoutError,
     UpstreamUnavailableError,
 )
-from daulat.flow.attempt import NOTHING, Attempt, Outcome, price_of
+from daulat.flow.attempt import (
+    CANCELLED,
+    HEDGED,
+    RESTING,
+    Attempt,
+    Outcome,
+    Times,
+    Why,
+    billable,
+    price_of,
+)
 from daulat.flow.breakers import Breakers
-from daulat.flow.metering import Bound, cost
-from daulat.values.answer import CallPiece, Done, Event, Finish, Piece, Usage
-from daulat.values.plan import Caller, Plan, Step
-from daulat.values.request import ChatRequest, GenerationRequest
-from daulat.values.tokens import counted
+from daulat.flow.continuing import Given, continuable, going_on
+from daulat.flow.metering import NOTHING, Bound, Meter, cost
+from daulat.net import tracing
+from daulat.values.answer import Done, Event, Usage
+from daulat.values.plan import Caller, EndpointCard, Plan, Step
+from daulat.values.request import GenerationRequest, Request
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
+R = TypeVar("R", bound=Request)
 
 LONGEST_WAIT = 10.0
 """Seconds; who asks for more is not waited for."""
 _FIRST_BACKOFF = 0.25
-HEDGED, CANCELLED, RESTING = "hedged", "cancelled", "left_alone"
+MOST_CONTINUED = 4
+"""So often one answer goes on elsewhere: each time its whole prompt is paid again."""
 
 
 class Books(Protocol):
@@ -57,7 +76,7 @@ class Books(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Work(Generic[R]):
     """What is asked of each step.
 
     Attributes:
@@ -66,8 +85,8 @@ class Work:
         may_hear: whether a step may be told what another place answered.
     """
 
-    request: Callable[[Step], GenerationRequest]
-    limit: Callable[[Step, GenerationRequest], Bound]
+    request: Callable[[Step], R]
+    limit: Callable[[Step, R], Bound]
     may_hear: Callable[[Step, str], Awaitable[bool]]
 
 
@@ -78,6 +97,7 @@ class Attempts:
         first: the one that is asked first if all are in good health.
         step: the one that answers, as far as is known.
         continued: for each time that the answer went on elsewhere, after how many characters and where.
+        begun: how many times an endpoint has been asked.
     """
 
     def __init__(
@@ -91,37 +111,41 @@ class Attempts:
         self.first = plan.steps[0]
         self.step = self.first
         self.continued: list[tuple[int, Step]] = []
+        self.begun = 0
         self._plan = plan
         self._endpoints = endpoints
         self._breakers = breakers
         self._caller = caller
         self._books = books
         self._number = 0
+        self._ending = CANCELLED
+        self._begun: list[Attempt] = []
 
     # --- answers that come as events ----------------------------------------------------------------
 
-    async def events(self, work: Work) -> AsyncGenerator[Event, None]:
+    async def events(self, work: Work[GenerationRequest]) -> AsyncGenerator[Event, None]:
         """The answer; ended by `Done`.
 
         Raises:
             DaulatError: no step answered, or the answer broke off and nobody could go on with it.
         """
-        given = _Given()
+        given = Given()
         attempt: Attempt | None = await self._first(work)
         while attempt is not None:
             self.step, following = attempt.step, None
             try:
-                async for event in attempt.rest():
-                    given.add(event)
-                    if isinstance(event, Done):
-                        # The books are closed before anyone hears that the answer is whole.
-                        self._note(attempt)
-                        yield Done(given.whole(event.usage), event.timings)
-                    else:
-                        yield event
-                self._breakers.answered(_line(attempt.step))
+                async with contextlib.aclosing(attempt.rest()) as events:
+                    async for event in events:
+                        given.add(event)
+                        if isinstance(event, Done):
+                            # The books are closed before anyone hears that the answer is whole.
+                            self._ended(attempt, CANCELLED)
+                            yield Done(given.whole(event.usage), event.timings)
+                        else:
+                            yield event
             except DaulatError as error:
                 self._failed(attempt.step, error)
+                await self._left(attempt, error.code)
                 following = await self._continued(work, given, attempt.step, error)
                 if following is None:
                     raise
@@ -131,95 +155,124 @@ class Attempts:
                 await self._left(attempt, CANCELLED)
             attempt = following
 
-    async def _first(self, work: Work) -> Attempt:
+    def end(self) -> None:
+        """Nobody listens any more: what is still under way is over, as far as the books go."""
+        for attempt in self._begun:
+            self._ended(attempt, self._ending)
+
+    async def _first(self, work: Work[GenerationRequest]) -> Attempt:
         """The first attempt that has something to say."""
-        steps = self._askable()
+        steps = await self._askable()
         if self._plan.hedge > 0 and len(steps) > 1:
             return await self._hedged(steps, work)
         errors: list[DaulatError] = []
         for step in steps:
+            if errors and self._rest(step):
+                continue
             try:
-                return await self._lane(step, work)
+                return await self._lane(step, work, self._why(step))
             except DaulatError as error:
                 errors.append(error)
                 if not _elsewhere(error):
                     break
         raise _verdict(errors)
 
-    async def _hedged(self, steps: Sequence[Step], work: Work) -> Attempt:
+    async def _hedged(self, steps: Sequence[Step], work: Work[GenerationRequest]) -> Attempt:
         """Each step begins when those before it have said nothing for a while, or have failed."""
         waiting = list(steps)
         lanes: set[asyncio.Task[Attempt]] = set()
         errors: list[DaulatError] = []
+        winner: Attempt | None = None
         try:
-            while waiting or lanes:
+            while winner is None and (waiting or lanes):
                 if waiting:
-                    lanes.add(asyncio.create_task(self._lane(waiting.pop(0), work)))
+                    step = waiting.pop(0)
+                    why = "hedge" if lanes else self._why(step)
+                    lanes.add(asyncio.create_task(self._lane(step, work, why)))
                 timeout = self._plan.hedge if waiting else None
                 done, _ = await asyncio.wait(
                     lanes, timeout=timeout, return_when=asyncio.FIRST_COMPLETED
                 )
-                for lane in done:
-                    lanes.discard(lane)
-                    error = lane.exception()
-                    if error is None:
-                        return lane.result()
-                    if not isinstance(error, DaulatError):
-                        raise error
-                    errors.append(error)
-            raise _verdict(errors)
+                while done and winner is None:
+                    lanes.discard(lane := done.pop())
+                    winner = _primed(lane, errors)
         finally:
-            await self._drop(lanes)
+            await self._drop(lanes, winner)
+        if winner is None:
+            raise _verdict(errors)
+        return winner
 
-    async def _drop(self, lanes: set[asyncio.Task[Attempt]]) -> None:
+    async def _drop(self, lanes: set[asyncio.Task[Attempt]], winner: Attempt | None) -> None:
         """End the lanes that lost; one may have won in the same moment."""
+        self._ending = CANCELLED if winner is None else HEDGED
         for lane in lanes:
             lane.cancel()
-        for ended in await asyncio.gather(*lanes, return_exceptions=True):
-            if isinstance(ended, Attempt):
-                await self._left(ended, HEDGED)
+        try:
+            await asyncio.gather(*lanes, return_exceptions=True)
+        except asyncio.CancelledError:
+            if winner is not None:
+                await self._left(winner, CANCELLED)
+            raise
+        finally:
+            for lane in lanes:
+                if lane.done() and not lane.cancelled() and lane.exception() is None:
+                    await self._left(lane.result(), self._ending)
+            self._ending = CANCELLED
 
-    async def _lane(self, step: Step, work: Work) -> Attempt:
-        """One step with its retries."""
+    async def _lane(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
+        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
         tries = 0
+        failure: DaulatError | None = None
         while True:
-            attempt = await self._attempt(step, work)
+            try:
+                attempt = await self._attempt(step, work, why if tries == 0 else "retry")
+            except LimitError as error:
+                raise failure or error from None
             try:
                 await attempt.prime()
                 return attempt
             except DaulatError as error:
-                await self._left(attempt, error.code)
                 self._failed(step, error)
-                wait = self._wait(step, error, tries)
+                await self._left(attempt, error.code)
+                wait, failure = self._wait(step, error, tries), error
                 if wait is None:
                     raise
             except BaseException:
-                await self._left(attempt, HEDGED if self._plan.hedge > 0 else CANCELLED)
+                await self._left(attempt, self._ending)
                 raise
             tries += 1
             await asyncio.sleep(wait)
 
-    async def _attempt(self, step: Step, work: Work) -> Attempt:
+    def _why(self, step: Step) -> Why:
+        return "first" if step is self.first else "fallback"
+
+    async def _attempt(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
         request = work.request(step)
         limit = work.limit(step, request)
         number = await self._begin(step, limit)
-        return Attempt(number, step, self._endpoints[step.endpoint], request, self._caller, limit)
+        endpoint = self._endpoints[step.endpoint]
+        attempt = Attempt(number, step, endpoint, request, self._caller, limit, why)
+        self._begun.append(attempt)
+        return attempt
 
     async def _continued(
-        self, work: Work, given: _Given, cut: Step, error: DaulatError
+        self, work: Work[GenerationRequest], given: Given, cut: Step, error: DaulatError
     ) -> Attempt | None:
         """An attempt that goes on where another was cut; None where there is none."""
         request = work.request(cut)
-        if not given.text or not given.plain or not _continuable(request):
+        if not given.text or not given.plain or not continuable(request, given.text):
+            return None
+        if len(self.continued) >= MOST_CONTINUED:
             return None
         following = Work(
-            lambda step: _going_on(work.request(step), given.text), work.limit, work.may_hear
+            lambda step: going_on(work.request(step), given.text), work.limit, work.may_hear
         )
         for step in self._continuing(cut, error):
-            if step.place != cut.place and not await work.may_hear(step, given.text):
+            heard_here = step.place == cut.place or await work.may_hear(step, given.text)
+            if self._rest(step) or not heard_here:
                 continue
             try:
-                return await self._lane(step, following)
+                return await self._lane(step, following, "continuation")
             except DaulatError:
                 continue
         return None
@@ -240,11 +293,11 @@ class Attempts:
 
     async def ask(
         self,
-        call: Callable[[Endpoint, Step], Awaitable[T]],
+        work: Work[R],
+        call: Callable[[Endpoint, Step, R], Awaitable[T]],
         used: Callable[[T], Usage],
-        limit: Callable[[Step], Bound],
-    ) -> T:
-        """One call to the first step that answers it.
+    ) -> tuple[T, Usage]:
+        """One call to the first step that answers it, and what it used as far as that can be believed.
 
         Args:
             used: what the answer says it used.
@@ -253,62 +306,107 @@ class Attempts:
             DaulatError: no step answered.
         """
         errors: list[DaulatError] = []
-        for step in self._askable():
-            tries = 0
-            while True:
-                number = await self._begin(step, limit(step))
-                try:
-                    answer = await self._asked(call, step)
-                except DaulatError as error:
-                    self._books.ended(Outcome(number, step, error.code, NOTHING, 0))
-                    self._failed(step, error)
-                    wait = self._wait(step, error, tries)
-                    if wait is None:
-                        errors.append(error)
-                        break
-                    tries += 1
-                    await asyncio.sleep(wait)
-                else:
-                    self.step = step
-                    self._breakers.answered(_line(step))
-                    usage = used(answer)
-                    price = price_of(self._endpoints[step.endpoint].card, step)
-                    self._books.ended(Outcome(number, step, None, usage, cost(price, usage)))
-                    return answer
-            if not _elsewhere(errors[-1]):
-                break
+        for step in await self._askable():
+            if errors and self._rest(step):
+                continue
+            try:
+                return await self._persistently(step, work, call, used)
+            except DaulatError as error:
+                errors.append(error)
+                if not _elsewhere(error):
+                    break
         raise _verdict(errors)
 
-    async def _asked(self, call: Callable[[Endpoint, Step], Awaitable[T]], step: Step) -> T:
-        endpoint = self._endpoints[step.endpoint]
-        total = endpoint.card.patience.total
+    async def _persistently(
+        self,
+        step: Step,
+        work: Work[R],
+        call: Callable[[Endpoint, Step, R], Awaitable[T]],
+        used: Callable[[T], Usage],
+    ) -> tuple[T, Usage]:
+        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
+        tries = 0
+        failure: DaulatError | None = None
+        while True:
+            why = self._why(step) if tries == 0 else "retry"
+            try:
+                return await self._asked(step, work, call, used, why)
+            except LimitError as error:
+                raise failure or error from None
+            except DaulatError as error:
+                wait, failure = self._wait(step, error, tries), error
+                if wait is None:
+                    raise
+            tries += 1
+            await asyncio.sleep(wait)
+
+    async def _asked(
+        self,
+        step: Step,
+        work: Work[R],
+        call: Callable[[Endpoint, Step, R], Awaitable[T]],
+        used: Callable[[T], Usage],
+        why: Why,
+    ) -> tuple[T, Usage]:
+        """One attempt."""
+        card = self._endpoints[step.endpoint].card
+        sent = work.request(step)
+        limit = work.limit(step, sent)
+        meter, price = Meter(sent, limit, own=not card.offers), price_of(card, step)
+        number = await self._begin(step, limit)
+        begun = time.monotonic()
         try:
-            async with asyncio.timeout(total if total < float("inf") else None):
-                return await call(endpoint, step)
-        except TimeoutError:
-            raise UpstreamUnavailableError(
-                f"The endpoint {step.endpoint} took longer than {total:g} s. Try again."
-            ) from None
+            answer = await _in_time(call(self._endpoints[step.endpoint], step, sent), card)
+        except BaseException as error:
+            ours = error if isinstance(error, DaulatError) else None
+            usage = NOTHING if ours and not billable(ours) else meter.so_far()
+            money = 0 if usage is NOTHING else cost(price, usage)
+            ending = ours.code if ours else CANCELLED
+            times = Times(begun, None, time.monotonic())
+            self._books.ended(Outcome(number, step, ending, usage, money, why, times))
+            self._failed(step, error)
+            raise
+        usage = meter.reported(used(answer)) if card.offers else used(answer)
+        now = time.monotonic()
+        times = Times(begun, now, now)
+        self._books.ended(Outcome(number, step, None, usage, cost(price, usage), why, times))
+        self._breakers.answered(_line(step))
+        self.step = step
+        return answer, usage
 
     # --- health, waiting, books ---------------------------------------------------------------------
 
-    def _askable(self) -> list[Step]:
+    def _rest(self, step: Step) -> float:
+        """Seconds for which it is to be left alone."""
+        return self._breakers.waits(_line(step), time.monotonic())
+
+    async def _askable(self) -> list[Step]:
         """The steps whose endpoints are not being left alone.
 
         Raises:
-            UpstreamUnavailableError: all are.
+            UpstreamBusyError: all asked for that, for longer than a request waits.
+            UpstreamUnavailableError: all are, because some failed.
         """
-        now = time.monotonic()
-        waits = [(self._breakers.waits(_line(step), now), step) for step in self._plan.steps]
-        steps = [step for wait, step in waits if wait == 0]
-        if not steps:
-            soonest = min(wait for wait, _ in waits)
-            raise UpstreamUnavailableError(
-                f"{_names(self._plan.steps)} failed several times in a row and will be asked again in "
-                f"{soonest:.0f} s. `daulat endpoints test` says what is wrong.",
+        every = self._plan.steps
+        steps = [step for step in every if not self._rest(step)]
+        failed = any(self._breakers.broken(_line(step)) for step in every)
+        soonest = min(self._rest(step) for step in every)
+        if not steps and not failed and soonest <= LONGEST_WAIT:
+            await asyncio.sleep(soonest * random.uniform(1.0, 1.1))  # noqa: S311 - not a secret
+            steps = [step for step in every if not self._rest(step)]
+        if steps:
+            return steps
+        soonest = min(self._rest(step) for step in every)
+        if not failed:
+            raise UpstreamBusyError(
+                f"{_names(every)} asked to be left alone for {soonest:.0f} s. Try again then.",
                 retry_after=soonest,
             )
-        return steps
+        raise UpstreamUnavailableError(
+            f"{_names(every)} failed several times in a row and will be asked again in "
+            f"{soonest:.0f} s. `daulat endpoints test` says what is wrong.",
+            retry_after=soonest,
+        )
 
     async def _begin(self, step: Step, limit: Bound) -> int:
         if self._number == 0 and step != self.first:
@@ -316,22 +414,39 @@ class Attempts:
             self._books.ended(Outcome(0, self.first, RESTING, NOTHING, 0))
             self._number = 1
         number, self._number = self._number, self._number + 1
+        self._breakers.asked(_line(step))
         if number:
-            await self._books.next(number, step, limit)
-        self._breakers.asked(_line(step), time.monotonic())
+            try:
+                await self._books.next(number, step, limit)
+            except BaseException as error:
+                self._breakers.left(_line(step))
+                if not isinstance(error, DaulatError):
+                    # It may have been set aside all the same, and nobody was asked.
+                    self._books.ended(Outcome(number, step, self._ending, NOTHING, 0))
+                raise
+        self.begun += 1
+        tracing.attempt(number)
         return number
 
     async def _left(self, attempt: Attempt, why: str) -> None:
+        self._ended(attempt, why)
+        await attempt.leave()
+
+    def _ended(self, attempt: Attempt, why: str) -> None:
+        """Once for each attempt: what it cost, and what it says of the endpoint's health.
+
+        Nothing is waited for, so that whatever stops the waiting, the books are right.
+        """
+        if attempt.told:
+            return
+        attempt.told = True
         if attempt.outcome is None:
             self._breakers.left(_line(attempt.step))
-        await attempt.leave(why)
-        self._note(attempt)
+        elif attempt.outcome.error is None:
+            self._breakers.answered(_line(attempt.step))
+        self._books.ended(attempt.cut(why))
 
-    def _note(self, attempt: Attempt) -> None:
-        if attempt.outcome is not None:
-            self._books.ended(attempt.outcome)
-
-    def _failed(self, step: Step, error: DaulatError) -> None:
+    def _failed(self, step: Step, error: BaseException) -> None:
         now = time.monotonic()
         match error:
             case UpstreamRequestError():
@@ -351,77 +466,65 @@ class Attempts:
         backoff = _FIRST_BACKOFF * 2.0**tries * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
         wait = max(backoff, error.retry_after or 0.0)
         others = len(self._plan.steps) > 1
-        return wait if wait <= (1.0 if others else LONGEST_WAIT) else None
+        if wait > (1.0 if others else LONGEST_WAIT) or self._rest(step) > wait:
+            return None
+        return wait
 
 
-class _Given:
-    """What a client has got of an answer.
-
-    Attributes:
-        text: as the endpoints said it.
-        plain: nothing but text of one choice that is not finished.
-    """
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self.plain = True
-        self._cut: list[Usage] = []
-
-    @property
-    def text(self) -> str:
-        return "".join(self._parts)
-
-    def add(self, event: Event) -> None:
-        match event:
-            case Piece(choice=0, kind="text"):
-                self._parts.append(event.text)
-            case Piece() | CallPiece() | Finish():
-                self.plain = False
-            case _:
-                pass
-
-    def cut(self, outcome: Outcome | None) -> None:
-        if outcome is not None:
-            self._cut.append(outcome.usage)
-
-    def whole(self, last: Usage) -> Usage:
-        """The usage of an answer that several endpoints gave: the prompt once, all of the words."""
-        if not self._cut:
-            return last
-        words = sum(usage.completion_tokens for usage in self._cut)
-        return Usage(self._cut[0].prompt_tokens, words + last.completion_tokens, counted=True)
+def _primed(lane: asyncio.Task[Attempt], errors: list[DaulatError]) -> Attempt | None:
+    """What came of a lane that has ended; its error is noted."""
+    error = lane.exception()
+    if error is None:
+        return lane.result()
+    if not isinstance(error, DaulatError):
+        raise error
+    errors.append(error)
+    return None
 
 
-def _continuable(request: GenerationRequest) -> bool:
-    return (
-        isinstance(request, ChatRequest)
-        and request.sampling.n == 1
-        and request.sampling.logprobs is None
-        and request.structure is None
-        and request.tools is None
-    )
-
-
-def _going_on(request: GenerationRequest, text: str) -> GenerationRequest:
-    assert isinstance(request, ChatRequest)  # noqa: S101 - `_continuable` has seen to that
-    most = request.sampling.max_tokens
-    if most is not None:
-        most = max(1, most - counted(text))
-    return replace(request, begun=text, sampling=replace(request.sampling, max_tokens=most))
+async def _in_time(answer: Awaitable[T], card: EndpointCard) -> T:
+    """An answer in one piece, within the endpoint's time; what is no error of ours becomes one."""
+    total = card.patience.total
+    limit = asyncio.timeout(total if total < float("inf") else None)
+    try:
+        async with limit:
+            return await answer
+    except DaulatError:
+        raise
+    except Exception as error:
+        if isinstance(error, TimeoutError) and limit.expired():
+            raise UpstreamTimeoutError(
+                f"The endpoint {card.name} took longer than {total:g} s. Try again, or give it more "
+                f"time in [endpoints.{card.name}] of daulat.toml.",
+                billable=True,
+            ) from None
+        log.exception("an endpoint failed", extra={"endpoint": card.name})
+        raise InternalError(f"{card.name} failed; the server's log says why.") from error
 
 
 def _elsewhere(error: DaulatError) -> bool:
-    """Whether another endpoint may answer what this one did not."""
+    """Whether another endpoint may answer what this one did not. What cannot be recorded nobody may."""
+    if isinstance(error, RecordError):
+        return False
     return not isinstance(error, UpstreamError) or error.elsewhere
 
 
 def _verdict(errors: Sequence[DaulatError]) -> DaulatError:
-    """The error to give: that of the preferred endpoint, unless it was merely busy and others know more."""
-    chosen = next(
-        (e for e in errors if not isinstance(e, UpstreamBusyError | BusyError)), errors[0]
-    )
-    if len(errors) > 1:
-        chosen.message += f" ({len(errors) - 1} other endpoints did not answer either.)"
+    """The error to give: that of the preferred endpoint, unless it was merely busy and others know more.
+
+    A limit that forbade one more attempt does not hide what the endpoints said; a record that fails does.
+    """
+    if isinstance(errors[-1], RecordError):
+        return errors[-1]
+    limits = [e for e in errors if isinstance(e, LimitError)]
+    told = [e for e in errors if not isinstance(e, LimitError)]
+    if not told:
+        return limits[0]
+    chosen = next((e for e in told if not isinstance(e, UpstreamBusyError | BusyError)), told[0])
+    if len(told) > 1:
+        chosen.message += f" ({len(told) - 1} other endpoints did not answer either.)"
+    if limits:
+        chosen.message += f" Another one was not asked: {limits[0].message}"
     return chosen
 
 

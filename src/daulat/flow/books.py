@@ -6,19 +6,30 @@ stops the process. Not here: limits and sums (`record.ledger`), prices (`values.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from daulat.flow.attempt import Outcome
-from daulat.flow.metering import Bound
+from daulat.errors import RecordError
+from daulat.flow.attempt import RESTING, Outcome
+from daulat.flow.metering import NOTHING, Bound
 from daulat.record import Record, charges
 from daulat.record.transcript import attempted
 from daulat.values.answer import Usage
 from daulat.values.money import MOST
 from daulat.values.plan import Step
 
-ATTEMPTED = "exchange.attempted"
+ATTEMPTED, CLOSED = "exchange.attempted", "exchange.closed"
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
+"""Seconds until a record that could not be written is tried again."""
+_LATE: set[asyncio.Future[None]] = set()
+"""Tasks that nobody awaits: the event loop alone would forget them."""
+
+Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +64,25 @@ class Account:
 class ExchangeBooks:
     """What the attempts of one exchange cost.
 
+    What is set aside is in the record's hands from the moment that it is asked to write: who is cancelled while
+    it writes leaves the writing to `close`, which waits for it.
+
+    Args:
+        first: what attempt 0 asks, for which the exchange's opening entry sets money aside.
+
     Attributes:
         outcomes: of the attempts that are over, in the order in which they ended.
     """
 
-    def __init__(self, exchange_id: str, account: Account, record: Record) -> None:
+    def __init__(self, exchange_id: str, account: Account, record: Record, first: Step) -> None:
         self.outcomes: list[Outcome] = []
         self._id = exchange_id
         self._account = account
         self._record = record
         self._told: set[int] = set()
         self._unsettled: list[Outcome] = []
+        self._held: dict[int, Step] = {0: first}
+        self._writing: set[asyncio.Future[Any]] = set()
 
     def wish(self, number: int, step: Step, limit: Bound) -> charges.Wish:
         """What an attempt wants set aside."""
@@ -77,16 +96,33 @@ class ExchangeBooks:
 
     async def next(self, number: int, step: Step, limit: Bound) -> None:
         """See `attempts.Books`."""
-        body = attempted(number, step, self._unsettled, self._account.currency)
-        result = await self._record.add(
-            ATTEMPTED,
-            self._id,
-            body,
-            wish=self.wish(number, step, limit),
-            settled=self.settlements(),
+        ended, self._unsettled = self._unsettled, []
+        body = attempted(number, step, ended, self._account.currency)
+        self._held[number] = step
+        writing = asyncio.ensure_future(
+            self._record.add(
+                ATTEMPTED,
+                self._id,
+                body,
+                wish=self.wish(number, step, limit),
+                settled=[self._settlement(outcome) for outcome in ended],
+                refused={**body, "refused": True} if ended else None,
+            )
         )
+        self._writing.add(writing)
+        writing.add_done_callback(lambda done: self._written(done, number, ended))
+        result = await asyncio.shield(writing)
         if isinstance(result, charges.Refusal):
             raise charges.refused(result, self._account.currency)
+
+    def _written(self, writing: asyncio.Future[Any], number: int, ended: list[Outcome]) -> None:
+        """What is set aside and what is settled, now that the record has written or could not."""
+        self._writing.discard(writing)
+        failed = writing.cancelled() or writing.exception() is not None
+        if failed:
+            self._unsettled = [*ended, *self._unsettled]
+        if failed or isinstance(writing.result(), charges.Refusal):
+            self._held.pop(number, None)
 
     def ended(self, outcome: Outcome) -> None:
         """See `attempts.Books`."""
@@ -95,10 +131,39 @@ class ExchangeBooks:
             self.outcomes.append(outcome)
             self._unsettled.append(outcome)
 
-    def settlements(self) -> Sequence[charges.Outcome]:
-        """What is to be settled with the next entry; each attempt is given once."""
-        unsettled, self._unsettled = self._unsettled, []
-        return [self._settlement(outcome) for outcome in unsettled]
+    async def close(self, closing: Callable[[], tuple[Json, Json]]) -> None:
+        """Write the exchange's last entry, and settle with it all that is not settled.
+
+        Where the record cannot be written, that is done as soon as it can be: nothing stays set aside.
+
+        Args:
+            closing: the entry's body and contents, asked for when all attempts are over.
+
+        Raises:
+            RecordError: it is not written yet.
+        """
+        while self._writing:
+            await asyncio.wait(self._writing)
+        for number, step in self._held.items() if self._account.limited else ():
+            # Set aside, and then never asked.
+            self.ended(Outcome(number, step, RESTING, NOTHING, 0))
+        body, contents = closing()
+        settled = [self._settlement(outcome) for outcome in self._unsettled]
+        try:
+            await self._record.add(CLOSED, self._id, body, contents, settled=settled)
+        except RecordError:
+            late = {**body, "status": "error", "error": RecordError.code}
+            _LATE.add(task := asyncio.ensure_future(self._close_late(late, settled)))
+            task.add_done_callback(_LATE.discard)
+            raise
+
+    async def _close_late(self, body: Json, settled: Sequence[charges.Outcome]) -> None:
+        """Try until the record takes it. Who is gone before leaves it to the next start."""
+        for tries in itertools.count():
+            await asyncio.sleep(min(_FIRST_WAIT * 2.0 ** min(tries, 10), _LONGEST_WAIT))
+            with contextlib.suppress(RecordError):
+                await asyncio.to_thread(self._record.close_open, self._id, body, settled)
+                return
 
     @property
     def cost(self) -> int | None:

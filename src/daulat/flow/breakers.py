@@ -7,6 +7,9 @@ Not here: which failures count (`attempts`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Health = Literal["closed", "half_open", "open"]
 
 FAILURES = 5
 """In a row: so many open the breaker."""
@@ -30,6 +33,10 @@ class Breakers:
     def __init__(self) -> None:
         self._states: dict[str, _State] = {}
 
+    def states(self, now: float) -> dict[str, Health]:
+        """What is known to fail: `open` is left alone, `half_open` is being found out; the rest is `closed`."""
+        return {name: _state(state, now) for name, state in list(self._states.items())}
+
     def waits(self, name: str, now: float) -> float:
         """Seconds for which the endpoint is to be left alone; 0: it may be asked."""
         state = self._states.get(name)
@@ -39,11 +46,15 @@ class Breakers:
             return state.until - now
         return FIRST_REST if state.probing else 0.0
 
-    def asked(self, name: str, now: float) -> None:
-        """It is asked now; after a rest this is the one request that finds out."""
+    def broken(self, name: str) -> bool:
+        """It is left alone because it failed, and not because it asked for that."""
         state = self._states.get(name)
-        if state is not None and state.failures >= FAILURES:
-            state.probing = True
+        return state is not None and state.failures >= FAILURES
+
+    def asked(self, name: str) -> None:
+        """It is asked now; after a rest this is the one request that finds out."""
+        if self.broken(name):
+            self._states[name].probing = True
 
     def answered(self, name: str) -> None:
         """It answered: all is forgotten."""
@@ -70,3 +81,9 @@ class Breakers:
         state = self._states.setdefault(name, _State())
         state.probing = False
         state.until = max(state.until, now + min(seconds, LONGEST_REST))
+
+
+def _state(state: _State, now: float) -> Health:
+    if state.until > now:
+        return "open"
+    return "half_open" if state.failures >= FAILURES else "closed"

@@ -16,7 +16,7 @@ from daulat.flow.attempt import Outcome
 from daulat.flow.attempts import Attempts, Work
 from daulat.flow.books import ExchangeBooks
 from daulat.flow.guarding import Guard, Guarded
-from daulat.flow.metering import Bound, bound, longest, prompt_tokens
+from daulat.flow.metering import Bound, bound, longest, prompt_tokens, size
 from daulat.flow.restoring import Restoring
 from daulat.flow.texts import nameless, texts
 from daulat.record import Record
@@ -39,11 +39,16 @@ _CLOSING: set[asyncio.Future[None]] = set()
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+R = TypeVar("R", bound=Request)
 Json = Mapping[str, Any]
 
 
 class Exchange:
     """Ask either for `events`, for `embed`, or for `moderate`, once.
+
+    Args:
+        own_size: bytes of all of the request's texts.
+        limited: some limit holds for the caller.
 
     Attributes:
         id: the record's name for it.
@@ -59,6 +64,7 @@ class Exchange:
         books: ExchangeBooks,
         guard: Guard,
         guarded: Guarded,
+        own_size: int,
         endpoints: Mapping[str, Endpoint],
         record: Record,
         currency: str,
@@ -73,6 +79,7 @@ class Exchange:
         self._books = books
         self._guard = guard
         self._guarded = guarded
+        self._size = own_size
         self._endpoints = endpoints
         self._record = record
         self._currency = currency
@@ -88,6 +95,11 @@ class Exchange:
     def outcomes(self) -> Sequence[Outcome]:
         """The attempts that are over."""
         return self._books.outcomes
+
+    @property
+    def begun(self) -> int:
+        """How many times an endpoint has been asked."""
+        return self._attempts.begun
 
     @property
     def cost(self) -> str | None:
@@ -135,8 +147,10 @@ class Exchange:
         request = self._request
         assert isinstance(request, EmbeddingRequest)  # noqa: S101 - narrows the type
         return await self._whole(
-            lambda endpoint, step: endpoint.embed(self._vectors(step, request), step),
+            Work(lambda step: self._for(step, request), self.limit, self._may_hear),
+            lambda endpoint, step, sent: endpoint.embed(sent, step),
             lambda answer: answer.usage,
+            lambda answer, usage: replace(answer, usage=usage),
             embedded,
         )
 
@@ -150,8 +164,10 @@ class Exchange:
         assert isinstance(request, ModerationRequest)  # noqa: S101 - narrows the type
         used = Usage(prompt_tokens(request), counted=True)
         return await self._whole(
-            lambda endpoint, step: endpoint.moderate(self._for(step, request), step),
+            Work(lambda step: self._for(step, request), self.limit, self._may_hear),
+            lambda endpoint, step, sent: endpoint.moderate(sent, step),
             lambda _: used,
+            lambda answer, _: answer,
             moderated,
         )
 
@@ -173,15 +189,17 @@ class Exchange:
 
     async def _whole(
         self,
-        call: Callable[[Endpoint, Step], Awaitable[T]],
+        work: Work[R],
+        call: Callable[[Endpoint, Step, R], Awaitable[T]],
         used: Callable[[T], Usage],
+        told: Callable[[T, Usage], T],
         closed: Callable[[T], tuple[Json, Json]],
     ) -> T:
         """An answer that comes in one piece."""
         body: Json = {"status": "cancelled"}
         contents: Json = {}
         try:
-            answer = await self._attempts.ask(call, used, self._most)
+            answer = told(*await self._attempts.ask(work, call, used))
             body, contents = closed(answer)
             return answer
         except DaulatError as raised:
@@ -195,10 +213,17 @@ class Exchange:
 
     # --- what is sent -------------------------------------------------------------------------------
 
+    def most(self, step: Step) -> Bound:
+        """The most that an attempt at a step can use, as the step is sent the request."""
+        generates = isinstance(self._request, ChatRequest | CompletionRequest)
+        return self.limit(step, self._sent(step) if generates else self._for(step, self._request))
+
     def limit(self, step: Step, request: Request) -> Bound:
         """The most that a request can use at a step."""
         offer = self._endpoints[step.endpoint].card.offers.get(step.model)
-        return bound(request, offer, texts(request))
+        # Placeholders and the words of another endpoint's beginning are not in the client's own texts.
+        changed = step.redacted or (isinstance(request, ChatRequest) and request.begun)
+        return bound(request, offer, size(texts(request)) if changed else self._size)
 
     def _sent(self, step: Step) -> GenerationRequest:
         """What a step is sent: redacted where it must be, of a bounded length where a limit holds."""
@@ -209,12 +234,6 @@ class Exchange:
             return request
         most = longest(request, offer)
         return replace(request, sampling=replace(request.sampling, max_tokens=most))
-
-    def _most(self, step: Step) -> Bound:
-        return self.limit(step, self._request)
-
-    def _vectors(self, step: Step, request: EmbeddingRequest) -> EmbeddingRequest:
-        return self._for(step, request)
 
     def _for(self, step: Step, request: Any) -> Any:
         if step.redacted:
@@ -236,17 +255,14 @@ class Exchange:
 
     async def _close(self, body: Json, contents: Json) -> None:
         self._closed = True
-        told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+        self._attempts.end()
+
+        def closing() -> tuple[Json, Json]:
+            told = spent(self._books.outcomes, self._attempts.continued, self._currency)
+            return {**body, **told}, contents
+
         # Shielded: a client that goes away must not keep its exchange from being closed.
-        await asyncio.shield(
-            self._record.add(
-                "exchange.closed",
-                self.id,
-                {**body, **told},
-                contents,
-                settled=self._books.settlements(),
-            )
-        )
+        await asyncio.shield(self._books.close(closing))
 
     def _defect(self) -> InternalError:
         log.exception("an answer failed", extra={"exchange": self.id})

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from daulat.errors import GuardError, PermissionDeniedError
+from daulat.errors import GuardError, PolicyError
 from daulat.flow.texts import joined, opaque, rewritten, texts
 from daulat.policy import Judgement, Rules, highest, judge, known, looks
 from daulat.values.plan import THIS_MACHINE, Caller, Step
@@ -66,11 +66,18 @@ class Guard:
         return self._make()
 
     async def look(
-        self, caller: Caller, request: Request, places: Iterable[str], declared: str, project: str
+        self,
+        caller: Caller,
+        request: Request,
+        words: Sequence[str],
+        places: Iterable[str],
+        declared: str,
+        project: str,
     ) -> Guarded:
         """What each place may have of the request.
 
         Args:
+            words: all of the request's texts.
             declared: the class that the client gives it; empty: none.
             project: the class of the key's project; empty: none.
 
@@ -82,7 +89,6 @@ class Guard:
         asked = {THIS_MACHINE, *places}
         if not looks(self.rules, asked, floor):
             return Guarded(floor, judgements=self._judged(asked, floor, (), replaceable=False))
-        words = texts(request)
         found = await self._scanned(words)
         classes, kinds = await self._together(request, found)
         judgements = self._judged(asked, floor, classes, replaceable=True)
@@ -145,7 +151,7 @@ class Guard:
             for place in places
         }
 
-    async def _scanned(self, words: list[str]) -> Scan:
+    async def _scanned(self, words: Sequence[str]) -> Scan:
         from daulat.guard.scan import scan  # noqa: PLC0415
 
         if sum(map(len, words)) <= _AT_ONCE:
@@ -153,14 +159,15 @@ class Guard:
         return await asyncio.to_thread(scan, words, self._detectors)
 
 
-def refusal(guarded: Guarded, places: Iterable[str]) -> PermissionDeniedError:
+def refusal(guarded: Guarded, places: Sequence[str]) -> PolicyError:
     """Why no endpoint may see the request."""
     reasons = "; ".join(dict.fromkeys(guarded.judgements[place].why for place in places))
     found = ", ".join(f"{count} x {kind}" for kind, count in guarded.found.items())
     seen = f" Found: {found}." if found else ""
-    return PermissionDeniedError(
+    return PolicyError(
         f"The policy lets this request go to none of the endpoints that have the model: {reasons}.{seen} "
-        "Leave out what was found, ask a model on this machine, or change [policy] in daulat.toml."
+        "Leave out what was found, ask a model on this machine, or change [policy] in daulat.toml.",
+        classes={place: guarded.judgements[place].data_class for place in places},
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,12 +19,15 @@ from daulat.errors import (
     ModelNotFoundError,
     UnavailableError,
 )
+from daulat.flow.attempt import price_of
 from daulat.flow.attempts import Attempts
 from daulat.flow.books import Account, ExchangeBooks
-from daulat.flow.breakers import Breakers
+from daulat.flow.breakers import Breakers, Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import Guard, Guarded, refusal
+from daulat.flow.metering import size
 from daulat.flow.setup import Setup
+from daulat.flow.texts import texts
 from daulat.models.adapters import AdapterEntry, split
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.models.sources.package import PACKAGES
@@ -76,6 +80,15 @@ class Hall:
         self._instance = instance
         self._breakers = Breakers()
         self._pulling = asyncio.Lock()
+
+    def lines(self) -> dict[tuple[str, str], Health]:
+        """The health of every model that an endpoint elsewhere offers, and of what has failed here."""
+        offered = ((card.name, model) for card in self._cards.values() for model in card.offers)
+        health: dict[tuple[str, str], Health] = dict.fromkeys(offered, "closed")
+        for name, state in self._breakers.states(time.monotonic()).items():
+            endpoint, _, model = name.partition("/")
+            health[endpoint, model] = state
+        return health
 
     async def identify(self, secret: str | None) -> Caller:
         """Who holds this key.
@@ -132,11 +145,12 @@ class Hall:
         policy.check_scope(caller, "ask")
         policy.must_use(caller, request.model)
         steps = await self._steps(request.model)
-        guarded = await self._looked(caller, request, steps, declared)
-        plan = self._plan(request, steps, guarded)
+        words = texts(request)
+        guarded = await self._looked(caller, request, words, steps, declared)
         account = self._account(caller)
+        plan = self._plan(request, steps, guarded, account)
         exchange_id = new_id()
-        books = ExchangeBooks(exchange_id, account, self.record)
+        books = ExchangeBooks(exchange_id, account, self.record, plan.steps[0])
         attempts = Attempts(plan, self._endpoints, self._breakers, caller, books)
         exchange = Exchange(
             exchange_id,
@@ -145,17 +159,13 @@ class Hall:
             books,
             self.guard,
             guarded,
+            size(words),
             self._endpoints,
             self.record,
             self.setup.currency,
             limited=account.limited,
         )
-        limit = exchange.limit(attempts.first, request)
-        if limit.money is None and account.money_matters:
-            raise UnavailableError(
-                f"A budget holds for this key, and nobody said what {attempts.first.model} costs at "
-                f"{attempts.first.endpoint}. Set its prices in [endpoints.{attempts.first.endpoint}.prices]."
-            )
+        limit = exchange.most(attempts.first)
         body, contents = opened(
             request, caller, plan, self._instance, guarded.data_class, guarded.found, declared
         )
@@ -209,12 +219,19 @@ class Hall:
         route_ = self.setup.routes.get(name)
         weights = route_.weights if route_ else ()
         found: list[Step] = []
-        if route_ is None and all(target.endpoint != self._native for target in targets):
+        if route_ is None and self._is_local(name, targets):
             local = await self._local(name, must=not targets)
             found += [local] if local else []
         for target in targets:
             found.append(await self._step(target))
         return list(zip(found, weights or [0.0] * len(found), strict=True))
+
+    def _is_local(self, name: str, targets: Sequence[Target]) -> bool:
+        """Whether this machine's own model of that name is to be looked for, if there is one."""
+        if any(target.endpoint == self._native for target in targets):
+            return False
+        # Most names of what is elsewhere are no model's here: that is seen without leaving the loop.
+        return not targets or self._catalogue.has(split(name)[0])
 
     def _targets(self, name: str) -> tuple[Target, ...]:
         return route.targets(name, self.setup.routes, self._cards, self._native)
@@ -289,21 +306,27 @@ class Hall:
         self,
         caller: Caller,
         request: Request,
+        words: Sequence[str],
         steps: Sequence[tuple[Step, float]],
         declared: str,
     ) -> Guarded:
         project = self.setup.classes.get(caller.project, "")
         places = {step.place for step, _ in steps}
-        return await self.guard.look(caller, request, places, declared, project)
+        return await self.guard.look(caller, request, words, places, declared, project)
 
     def _plan(
-        self, request: Request, steps: Sequence[tuple[Step, float]], guarded: Guarded
+        self,
+        request: Request,
+        steps: Sequence[tuple[Step, float]],
+        guarded: Guarded,
+        account: Account,
     ) -> Plan:
         """The permitted steps that can honour the request, in their order.
 
         Raises:
             PermissionDeniedError: none is permitted.
             UnsupportedFieldError: none can.
+            UnavailableError: a budget holds, and of none it is known what it costs.
         """
         judged = guarded.judgements
         allowed = [(s, w) for s, w in steps if judged[s.place].verdict != "refused"]
@@ -312,6 +335,7 @@ class Hall:
         able = route.able(request, [self._cards[step.endpoint] for step, _ in allowed])
         names = {card.name for card in able}
         good = [(_marked(s, judged), w) for s, w in allowed if s.endpoint in names]
+        good = self._priced(good) if account.money_matters else good
         route_ = self.setup.routes.get(request.model)
         weighted = all(weight > 0 for _, weight in good)
         return route.plan(
@@ -321,6 +345,21 @@ class Hall:
             route_.hedge if route_ else 0.0,
             _RANDOM,
         )
+
+    def _priced(self, steps: Sequence[tuple[Step, float]]) -> list[tuple[Step, float]]:
+        """The steps of which it is known what they cost.
+
+        Raises:
+            UnavailableError: there are none.
+        """
+        priced = [(s, w) for s, w in steps if price_of(self._cards[s.endpoint], s) is not None]
+        if not priced:
+            first = steps[0][0]
+            raise UnavailableError(
+                f"A budget holds for this key, and nobody said what {first.model} costs at "
+                f"{first.endpoint}. Set its prices in [endpoints.{first.endpoint}.prices]."
+            )
+        return priced
 
     def _account(self, caller: Caller) -> Account:
         project = self.setup.projects.get(caller.project, NO_LIMITS)

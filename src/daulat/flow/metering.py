@@ -7,10 +7,11 @@ Not here: prices (`values.money`), the books (`record.ledger`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from daulat.canon import canonical
-from daulat.values.answer import CallPiece, Event, Heard, Metered, Piece, Usage
+from daulat.values.answer import Asked, CallPiece, Event, Heard, Metered, Piece, Usage
 from daulat.values.money import FREE, Price
 from daulat.values.plan import Offer
 from daulat.values.request import (
@@ -52,7 +53,15 @@ class Bound:
         return self.prompt_tokens + self.completion_tokens
 
 
-def bound(request: Request, offer: Offer | None, texts: list[str]) -> Bound:
+def size(texts: Sequence[str]) -> int:
+    """Bytes of some texts as UTF-8."""
+    return sum(
+        len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        for text in texts
+    )
+
+
+def bound(request: Request, offer: Offer | None, size: int) -> Bound:
     """Before an attempt.
 
     A token stands for at least one byte in every vocabulary that covers all texts, so a text never has more
@@ -60,9 +69,9 @@ def bound(request: Request, offer: Offer | None, texts: list[str]) -> Bound:
 
     Args:
         offer: of an endpoint elsewhere; None: this machine, which costs no money.
-        texts: all of the request's.
+        size: bytes of all of the request's texts.
     """
-    prompt = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) + _frames(request)
+    prompt = size + _frames(request)
     completion = _answers(request) * _longest(request, offer)
     price = offer.price if offer else FREE
     money = price.bound(prompt, completion) if price else None
@@ -103,10 +112,21 @@ def _frames(request: Request) -> int:
             return sum(lists) + len(request.inputs) * _FRAME_TOKENS
 
 
-class Meter:
-    """What one attempt has used so far."""
+NOTHING = Usage(0, 0)
 
-    def __init__(self, request: Request, limit: Bound) -> None:
+
+class Meter:
+    """What one attempt has used so far.
+
+    Args:
+        own: the answer is made by this machine, which tells each token as it comes.
+    """
+
+    def __init__(self, request: Request, limit: Bound, *, own: bool = False) -> None:
+        self._asked = own
+        self._in_one_piece = (
+            not own and isinstance(request, ChatRequest | CompletionRequest) and not request.stream
+        )
         self._request = request
         self._limit = limit
         self._metered: Usage | None = None
@@ -115,7 +135,10 @@ class Meter:
 
     def add(self, heard: Heard) -> None:
         """Take the next of what the endpoint says."""
+        self._asked = True
         match heard:
+            case Asked():
+                pass
             case Metered():
                 self._metered = heard.usage
             case Piece():
@@ -125,12 +148,17 @@ class Meter:
             case _:
                 pass
 
+    @property
+    def said(self) -> bool:
+        """Whether a part of an answer has come."""
+        return any(self._text)
+
     def reported(self, usage: Usage) -> Usage:
         """The usage of a whole answer as reported, if that can be true; else as counted."""
         return usage if self._believable(usage) else self.so_far()
 
     def so_far(self) -> Usage:
-        """The usage of an answer that was cut, or of which nobody told: what was metered, else counted."""
+        """The usage of a stream that was cut, or of which nobody told: what was metered, else counted."""
         own = Usage(prompt_tokens(self._request), counted("".join(self._text)), counted=True)
         told = self._metered
         if told is None or not 0 < told.prompt_tokens <= self._limit.prompt_tokens:
@@ -140,12 +168,25 @@ class Meter:
         most = max(told.completion_tokens, own.completion_tokens)
         return replace(told, completion_tokens=most, counted=True)
 
+    def cut(self) -> Usage:
+        """The usage of an answer that did not come to its end.
+
+        Nothing where the upstream was not asked yet. Of a stream, what was heard. An answer in one piece may
+        have been made to its end, and billed, before it was lost: the most that it can have, so that no
+        budget is overdrawn unseen.
+        """
+        if not self._asked:
+            return NOTHING
+        heard = self.so_far()
+        if not self._in_one_piece or self.said or self._metered is not None:
+            return heard
+        return replace(heard, completion_tokens=self._limit.completion_tokens)
+
     def _believable(self, usage: Usage) -> bool:
-        said = any(self._text)
         return (
             not usage.counted
             and 0 < usage.prompt_tokens <= self._limit.prompt_tokens
-            and (0 if not said else 1) <= usage.completion_tokens <= self._most
+            and int(self.said) <= usage.completion_tokens <= self._most
             and _parts_fit(usage)
         )
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator
 
 from daulat.errors import UpstreamTimeoutError
-from daulat.values.answer import Heard
+from daulat.values.answer import Asked, Heard, Metered
 from daulat.values.plan import Patience
 
 
@@ -26,19 +26,24 @@ async def patient(
     Raises:
         UpstreamTimeoutError: says which of the three it was.
     """
-    end = time.monotonic() + patience.total
+    now = time.monotonic()
+    end = now + patience.total
     wait, what = (patience.first, "first token") if stream else (math.inf, "answer")
+    due = now + wait
     if wait == end == math.inf and patience.between == math.inf:
         async for one in heard:
             yield one
         return
     while True:
-        left = end - time.monotonic()
+        left = min(due, end) - time.monotonic()
+        limit = asyncio.timeout(left if left < math.inf else None)
         try:
-            async with asyncio.timeout(min(wait, left) if min(wait, left) < math.inf else None):
+            async with limit:
                 one = await anext(heard, None)
         except TimeoutError:
-            over, seconds = ("whole answer", patience.total) if left <= wait else (what, wait)
+            if not limit.expired():
+                raise
+            over, seconds = ("whole answer", patience.total) if end <= due else (what, wait)
             raise UpstreamTimeoutError(
                 f"The endpoint {name} took longer than {seconds:g} s for its {over}. Try again, or "
                 f"give it more time in [endpoints.{name}] of daulat.toml.",
@@ -47,5 +52,7 @@ async def patient(
         if one is None:
             return
         yield one
-        if stream:
+        if stream and not (isinstance(one, Asked | Metered) and what == "first token"):
+            # From now on, not from when it came: who listens may have been slow.
             wait, what = patience.between, "next token"
+            due = time.monotonic() + wait

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -104,16 +105,18 @@ class Catalogue:
                 log.warning("a model is left out", extra={"model": name, "why": error.message})
         return tuple(found)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a model of that name (or alias): a look at one file's name."""
+        name = ALIASES.get(name, name)
+        return bool(manifest.is_name(name)) and os.path.exists(self._path(name))
+
     def get(self, name: str) -> ModelEntry | None:
         """The model of that name (or alias).
 
         Raises:
             ModelFileError: its manifest is damaged.
         """
-        name = ALIASES.get(name, name)
-        if not manifest.is_name(name) or not self._path(name).exists():
-            return None
-        return self._read(name)
+        return self._read(ALIASES.get(name, name)) if self.has(name) else None
 
     def unknown(self, name: str) -> str:
         """What to tell somebody who asked for a model that is not here."""

@@ -11,16 +11,21 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from daulat.record import schema
 from daulat.record.chain import Draft, Entry, link
+from daulat.record.prepared import Prepared
 
 OPENED, CLOSED, INTERRUPTED = "exchange.opened", "exchange.closed", "exchange.interrupted"
 
-_HEAD = select(schema.head.c.seq, schema.head.c.hash).where(schema.head.c.id == 1).with_for_update()
-_MOVE = update(schema.head).where(schema.head.c.id == 1)
-_ENTRIES = insert(schema.entries)
-_CONTENTS = insert(schema.contents)
-_OPEN = insert(schema.open_exchanges)
-_CLOSE = delete(schema.open_exchanges).where(
-    schema.open_exchanges.c.subject == bindparam("the_subject")
+_HEAD = Prepared(
+    select(schema.head.c.seq, schema.head.c.hash)
+    .where(schema.head.c.id == bindparam("one"))
+    .with_for_update()
+)
+_MOVE = Prepared(update(schema.head).where(schema.head.c.id == bindparam("one")), ["seq", "hash"])
+_ENTRIES = Prepared(insert(schema.entries), schema.entries.c.keys())
+_CONTENTS = Prepared(insert(schema.contents), schema.contents.c.keys())
+_OPEN = Prepared(insert(schema.open_exchanges), schema.open_exchanges.c.keys())
+_CLOSE = Prepared(
+    delete(schema.open_exchanges).where(schema.open_exchanges.c.subject == bindparam("the_subject"))
 )
 
 Row = dict[str, Any]
@@ -69,16 +74,16 @@ class Appender:
         self._many(_CONTENTS, self._contents)
         self._many(_OPEN, list(self._opened.values()))
         self._many(_CLOSE, self._closed)
-        self.connection.execute(_MOVE, {"seq": self._end[0], "hash": self._end[1]})
+        _MOVE.run(self.connection, [{"seq": self._end[0], "hash": self._end[1], "one": 1}])
         self._entries, self._contents, self._opened, self._closed = [], [], {}, []
 
     def _locked(self) -> tuple[int, str]:
-        row = self.connection.execute(_HEAD).one()
-        return row.seq, row.hash
+        ((seq, hash),) = _HEAD.rows(self.connection, {"one": 1})
+        return seq, hash
 
-    def _many(self, statement: Any, rows: list[Row]) -> None:
+    def _many(self, statement: Prepared, rows: list[Row]) -> None:
         if rows:
-            self.connection.execute(statement, rows)
+            statement.run(self.connection, rows)
 
     def _note_open(self, entry: Entry) -> None:
         """Keep the list of open exchanges, so that recovery need not search the whole chain."""

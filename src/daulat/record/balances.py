@@ -17,6 +17,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, select
 
 from daulat.record import schema, statistics
+from daulat.record.prepared import Prepared
 from daulat.values.money import joined, parted
 
 IN_ALL: Final = "all"
@@ -24,12 +25,16 @@ SPAN: Final = 60
 """A window's length in seconds."""
 
 _B, _W = schema.balances.c, schema.windows.c
-_BALANCES: Final = select(schema.balances).where(
-    _B.account.in_(bindparam("accounts", expanding=True)),
-    _B.period.in_(bindparam("periods", expanding=True)),
+_BALANCES: Final = Prepared(
+    select(schema.balances).where(
+        _B.account.in_(bindparam("accounts", expanding=True)),
+        _B.period.in_(bindparam("periods", expanding=True)),
+    )
 )
-_WINDOWS: Final = select(schema.windows).where(
-    _W.account.in_(bindparam("accounts", expanding=True)), _W.second >= bindparam("first")
+_WINDOWS: Final = Prepared(
+    select(schema.windows).where(
+        _W.account.in_(bindparam("accounts", expanding=True)), _W.second >= bindparam("first")
+    )
 )
 
 
@@ -37,8 +42,8 @@ _WINDOWS: Final = select(schema.windows).where(
 class Balance:
     """Of one account in one period. Money in `values.money`'s amounts."""
 
-    spent_money: int = 0
-    spent_tokens: int = 0
+    spent_money: int
+    spent_tokens: int
     reserved_money: int = 0
     reserved_tokens: int = 0
 
@@ -59,12 +64,11 @@ class Books:
         self._rows: dict[tuple[str, str], Balance] = {}
         wanted = {period for day in days for period in periods(day)}
         asked = {"accounts": sorted(accounts), "periods": sorted(wanted)}
-        for row in connection.execute(_BALANCES, asked) if accounts and wanted else ():
-            self._rows[row.account, row.period] = Balance(
-                joined(row.spent_units, row.spent_parts),
-                row.spent_tokens,
-                joined(row.reserved_units, row.reserved_parts),
-                row.reserved_tokens,
+        for row in _BALANCES.rows(connection, asked) if accounts and wanted else ():
+            account, period, *spent_and_reserved = row
+            units, parts, tokens, held_units, held_parts, held_tokens = spent_and_reserved
+            self._rows[account, period] = Balance(
+                joined(units, parts), tokens, joined(held_units, held_parts), held_tokens
             )
 
     def begin(self, account: str, day: str) -> None:
@@ -99,7 +103,7 @@ class Books:
         """Write what was changed."""
         if self._changed:
             rows = [_balance_row(place, self._rows[place]) for place in sorted(self._changed)]
-            self._connection.execute(_replacing(self._connection.dialect.name, "balances"), rows)
+            _replacing(self._connection.dialect.name, "balances").run(self._connection, rows)
 
     def _changing(self, account: str, day: str) -> list[Balance]:
         places = [(account, period) for period in periods(day)]
@@ -123,8 +127,9 @@ class Windows:
         self._begun: set[str] = set()
         self._changed: set[tuple[str, int]] = set()
         asked = {"accounts": sorted(accounts), "first": first - SPAN}
-        for row in connection.execute(_WINDOWS, asked) if accounts else ():
-            self._rows[row.account][row.second] = [row.requests, row.tokens]
+        for row in _WINDOWS.rows(connection, asked) if accounts else ():
+            account, second, requests, tokens = row
+            self._rows[account][second] = [requests, tokens]
 
     def used(self, account: str, second: int) -> tuple[int, int]:
         """Requests and tokens that count at that second."""
@@ -167,7 +172,7 @@ class Windows:
                 for a, s in sorted(self._changed)
                 for n in [self._rows[a][s]]
             ]
-            self._connection.execute(_replacing(self._connection.dialect.name, "windows"), rows)
+            _replacing(self._connection.dialect.name, "windows").run(self._connection, rows)
 
 
 def _balance_row(place: tuple[str, str], balance: Balance) -> dict[str, Any]:
@@ -185,10 +190,11 @@ def _balance_row(place: tuple[str, str], balance: Balance) -> dict[str, Any]:
 
 
 @functools.cache
-def _replacing(dialect: str, name: str) -> Any:
+def _replacing(dialect: str, name: str) -> Prepared:
     """Insert a row, or put it in the place of the one with its key."""
     table = schema.metadata.tables[name]
     made = statistics.upsert(dialect)(table)
     rest = {c.name: made.excluded[c.name] for c in table.columns if not c.primary_key}
     keys = [c.name for c in table.primary_key.columns]
-    return made.on_conflict_do_update(index_elements=keys, set_=rest)
+    replacing = made.on_conflict_do_update(index_elements=keys, set_=rest)
+    return Prepared(replacing, table.c.keys())

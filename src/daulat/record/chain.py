@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 from daulat.canon import canonical
 from daulat.errors import RecordError
+from daulat.values.chance import random_bytes
 
 MAX_BODY = 1 << 20
 MAX_CONTENTS = 64 << 20
@@ -50,11 +50,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An entry that has no place in the chain yet. `contents`: name to (salt, bytes or None)."""
+    """An entry that has no place in the chain yet.
+
+    Attributes:
+        encoded: the body's canonical bytes.
+        contents: name to (salt, bytes or None).
+    """
 
     kind: str
     subject: str
     body: Mapping[str, Any]
+    encoded: bytes
     contents: Mapping[str, tuple[bytes, bytes | None]]
     commitments: Mapping[str, tuple[str, bool]]
 
@@ -70,7 +76,8 @@ def draft(
     Raises:
         RecordError: larger than the record takes.
     """
-    if len(canonical(dict(body))) > MAX_BODY:
+    encoded = canonical(dict(body))
+    if len(encoded) > MAX_BODY:
         raise RecordError(f"An entry of the record may have {MAX_BODY} bytes; this one has more.")
     stored: dict[str, tuple[bytes, bytes | None]] = {}
     commitments: dict[str, tuple[str, bool]] = {}
@@ -80,29 +87,30 @@ def draft(
             raise RecordError(
                 f"Contents in the record may have {MAX_CONTENTS} bytes; these have more."
             )
-        salt = secrets.token_bytes(SALT_BYTES)
+        salt = random_bytes(SALT_BYTES)
         stored[name] = (salt, data if keep else None)
         commitments[name] = (commitment(salt, data), keep)
-    return Draft(kind, subject, body, stored, commitments)
+    return Draft(kind, subject, body, encoded, stored, commitments)
 
 
 def link(new: Draft, seq: int, previous: str) -> Entry:
     """Give a draft its place in the chain."""
     moment = now()
-    data = canonical(
+    rest = canonical(
         {
-            "seq": seq,
-            "time": moment,
-            "kind": new.kind,
-            "subject": new.subject,
-            "previous": previous,
-            "body": dict(new.body),
             "contents": {
                 name: {"commitment": value, "kept": kept}
                 for name, (value, kept) in new.commitments.items()
             },
+            "kind": new.kind,
+            "previous": previous,
+            "seq": seq,
+            "subject": new.subject,
+            "time": moment,
         }
     )
+    # The body is the first key in the canonical order, and its bytes are there already.
+    data = b'{"body":' + new.encoded + b"," + rest[1:]
     return Entry(
         seq,
         moment,
@@ -155,4 +163,4 @@ def now() -> str:
 def new_id() -> str:
     """An exchange's id, in order of time: `rec-` and 32 hexadecimal digits (as in UUIDv7, RFC 9562)."""
     milliseconds = time.time_ns() // 1_000_000
-    return f"rec-{milliseconds:012x}{secrets.token_hex(10)}"
+    return f"rec-{milliseconds:012x}{random_bytes(10).hex()}"

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from daulat.errors import RequestError
 from daulat.record import schema
+from daulat.record.prepared import Prepared
 from daulat.values.answer import Usage
 from daulat.values.money import PER_UNIT, joined, parted
 
@@ -81,7 +82,7 @@ def add(connection: Connection, many: Iterable[Used]) -> None:
             sums[name] += value
     if groups:
         rows = [_row(place, sums) for place, sums in groups.items()]
-        connection.execute(_adding(connection.dialect.name), rows)
+        _adding(connection.dialect.name).run(connection, rows)
 
 
 def spend(
@@ -158,14 +159,15 @@ def _row(place: tuple[str, ...], sums: dict[str, int]) -> dict[str, Any]:
 
 
 @functools.cache
-def _adding(dialect: str) -> Any:
+def _adding(dialect: str) -> Prepared:
     """Insert a group's row, or add to the one that is there."""
     made = upsert(dialect)(schema.statistics)
     s, new = schema.statistics.c, made.excluded
     changes = {name: s[name] + new[name] for name in _COUNTS}
     changes["units"] = s.units + new.units + (s.parts + new.parts) // PER_UNIT
     changes["parts"] = (s.parts + new.parts) % PER_UNIT
-    return made.on_conflict_do_update(index_elements=list(DIMENSIONS), set_=changes)
+    adding = made.on_conflict_do_update(index_elements=list(DIMENSIONS), set_=changes)
+    return Prepared(adding, schema.statistics.c.keys())
 
 
 def upsert(dialect: str) -> Any:

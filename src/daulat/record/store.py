@@ -48,6 +48,7 @@ class _NewEntry:
     """An entry to be appended, with the money that goes with it."""
 
     draft: Draft
+    refused: Draft | None
     wish: charges.Wish | None
     settled: Sequence[charges.Outcome]
     future: Future[Entry | charges.Refusal]
@@ -128,7 +129,8 @@ class Record:
         Raises:
             RecordError: it could not be written.
         """
-        entry = self._submit_entry(kind, subject, body, contents).result()
+        new = draft(kind, subject, body, contents or {}, keep=self._keep)
+        entry = self._submit(_NewEntry(new, None, None, (), Future())).result()
         assert isinstance(entry, Entry)  # noqa: S101 - nothing was wished for
         return entry
 
@@ -141,6 +143,7 @@ class Record:
         *,
         wish: charges.Wish | None = None,
         settled: Sequence[charges.Outcome] = (),
+        refused: Mapping[str, Any] | None = None,
     ) -> Entry | charges.Refusal:
         """`append` for the event loop, with the money that goes with the entry: all of it or nothing.
 
@@ -148,11 +151,16 @@ class Record:
             wish: what must be set aside; where a limit refuses it, the entry is not written and the refusal
                 comes back, but what is settled is.
             settled: attempts that are over.
+            refused: the body of the entry that is written in its place where a limit refuses the wish, so
+                that what is settled is in the chain, too.
 
         Raises:
             RecordError: it could not be written.
         """
-        future = self._submit_entry(kind, subject, body, contents, wish, settled)
+        new = draft(kind, subject, body, contents or {}, keep=self._keep)
+        instead = None if refused is None else draft(kind, subject, refused, {}, keep=self._keep)
+        future: Future[Entry | charges.Refusal] = Future()
+        self._submit(_NewEntry(new, instead, wish, settled, future))
         return await asyncio.wrap_future(future)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -171,6 +179,25 @@ class Record:
         assert self._appender is not None  # noqa: S101 - work runs inside `_commit`
         assert self._appender.connection is connection  # noqa: S101 - of this very transaction
         return self._appender.append(draft(kind, subject, body, {}, keep=True))
+
+    def close_open(
+        self, subject: str, body: Mapping[str, Any], settled: Sequence[charges.Outcome]
+    ) -> bool:
+        """Close an exchange that is open, with its money; whether it was.
+
+        Raises:
+            RecordError: it could not be written.
+        """
+        o = schema.open_exchanges.c
+
+        def work(connection: Connection) -> bool:
+            if connection.execute(select(o.subject).where(o.subject == subject)).first() is None:
+                return False
+            ledger.settle_many(connection, settled)
+            self.append_within(connection, CLOSED, subject, body)
+            return True
+
+        return self.transact(work)
 
     def recover(self, is_alive: Callable[[str], bool]) -> int:
         """Close the exchanges that a process which is gone had left open; how many there were."""
@@ -238,18 +265,6 @@ class Record:
                 assert raw is not None  # noqa: S101 - connected two lines above
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return result
-
-    def _submit_entry(
-        self,
-        kind: str,
-        subject: str,
-        body: Mapping[str, Any],
-        contents: Mapping[str, Any] | None,
-        wish: charges.Wish | None = None,
-        settled: Sequence[charges.Outcome] = (),
-    ) -> Future[Entry | charges.Refusal]:
-        new = draft(kind, subject, body, contents or {}, keep=self._keep)
-        return self._submit(_NewEntry(new, wish, settled, Future()))
 
     def _submit(self, task: Any) -> Future[Any]:
         if self._closed:
@@ -387,11 +402,13 @@ def _entered(new: list[_NewEntry], appender: Appender) -> list[Entry | charges.R
         ledger.settle_many(appender.connection, settled)
     wishes = [one.wish for one in new if one.wish is not None]
     answers = iter(ledger.reserve_many(appender.connection, wishes) if wishes else ())
-    refusals = [next(answers) if one.wish is not None else None for one in new]
-    return [
-        appender.append(one.draft) if refusal is None else refusal
-        for one, refusal in zip(new, refusals, strict=True)
-    ]
+    found: list[Entry | charges.Refusal] = []
+    for one in new:
+        refusal = next(answers) if one.wish is not None else None
+        if refusal is not None and one.refused is not None:
+            appender.append(one.refused)
+        found.append(appender.append(one.draft) if refusal is None else refusal)
+    return found
 
 
 def _ours(error: Exception) -> DaulatError:
@@ -415,6 +432,7 @@ def _booked(lost: Sequence[charges.Reservation]) -> dict[str, Any]:
             "endpoint": one.claim.endpoint,
             "model": one.claim.model,
             "most": shown(one.claim.money),
+            "tokens": one.claim.tokens,
         }
         for one in lost
     ]

@@ -7,7 +7,7 @@ that somebody pasted into a text is masked: the record must never hold one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Protocol, cast
 
 from daulat.errors import InternalError
@@ -148,8 +148,8 @@ class Transcript:
         if error is not None:
             body["error"] = error
         if self._done is not None:
-            body["usage"] = asdict(self._done.usage)
-            body["timings"] = _rounded(asdict(self._done.timings))
+            body["usage"] = _flat(self._done.usage)
+            body["timings"] = _rounded(_flat(self._done.timings))
         return body, {"answer": self._answer()}
 
     def _answer(self) -> Json:
@@ -196,8 +196,8 @@ def embedded(answer: Embeddings) -> tuple[Json, Json]:
     """Body and contents of an embedding's `exchange.closed`: vectors are not kept, they can be made anew."""
     body = {
         "status": "ok",
-        "usage": asdict(answer.usage),
-        "timings": _rounded(asdict(answer.timings)),
+        "usage": _flat(answer.usage),
+        "timings": _rounded(_flat(answer.timings)),
         "vectors": len(answer.vectors),
     }
     return body, {}
@@ -227,7 +227,7 @@ def _ended(one: Ended, currency: str) -> Json:
         "attempt": one.number,
         "endpoint": one.step.endpoint,
         "model": one.step.model_id,
-        "usage": {name: value for name, value in asdict(one.usage).items() if value},
+        "usage": {name: value for name, value in _flat(one.usage).items() if value},
         "cost": None if one.money is None else f"{shown(one.money)} {currency}",
     }
     return told | {"error": one.error} if one.error else told
@@ -235,7 +235,7 @@ def _ended(one: Ended, currency: str) -> Json:
 
 def _step(step: Step) -> Json:
     """What has no adapter says nothing of one."""
-    return {key: value for key, value in asdict(step).items() if value}
+    return {key: value for key, value in _flat(step).items() if value}
 
 
 def _request(request: Request) -> Json:
@@ -278,7 +278,7 @@ def _part(part: Part) -> str | Json:
 
 
 def _call(call: ToolCall) -> Json:
-    return {name: mask(text) for name, text in asdict(call).items()}
+    return {name: mask(text) for name, text in _flat(call).items()}
 
 
 def _tools(box: Toolbox | None) -> Json:
@@ -309,14 +309,27 @@ def _text(prompt: str | tuple[int, ...]) -> str | list[int]:
 
 def _sampling(sampling: Sampling) -> dict[str, Any]:
     """Only what was not left at its default: the defaults are the API's."""
-    usual = asdict(Sampling())
-    changed = {k: v for k, v in asdict(sampling).items() if v != usual[k]}
+    changed = {k: v for k, v in _flat(sampling).items() if v != _USUAL[k]}
     if "logit_bias" in changed:
         changed["logit_bias"] = {str(k): v for k, v in changed["logit_bias"].items()}
     if "stop" in changed:
         # Part of the request's text, so among its contents: here only how many there were.
         changed["stop"] = len(sampling.stop)
     return changed
+
+
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _flat(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that holds no other; `asdict` would copy each."""
+    kind = cast("type[Any]", type(value))
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(field.name for field in fields(kind))
+    return {name: getattr(value, name) for name in _NAMES[kind]}
+
+
+_USUAL = _flat(Sampling())
 
 
 def _rounded(times: Mapping[str, float]) -> dict[str, float]:

@@ -57,12 +57,22 @@ def able(request: Request, cards: Sequence[EndpointCard]) -> tuple[EndpointCard,
     good = tuple(card for card in cards if needed.keys() <= card.capabilities)
     if good or not cards:
         return good
+    raise _unable(needed, cards)
+
+
+def _unable(needed: Needs, cards: Sequence[EndpointCard]) -> UnsupportedFieldError:
     offered = {capability for card in cards for capability in card.capabilities}
-    missing = [needed[c] for c in needed if c not in offered]
-    mine = [needed[c] for c in needed if c not in cards[0].capabilities]
-    param = (missing or mine)[0]
+    missing = [(c, param) for c, param in needed.items() if c not in offered]
+    mine = [(c, param) for c, param in needed.items() if c not in cards[0].capabilities]
+    capability, param = (missing or mine)[0]
     names = ", ".join(dict.fromkeys(card.name for card in cards))
-    raise UnsupportedFieldError(
+    if param == "model":
+        return UnsupportedFieldError(
+            f"What answers here ({names}) has no {capability}: name a model of an endpoint that has "
+            "(`daulat endpoints list`).",
+            param=param,
+        )
+    return UnsupportedFieldError(
         f"`{param}` cannot be honoured by what answers here ({names}). Leave it out, or name a model of "
         "an endpoint that can (docs/connect.md).",
         param=param,
@@ -96,8 +106,9 @@ def _chat(request: ChatRequest) -> Iterator[tuple[Capability, str]]:
     if request.tools is not None or any(m.tool_calls for m in request.messages):
         yield "tools", "tools"
     for i, message in enumerate(request.messages):
-        if any(isinstance(part, Image) for part in message.parts):
-            yield "images", f"messages[{i}].content"
+        for part in message.parts:
+            if isinstance(part, Image):
+                yield "images", part.param or f"messages[{i}].content"
 
 
 def _generation(request: GenerationRequest) -> Iterator[tuple[Capability, str]]:

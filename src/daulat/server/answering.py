@@ -101,7 +101,7 @@ async def _noted(
 def noted(call: Call, exchange: Exchange) -> None:
     """What is known by now of who answers."""
     trace = call.trace
-    trace.step, trace.model = exchange.step, exchange.step.model_id
+    trace.model = exchange.step.model_id
     trace.outcomes = exchange.outcomes
 
 

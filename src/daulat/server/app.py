@@ -15,14 +15,15 @@ from starlette.routing import BaseRoute
 from starlette.routing import Route as StarletteRoute
 from starlette.types import Receive, Scope, Send
 
-from daulat.errors import DaulatError
+from daulat import policy
+from daulat.errors import DaulatError, PolicyError
 from daulat.flow import Hall
 from daulat.server.calls import Call, ClientGone, bearer, check_version, read_json
 from daulat.server.errors import error_response, translate
 from daulat.server.metrics import Metrics
 from daulat.server.openapi import describe
 from daulat.server.routes import ROUTES, Route
-from daulat.server.shell import Shell
+from daulat.server.shell import Shell, Tracer
 from daulat.server.trace import trace_of
 from daulat.settings import Server
 from daulat.values.plan import Caller
@@ -33,6 +34,7 @@ def build_app(
     settings: Server,
     pages: Sequence[BaseRoute] = (),
     gauges: Callable[[], Mapping[str, float]] = dict,
+    tracer: Tracer | None = None,
 ) -> Starlette:
     """The whole application for one hall.
 
@@ -40,8 +42,9 @@ def build_app(
         pages: the console's routes. They are open: a page holds no data, and what it shows it
             asks the guarded routes for, with the key that its reader gives it.
         gauges: reads the numbers named in `metrics.GAUGES`; it may block for a moment.
+        tracer: makes spans of the requests; None: nothing does.
     """
-    metrics = Metrics(gauges)
+    metrics = Metrics(gauges, hall.lines, hall.setup.currency)
     description = msgspec.json.encode(describe(ROUTES))
 
     def entrance(route: Route) -> StarletteRoute:
@@ -50,7 +53,7 @@ def build_app(
 
     app = Starlette(
         routes=[*map(entrance, ROUTES), *pages],
-        middleware=[Middleware(Shell, host=settings.host, over=metrics.request)],
+        middleware=[Middleware(Shell, host=settings.host, over=metrics.request, tracer=tracer)],
         exception_handlers={HTTPException: _not_routed, DaulatError: _refused},
     )
     app.router.redirect_slashes = False
@@ -74,6 +77,8 @@ class _Entrance:
         headers = Headers(scope=scope)
         try:
             caller = await self._identify(scope, headers)
+            if caller and self._route.scope:
+                policy.check_scope(caller, self._route.scope)
             body = b""
             if self._route.request:
                 body = await read_json(headers, receive, self._max_body)
@@ -111,6 +116,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, DaulatError)  # noqa: S101 - registered for that class
     trace = trace_of(request.scope)
     trace.error = error.code
+    if isinstance(error, PolicyError):
+        trace.classes = error.classes
     return error_response(error, request.url.path, trace.headers())
 
 

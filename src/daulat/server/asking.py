@@ -128,7 +128,7 @@ async def _open(call: Call, request: Request, earlier_class: str = "") -> Exchan
         classes = [name for name in (declared, earlier_class) if name]
         declared = highest(call.hall.setup.rules, classes)
     exchange = await call.hall.open(call.known, request, declared)
-    call.trace.exchange = exchange.id
+    call.trace.exchange, call.trace.asked = exchange.id, exchange
     noted(call, exchange)
     return exchange
 
@@ -136,7 +136,8 @@ async def _open(call: Call, request: Request, earlier_class: str = "") -> Exchan
 async def _answer(call: Call, exchange: Exchange, shape: Shape, *, stream: bool) -> Response | None:
     if not stream:
         return await answer_whole(call, exchange, shape)
-    await answer_stream(call, exchange, shape)
+    with call.metrics.stream():
+        await answer_stream(call, exchange, shape)
     return None
 
 

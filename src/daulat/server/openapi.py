@@ -12,7 +12,8 @@ import msgspec
 from daulat import __version__
 from daulat.server.calls import VERSION
 from daulat.server.errors import OVERLOADED
-from daulat.server.routes import Route
+from daulat.server.routes import Query, Route
+from daulat.server.trace import HEADERS
 from daulat.server.wire.answers import ErrorBody
 from daulat.server.wire.common import FOUR_SHAPES
 from daulat.server.wire.messages.answers import AnthropicError
@@ -20,13 +21,8 @@ from daulat.server.wire.messages.answers import AnthropicError
 JSON = dict[str, Any]
 
 _PLACE = "#/components/schemas/{name}"
-_RECORD: JSON = {
-    "daulat-record": {
-        "description": "The exchange's id in the record.",
-        "schema": {"type": "string"},
-    },
-    "daulat-endpoint": {"description": "What answered.", "schema": {"type": "string"}},
-    "daulat-place": {"description": "Where it was computed.", "schema": {"type": "string"}},
+_HEADERS: JSON = {
+    name: {"description": text, "schema": {"type": "string"}} for name, text in HEADERS.items()
 }
 _VERSION: JSON = {
     "name": "anthropic-version",
@@ -91,8 +87,8 @@ def _operation(route: Route, schemas: dict[Any, JSON]) -> JSON:
         "responses": _responses(route, schemas),
     }
     parameters = re.findall(r"{(\w+)}", route.path)
-    if parameters:
-        operation["parameters"] = [_parameter(name) for name in parameters]
+    if parameters or route.query:
+        operation["parameters"] = [*map(_parameter, parameters), *map(_query, route.query)]
     if route.anthropic:
         operation["security"] = [{"key": []}, {"x-api-key": []}]
         operation["parameters"] = [_VERSION]
@@ -107,11 +103,16 @@ def _parameter(name: str) -> JSON:
     return {"name": name, "in": "path", "required": True, "schema": schema}
 
 
+def _query(query: Query) -> JSON:
+    schema: JSON = {"type": "string", "pattern": query.pattern}
+    return {"name": query.name, "in": "query", "description": query.description, "schema": schema}
+
+
 def _responses(route: Route, schemas: dict[Any, JSON]) -> JSON:
     statuses: list[int] = sorted({*route.statuses, *([401] if route.guarded else [])})
     good: JSON = {"description": "OK", "content": _content(route, schemas)}
     if route.request:
-        good["headers"] = _RECORD
+        good["headers"] = _HEADERS
     responses: JSON = {"200": good}
     error = AnthropicError if route.anthropic else ErrorBody
     for status in statuses:

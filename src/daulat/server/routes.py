@@ -12,7 +12,7 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from daulat.server import asking, handlers, stored
+from daulat.server import asking, handlers, spending, stored
 from daulat.server.calls import Call
 from daulat.server.errors import OVERLOADED
 from daulat.server.wire.answers import Health, Model, ModelList
@@ -25,12 +25,25 @@ from daulat.server.wire.messages.requests import CountBody, MessagesBody
 from daulat.server.wire.moderations import Judgement, ModerationBody
 from daulat.server.wire.responses import answers as responses
 from daulat.server.wire.responses.requests import ResponsesBody
+from daulat.server.wire.spend import SpendReport
 
 Handler = Callable[[Call], Awaitable[Response | None]]
 
 READING = (403, 503)
 ASKING = (400, 403, 404, 413, 415, 429, 500, 502, 503, 504)
 ASKING_ANTHROPIC = (400, 403, 404, 413, 415, 429, 500, 502, 503, 504, OVERLOADED)
+
+
+Scope = Literal["", "ask", "metrics", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A parameter behind the `?`; all are optional."""
+
+    name: str
+    description: str
+    pattern: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +56,8 @@ class Route:
         chunks: the events of the stream that it gives where the request asks for one.
         statuses: besides 200 and, where it is guarded, 401.
         guarded: asks for a key. False only for what tells nothing about models, requests or people.
+        scope: what its key must have been made for; empty: any key will do.
+        query: what may stand behind the `?`.
         anthropic: speaks Anthropic's dialect: its errors, its headers.
     """
 
@@ -56,6 +71,8 @@ class Route:
     statuses: tuple[int, ...] = READING
     media: str = "application/json"
     guarded: bool = True
+    scope: Scope = ""
+    query: tuple[Query, ...] = ()
     anthropic: bool = False
 
 
@@ -64,7 +81,28 @@ DESCRIPTION = "/openapi.json"
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/health", handlers.health, "Whether the server is up", Health, guarded=False),
     Route("GET", DESCRIPTION, handlers.description, "This description", guarded=False),
-    Route("GET", "/metrics", handlers.metrics, "Prometheus metrics", media="text/plain"),
+    Route(
+        "GET",
+        "/metrics",
+        handlers.metrics,
+        "Prometheus metrics",
+        media="text/plain",
+        scope="metrics",
+    ),
+    Route(
+        "GET",
+        "/admin/spend",
+        spending.spend,
+        "What was used and what it cost",
+        SpendReport,
+        statuses=(400, 403, 503),
+        scope="admin",
+        query=(
+            Query("since", "First day (UTC); without it: the month's first.", spending.DAY),
+            Query("until", "Last day (UTC); without it: today.", spending.DAY),
+            Query("by", "What is told apart, with commas between.", spending.BY),
+        ),
+    ),
     Route("GET", "/v1/models", handlers.models, "The models that the key may use", ModelList),
     Route(
         "GET",
@@ -83,6 +121,7 @@ ROUTES: tuple[Route, ...] = (
         request=ChatCompletionRequest,
         chunks=(ChatCompletionChunk,),
         statuses=ASKING,
+        scope="ask",
     ),
     Route(
         "POST",
@@ -93,6 +132,7 @@ ROUTES: tuple[Route, ...] = (
         request=CompletionBody,
         chunks=(Completion,),
         statuses=ASKING,
+        scope="ask",
     ),
     Route(
         "POST",
@@ -102,6 +142,7 @@ ROUTES: tuple[Route, ...] = (
         EmbeddingList,
         request=EmbeddingBody,
         statuses=ASKING,
+        scope="ask",
     ),
     Route(
         "POST",
@@ -111,6 +152,7 @@ ROUTES: tuple[Route, ...] = (
         Judgement,
         request=ModerationBody,
         statuses=ASKING,
+        scope="ask",
     ),
     Route(
         "POST",
@@ -121,6 +163,7 @@ ROUTES: tuple[Route, ...] = (
         request=ResponsesBody,
         chunks=responses.EVENTS,
         statuses=ASKING,
+        scope="ask",
     ),
     Route(
         "GET",
@@ -129,6 +172,7 @@ ROUTES: tuple[Route, ...] = (
         "A response that was given before",
         responses.ResponseBody,
         statuses=(400, 403, 404, 503),
+        scope="ask",
     ),
     Route(
         "DELETE",
@@ -137,6 +181,7 @@ ROUTES: tuple[Route, ...] = (
         "Remove a response's contents",
         responses.DeletedResponse,
         statuses=(400, 403, 404, 503),
+        scope="ask",
     ),
     Route(
         "POST",
@@ -147,6 +192,7 @@ ROUTES: tuple[Route, ...] = (
         request=MessagesBody,
         chunks=messages.EVENTS,
         statuses=ASKING_ANTHROPIC,
+        scope="ask",
         anthropic=True,
     ),
     Route(
@@ -157,6 +203,7 @@ ROUTES: tuple[Route, ...] = (
         messages.TokenCount,
         request=CountBody,
         statuses=ASKING_ANTHROPIC,
+        scope="ask",
         anthropic=True,
     ),
 )

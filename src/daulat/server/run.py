@@ -13,7 +13,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import uvicorn
@@ -23,6 +23,7 @@ from daulat.engine.runner import Engine
 from daulat.errors import UnavailableError
 from daulat.house import House
 from daulat.server.app import build_app
+from daulat.server.shell import Tracer
 from daulat.settings import Settings
 
 GRACE_SECONDS = 10
@@ -105,9 +106,9 @@ async def _serve(
     pages: Sequence[BaseRoute],
     on_ready: Ready | None,
 ) -> None:
-    async with open_house() as house:
+    async with open_house() as house, telemetry(settings) as tracer:
         config = uvicorn.Config(
-            build_app(house.hall, settings.server, pages, lambda: gauges(house)),
+            build_app(house.hall, settings.server, pages, lambda: gauges(house), tracer),
             http="httptools",
             ws="none",
             lifespan="off",
@@ -121,6 +122,25 @@ async def _serve(
         server = _Server(config, lambda: on_ready and on_ready(address_of(listener)))
         await server.serve(sockets=[listener])
         await server.wait_for_the_cut()
+
+
+@contextlib.asynccontextmanager
+async def telemetry(settings: Settings) -> AsyncGenerator[Tracer | None]:
+    """What makes spans, where there is a collector for them. Without one nothing is imported.
+
+    Raises:
+        SettingsError: [telemetry] cannot be followed.
+    """
+    if not settings.telemetry.url:
+        yield None
+        return
+    from daulat.server.telemetry import Telemetry  # noqa: PLC0415
+
+    made = Telemetry(settings)
+    try:
+        yield made
+    finally:
+        await asyncio.to_thread(made.close)
 
 
 def gauges(house: House) -> Mapping[str, float]:

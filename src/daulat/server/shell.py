@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daulat.errors import DaulatError, InternalError, PermissionDeniedError, UnavailableError
+from daulat.net import tracing
 from daulat.server import logs
 from daulat.server.errors import error_response, is_anthropic
 from daulat.server.trace import KEY, Trace
@@ -24,17 +26,38 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _EVERYWHERE = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 - compared with, not bound to
 
 
+class Tracer(Protocol):
+    """What makes spans of requests."""
+
+    def begin(self, trace: Trace, traceparent: str) -> None:
+        """A request has come, with that header; empty: without it."""
+        ...
+
+    def over(self, trace: Trace) -> None:
+        """A request is over."""
+        ...
+
+
 class Shell:
     """The outermost layer of the application.
 
     Args:
         host: what the server is bound to.
         over: called with every finished request's trace.
+        tracer: makes spans of the requests; None: nothing does.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, over: Callable[[Trace], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        host: str,
+        over: Callable[[Trace], None],
+        tracer: Tracer | None = None,
+    ) -> None:
         self._app = app
         self._over = over
+        self._tracer = tracer
         self._names = None if host in _EVERYWHERE else frozenset({*_LOOPBACK, host.lower()})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,6 +68,8 @@ class Shell:
         # Anthropic's SDK looks for the second one.
         names = ("x-request-id", *(("request-id",) if is_anthropic(scope["path"]) else ()))
         scope[KEY] = trace
+        if self._tracer:
+            self._tracer.begin(trace, Headers(scope=scope).get(tracing.HEADER, ""))
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -61,6 +86,8 @@ class Shell:
         finally:
             trace.status = trace.status or CLIENT_GONE
             self._over(trace)
+            if self._tracer:
+                self._tracer.over(trace)
             logs.request_line(trace)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send, trace: Trace) -> None:

@@ -7,7 +7,16 @@ defaults and where each value comes from.
 
 from daulat.settings.gateway import DataClass, Endpoint, Money, Policy, Prices, Project, Route
 from daulat.settings.reading import default_home, load, prepare_home, problems
-from daulat.settings.schema import Console, Engine, Log, Models, Record, Server, Settings
+from daulat.settings.schema import (
+    Console,
+    Engine,
+    Log,
+    Models,
+    Record,
+    Server,
+    Settings,
+    Telemetry,
+)
 from daulat.settings.writing import Source, default_file, sources
 
 __all__ = [
@@ -26,6 +35,7 @@ __all__ = [
     "Server",
     "Settings",
     "Source",
+    "Telemetry",
     "default_file",
     "default_home",
     "load",

@@ -124,6 +124,25 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Telemetry:
+    """Traces and metrics by OpenTelemetry, for a collector of yours. Never contents."""
+
+    url: str = scalar(
+        "", "Address of an OTLP/HTTP collector, such as http://127.0.0.1:4318; empty: off.", 0, 1024
+    )
+    headers: str = scalar(
+        "",
+        "Name of the environment variable with its headers, as name=value,name=value; empty: none.",
+        0,
+        256,
+    )
+    service: str = scalar("daulat", "What this server is called there.", 1, 128)
+    sampling: float = scalar(
+        1.0, "Share of the traces that begin here which are kept, from 0 to 1.", 0, 1
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Console:
     """The page at /."""
 
@@ -142,6 +161,7 @@ class Settings:
     models: Models = Models()
     record: Record = Record()
     log: Log = Log()
+    telemetry: Telemetry = Telemetry()
     console: Console = Console()
     endpoints: Mapping[str, Endpoint] = field(default_factory=dict[str, Endpoint])
     routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
@@ -161,6 +181,7 @@ TABLES: dict[str, type] = {
     "models": Models,
     "record": Record,
     "log": Log,
+    "telemetry": Telemetry,
     "console": Console,
     "policy": Policy,
     "money": Money,

@@ -135,6 +135,11 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """The request is about to leave for an upstream: from here on it may be billed. For the books alone."""
+
+
+@dataclass(frozen=True, slots=True)
 class Metered:
     """What an upstream says it has counted so far. For the books alone: no client sees it."""
 
@@ -150,7 +155,7 @@ class Done:
 
 
 Event = Piece | CallPiece | Finish | Done
-Heard = Event | Metered
+Heard = Event | Asked | Metered
 """What an endpoint says: what a client gets of it are the events."""
 
 

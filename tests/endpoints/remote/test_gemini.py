@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chats import OFFER, PIXEL, Told, heard, replies, requests, split, streamed
 from google.genai import types
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daulat.endpoints.remote.gemini import GeminiDialect, VertexDialect, vertex_address
@@ -20,6 +20,7 @@ from daulat.errors import (
     UpstreamAccessError,
     UpstreamAnswerError,
     UpstreamBusyError,
+    UpstreamError,
     UpstreamRequestError,
     UpstreamUnavailableError,
 )
@@ -525,8 +526,10 @@ class TestAnswers:
         assert whole(chunk([{"text": "x"}], "STOP", usage=usage)).usage == Usage(0, counted=True)
 
     @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+    @example(b'{"error":{}}')
+    @example(b'{"error":{"code":503}}')
     def test_whatever_comes_ends_in_our_own_errors(self, body: bytes) -> None:
-        with pytest.raises(UpstreamAnswerError):
+        with pytest.raises(UpstreamError):
             list(DIALECT.whole(HELLO, body))
         assert DIALECT.error(500, {}, body).again
 

@@ -105,3 +105,15 @@ def test_events_below_the_limit_go_on_for_ever() -> None:
     events = Events(limit=100)
     for _ in range(1000):
         assert len(events.feed(b"data: " + b"x" * 80 + b"\n\n")) == 1
+
+
+@pytest.mark.parametrize("bad", [b"data: \xe4\n\n", b"data: " + b"x" * 40 + b"\n\n"])
+def test_what_came_before_a_broken_event_is_heard(bad: bytes) -> None:
+    events = Events(limit=32)
+    events.check()
+    assert events.feed(b"data: a\n\ndata: b\n\n" + bad) == [
+        ServerEvent("a", ""),
+        ServerEvent("b", ""),
+    ]
+    with pytest.raises(UpstreamAnswerError):
+        events.check()

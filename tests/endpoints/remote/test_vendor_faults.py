@@ -193,8 +193,8 @@ async def test_counts_are_the_ledgers(
 
 async def test_anthropic_counts_from_the_start(made: MakeKind) -> None:
     heard = await made("anthropic").ask(chat(stream=True))
-    assert isinstance(heard[0], Metered)
-    assert heard[0].usage.prompt_tokens == 2
+    assert isinstance(heard[1], Metered)
+    assert heard[1].usage.prompt_tokens == 2
 
 
 @pytest.mark.parametrize("kind", ["anthropic", "gemini"])

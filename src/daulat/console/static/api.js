@@ -46,6 +46,11 @@ export async function models(key) {
   return data.filter((model) => model.daulat?.kind !== "embedding");
 }
 
+/** What was used and what it cost; `query` has since, until and by. The key needs the scope admin. */
+export async function spend(query, key) {
+  return (await call(`/admin/spend?${new URLSearchParams(query)}`, key)).json();
+}
+
 /** Whether the server answers at all. */
 export async function healthy() {
   try {

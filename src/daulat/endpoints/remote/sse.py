@@ -20,7 +20,17 @@ _BOM: Final = b"\xef\xbb\xbf"
 class Events:
     """One stream. `id` and `retry` are for reconnecting, which an answer cannot; they are ignored."""
 
-    __slots__ = ("_after_cr", "_data", "_first", "_held", "_limit", "_name", "_parts", "_size")
+    __slots__ = (
+        "_after_cr",
+        "_broken",
+        "_data",
+        "_first",
+        "_held",
+        "_limit",
+        "_name",
+        "_parts",
+        "_size",
+    )
 
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
@@ -31,12 +41,13 @@ class Events:
         self._name = b""
         self._after_cr = False
         self._first = True
+        self._broken: UpstreamAnswerError | None = None
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
-        """The events that end in these bytes.
+        """The events that end in these bytes. Behind those that are sound, `check` says what is not.
 
         Raises:
-            UpstreamAnswerError: an event over the limit, or one that is not UTF-8.
+            UpstreamAnswerError: the first of them is over the limit, or is not UTF-8.
         """
         if not chunk:
             return []
@@ -60,7 +71,19 @@ class Events:
         if self._first:
             self._first = False
             lines[0] = lines[0].removeprefix(_BOM)
-        return self._events(lines)
+        found: list[ServerEvent] = []
+        try:
+            self._find(lines, found)
+        except UpstreamAnswerError as error:
+            if not found:
+                raise
+            self._broken = error
+        return found
+
+    def check(self) -> None:
+        """Raises UpstreamAnswerError: what came behind the events that `feed` has given is none."""
+        if self._broken is not None:
+            raise self._broken
 
     def end(self) -> list[ServerEvent]:
         """The event that the end of the stream cuts off, if there is one.
@@ -73,17 +96,16 @@ class Events:
 
     def _hold(self, part: bytes) -> None:
         self._held += len(part)
-        self._check(self._held + self._size)
+        self._limit_to(self._held + self._size)
         self._parts.append(part)
 
-    def _check(self, size: int) -> None:
+    def _limit_to(self, size: int) -> None:
         if size > self._limit:
             raise UpstreamAnswerError(
                 f"The endpoint sent an event of more than {self._limit} bytes.", billable=True
             )
 
-    def _events(self, lines: list[bytes]) -> list[ServerEvent]:
-        found: list[ServerEvent] = []
+    def _find(self, lines: list[bytes], found: list[ServerEvent]) -> None:
         data = self._data
         for line in lines:
             if not line:
@@ -94,21 +116,20 @@ class Events:
                 self._name = b""
             elif line.startswith(b"data:"):
                 self._size += len(line)
-                self._check(self._size)
+                self._limit_to(self._size)
                 data.append(line[6:] if line[5:6] == b" " else line[5:])
             else:
                 self._other(line)
-        return found
 
     def _other(self, line: bytes) -> None:
         """A field that is not data with a value: a name, an empty line of data, or nothing to us."""
         field, _colon, value = line.partition(b":")
         if field == b"event":
-            self._check(len(value))
+            self._limit_to(len(value))
             self._name = value.removeprefix(b" ")
         elif field == b"data":
             self._size += 1
-            self._check(self._size)
+            self._limit_to(self._size)
             self._data.append(b"")
 
     def _event(self, data: bytes) -> ServerEvent:

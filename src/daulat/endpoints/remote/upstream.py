@@ -20,9 +20,10 @@ from daulat.endpoints.remote.dialect import Call, Dialect, Reader
 from daulat.endpoints.remote.sse import Events
 from daulat.endpoints.remote.terms import shown
 from daulat.errors import UpstreamAnswerError, UpstreamBusyError, UpstreamError
+from daulat.net import tracing
 from daulat.net.calls import MAX_BODY, Client, Reply
 from daulat.settings import Endpoint as Settings
-from daulat.values.answer import Done, Embeddings, Heard, Metered, Moderations, Timings
+from daulat.values.answer import Asked, Done, Embeddings, Heard, Metered, Moderations, Timings
 from daulat.values.plan import Caller, EndpointCard, Offer, Step
 from daulat.values.request import EmbeddingRequest, GenerationRequest, ModerationRequest
 
@@ -78,6 +79,7 @@ class RemoteEndpoint:
         clock = _Clock()
         async with self._gate.place():
             clock.start()
+            yield Asked()
             reply = await self._asked(call)
             try:
                 answer = await self._answer(request, reply)
@@ -151,7 +153,8 @@ class RemoteEndpoint:
     async def _asked(self, call: Call, *, get: bool = False) -> Reply:
         """An answer of status 200; a key that is refused is looked up again, once."""
         for last in (False, True):
-            headers = {**self._headers, **call.headers, **await self._access.headers()}
+            own = {**self._headers, **call.headers, **await self._access.headers()}
+            headers = {**own, **tracing.headers()}
             reply = await self._client.send(call.path, None if get else call.body, headers)
             if 200 <= reply.status < 300:
                 return reply
@@ -207,11 +210,11 @@ class _Answer:
     def __init__(self, reply: Reply, reader: Reader | None, whole: Iterable[Heard] = ()) -> None:
         self._reply = reply
         self._reader = reader
-        self._whole = list(whole)
+        self._error: UpstreamError | None = None
+        self._whole = self._gathered(whole)
         self._events = Events()
         self._left = MAX_BODY
         self._ended = False
-        self._error: UpstreamError | None = None
 
     async def more(self) -> list[Heard]:
         """The next events, at least one; they end with `Done`.
@@ -222,13 +225,25 @@ class _Answer:
         """
         if self._reader is None:
             whole, self._whole = self._whole, []
-            return whole
+            if whole or self._error is None:
+                return whole
+            raise self._error
         while self._error is None:
             data = b"" if self._ended else await self._reply.read()
             heard = self._heard(self._reader, data)
             if heard:
                 return heard
         raise self._error
+
+    def _gathered(self, whole: Iterable[Heard]) -> list[Heard]:
+        """An answer in one piece; of one that cannot be used, what it cost."""
+        heard: list[Heard] = []
+        try:
+            heard.extend(whole)
+        except UpstreamError as error:
+            self._error = error
+            return [one for one in heard if isinstance(one, Metered)]
+        return heard
 
     async def drain(self) -> None:
         """Read to the end of the stream, if that is near."""
@@ -250,6 +265,7 @@ class _Answer:
                 heard += reader.feed(event)
                 if heard and isinstance(heard[-1], Done):
                     return heard
+            self._events.check()
             if not data:
                 self._ended = True
                 heard += reader.end()

@@ -136,6 +136,7 @@ class WatsonxReader:
         self._calls = [_Calls(choice, names) for choice in range(request.sampling.n)]
         self._reasons: list[FinishReason | None] = [None] * request.sampling.n
         self._usage: Usage | None = None
+        self._unfinished: UpstreamError | None = None
 
     def feed(self, event: ServerEvent) -> Iterable[Heard]:
         """See `dialect.Reader`."""
@@ -159,6 +160,8 @@ class WatsonxReader:
 
     def end(self) -> Iterable[Heard]:
         """See `dialect.Reader`."""
+        if self._unfinished is not None:
+            raise self._unfinished
         if None in self._reasons:
             raise terms.bad(NAME, "its answer broke off")
         yield Done(self._usage or Usage(0, counted=True), Timings(0, 0, 0))
@@ -179,8 +182,9 @@ class WatsonxReader:
 
     def _finish(self, place: int, told: str) -> Iterator[Heard]:
         if told not in _FINISHES:
-            raise terms.bad(NAME, f"its answer is not finished ({terms.shown(told)})")
-        if self._reasons[place] is None:
+            # Raised at the end: what it cost is told after this.
+            self._unfinished = terms.bad(NAME, f"its answer is not finished ({terms.shown(told)})")
+        elif self._reasons[place] is None:
             yield from self._calls[place].close()
             self._reasons[place] = _FINISHES[told]
             yield Finish(place, _FINISHES[told])
