@@ -8,16 +8,19 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: up test check messages lock bench clean help
+.PHONY: up test test-offline check messages lock bench clean help
 
 help:            ## this list
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
 up: $(VENV)/ready            ## set up and start the server (options: make up ARGS="--port 9000")
 	@$(BIN)/daulat up $(ARGS)
 
 test: $(VENV)/ready-dev            ## set up and run the tests (options: make test ARGS="tests/record -x")
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-offline: $(VENV)/ready-dev            ## the same without a network; packets that want out are counted (Linux)
+	@$(BIN)/python tools/offline.py $(BIN)/python -m pytest -m 'not outside' $(ARGS)
 
 check: $(VENV)/ready-dev            ## format, lint, types, import contract
 	$(BIN)/ruff check

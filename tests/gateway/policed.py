@@ -54,6 +54,7 @@ class Gateway:
     hall, record: what answers; `client`: asks it over ASGI, with the key `secret`.
     """
 
+    settings: Settings
     hall: Hall
     keys: Keys
     record: Record
@@ -85,7 +86,7 @@ async def opened(
             transport=transport, base_url="http://127.0.0.1", timeout=60
         ) as client:
             try:
-                yield Gateway(hall, keys, record, client, secret)
+                yield Gateway(settings, hall, keys, record, client, secret)
             finally:
                 for one in made.values():
                     await one.close()

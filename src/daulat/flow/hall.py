@@ -252,6 +252,8 @@ class Hall:
             ModelNotFoundError: there must be one, and there is none.
         """
         if not self._native:
+            if must:
+                raise self._unknown(name)
             return None
         base, adapter_name = split(name)
         if adapter_name is not None:

@@ -19,7 +19,7 @@ from daulat.errors import GuardError, SettingsError
 from daulat.guard import contacts, credentials, money, people
 from daulat.guard.findings import Finding, resolve
 from daulat.guard.patterns import Pattern
-from daulat.guard.rules import THRESHOLD, Detector, Spot
+from daulat.guard.rules import THRESHOLD, Detector, Rule, Spot
 from daulat.guard.views import View, odd, unescape, views
 
 BUILT_IN: Final[tuple[Detector, ...]] = (
@@ -102,7 +102,7 @@ def scan(texts: Sequence[str], detectors: Detectors) -> Scan:
     Raises:
         GuardError: a detector failed or took too long; the message names it.
     """
-    found = [list(search(text, detectors)) for text in texts]
+    found = [list(search(text, detectors)) if text else [] for text in texts]
     classes = frozenset(one.data_class for findings in found for one in findings)
     return Scan(tuple(resolve(findings) for findings in found), classes)
 
@@ -118,6 +118,8 @@ def search(text: str, detectors: Detectors, *, json: bool = False) -> Iterator[F
     """
     for outer, view in _readings(text, json):
         for detector in detectors.active:
+            if isinstance(detector, Rule) and not detector.looks(view):
+                continue
             for start, end, score in _run(detector, view):
                 span = view.span(start, end)
                 for layer in outer:

@@ -9,7 +9,8 @@ Not here: transactions (`store`), any other statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -59,15 +60,11 @@ class Prepared:
         """
         text = self._text(connection, rows[0])
         values = [text.values(row) for row in rows]
-        try:
-            cursor = _raw(connection).cursor()
+        with _cursor(connection, text.text) as cursor:
             if len(values) == 1:
                 cursor.execute(text.text, values[0])
             else:
                 cursor.executemany(text.text, values)
-            cursor.close()
-        except Exception as error:
-            raise _ours(connection, text.text, error) from error
 
     def rows(self, connection: Connection, values: Values) -> list[tuple[Any, ...]]:
         """What a query gives. A value that is a list stands for an `IN` that expands.
@@ -76,13 +73,9 @@ class Prepared:
             SQLAlchemyError: the database refused.
         """
         text = self._text(connection, values)
-        try:
-            cursor = _raw(connection).cursor()
+        with _cursor(connection, text.text) as cursor:
             cursor.execute(text.text, text.values(_flat(values)))
             found: list[tuple[Any, ...]] = cursor.fetchall()
-            cursor.close()
-        except Exception as error:
-            raise _ours(connection, text.text, error) from error
         return found
 
     def _text(self, connection: Connection, values: Values) -> _Text:
@@ -111,6 +104,16 @@ def _flat(values: Values) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+@contextlib.contextmanager
+def _cursor(connection: Connection, text: str) -> Generator[Any]:
+    """A cursor of the driver's, closed in any case: one that is left open would hold SQLite's snapshot."""
+    try:
+        with contextlib.closing(_raw(connection).cursor()) as cursor:
+            yield cursor
+    except Exception as error:
+        raise _ours(connection, text, error) from error
 
 
 def _raw(connection: Connection) -> Any:

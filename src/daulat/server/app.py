@@ -8,15 +8,14 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.routing import Route as StarletteRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daulat import policy
-from daulat.errors import DaulatError, PolicyError
+from daulat.errors import DaulatError
 from daulat.flow import Hall
 from daulat.server.calls import Call, ClientGone, bearer, check_version, read_json
 from daulat.server.errors import error_response, translate
@@ -35,7 +34,7 @@ def build_app(
     pages: Sequence[BaseRoute] = (),
     gauges: Callable[[], Mapping[str, float]] = dict,
     tracer: Tracer | None = None,
-) -> Starlette:
+) -> ASGIApp:
     """The whole application for one hall.
 
     Args:
@@ -47,17 +46,35 @@ def build_app(
     metrics = Metrics(gauges, hall.lines, hall.setup.currency)
     description = msgspec.json.encode(describe(ROUTES))
 
-    def entrance(route: Route) -> StarletteRoute:
-        app = _Entrance(route, hall, metrics, description, settings.max_body)
-        return StarletteRoute(route.path, app, methods=[route.method])
+    def entrance(route: Route) -> _Entrance:
+        return _Entrance(route, hall, metrics, description, settings.max_body)
 
-    app = Starlette(
-        routes=[*map(entrance, ROUTES), *pages],
-        middleware=[Middleware(Shell, host=settings.host, over=metrics.request, tracer=tracer)],
+    entrances = {(route.method, route.path): entrance(route) for route in ROUTES}
+    routed = Starlette(
+        routes=[
+            *(StarletteRoute(path, app, methods=[m]) for (m, path), app in entrances.items()),
+            *pages,
+        ],
         exception_handlers={HTTPException: _not_routed, DaulatError: _refused},
     )
-    app.router.redirect_slashes = False
-    return app
+    routed.router.redirect_slashes = False
+    app = _Doors(entrances, routed)
+    return Shell(app, host=settings.host, over=metrics.request, tracer=tracer)
+
+
+class _Doors:
+    """Straight to the entrance of a path without parameters; the router knows all others.
+
+    The router and what it wraps around a request take a tenth of the time of one that is passed on.
+    """
+
+    def __init__(self, entrances: Mapping[tuple[str, str], _Entrance], routed: ASGIApp) -> None:
+        self._entrances = entrances
+        self._routed = routed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        place = (scope.get("method", ""), scope.get("path", ""))
+        await self._entrances.get(place, self._routed)(scope, receive, send)
 
 
 class _Entrance:
@@ -115,9 +132,7 @@ class _Entrance:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, DaulatError)  # noqa: S101 - registered for that class
     trace = trace_of(request.scope)
-    trace.error = error.code
-    if isinstance(error, PolicyError):
-        trace.classes = error.classes
+    trace.fail(error)
     return error_response(error, request.url.path, trace.headers())
 
 

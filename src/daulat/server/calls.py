@@ -142,17 +142,32 @@ async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         ClientGone: it left.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine runs in one
     watch = asyncio.ensure_future(_left(receive))
+    gone = False
+
+    def left(ended: asyncio.Future[None]) -> None:
+        nonlocal gone
+        if not ended.cancelled():
+            ended.exception()  # whatever it was, nobody is there
+            gone = True
+            task.cancel()
+
+    watch.add_done_callback(left)
     try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientGone
-        return task.result()
+        result = await work
+    except asyncio.CancelledError:
+        if gone and task.uncancel() == 0:
+            raise ClientGone from None
+        raise
+    else:
+        if gone:
+            task.uncancel()
+        return result
     finally:
-        task.cancel()
+        watch.remove_done_callback(left)
         watch.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
 
 
 async def _left(receive: Receive) -> None:

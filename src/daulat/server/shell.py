@@ -102,7 +102,7 @@ class Shell:
     async def _refuse(
         self, error: DaulatError, scope: Scope, receive: Receive, send: Send, trace: Trace
     ) -> None:
-        trace.error = error.code
+        trace.fail(error)
         if trace.status == 0:
             await error_response(error, scope["path"], trace.headers())(scope, receive, send)
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from starlette.types import Scope
 
+from daulat.errors import DaulatError, PolicyError
 from daulat.flow import Exchange, Outcome
 from daulat.net.tracing import Place
 from daulat.values.answer import Done, Usage
@@ -64,6 +65,12 @@ class Trace:
     classes: Mapping[str, str] = field(default_factory=dict[str, str])
     place: Place | None = None
     arrived: int = 0
+
+    def fail(self, error: DaulatError) -> None:
+        """What the request ended with."""
+        self.error = error.code
+        if isinstance(error, PolicyError):
+            self.classes = error.classes
 
     def headers(self) -> dict[str, str]:
         """The headers of an answer that belongs to an exchange; before there is one, none."""

@@ -158,6 +158,7 @@ async def test_nothing_listens() -> None:
     assert not raised.value.billable
 
 
+@pytest.mark.outside
 async def test_a_name_that_is_none() -> None:
     client = Client("https://nothing.invalid/v1", NAME)
     with pytest.raises(UpstreamUnavailableError) as raised:

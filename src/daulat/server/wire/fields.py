@@ -80,7 +80,7 @@ HARMLESS: tuple[Left, ...] = (
     Left("store", (CHAT,), "Asks for a copy at OpenAI. The record keeps its own.", hint=True),
     Left("metadata", (CHAT,), "Labels for OpenAI's stored copies.", hint=True),
     Left("service_tier", (CHAT,), "Chooses OpenAI's price class.", hint=True),
-    Left("safety_identifier", (CHAT,), "Names the end user to OpenAI's abuse watch.", hint=True),
+    Left("safety_identifier", (CHAT,), "Names the end user. It stays in the record.", hint=True),
     Left(
         "prompt_cache_key", (CHAT,), "A hint for OpenAI's cache. It changes no answer.", hint=True
     ),

@@ -10,7 +10,7 @@ _CACHE = "A hint for OpenAI's cache. It changes no answer."
 
 HARMLESS: tuple[Left, ...] = (
     Left("service_tier", (), "Chooses OpenAI's price class.", hint=True),
-    Left("safety_identifier", (), "Names the end user to OpenAI's abuse watch.", hint=True),
+    Left("safety_identifier", (), "Names the end user. It stays in the record.", hint=True),
     Left("prompt_cache_key", (), _CACHE, hint=True),
     Left("prompt_cache_retention", (), _CACHE, hint=True),
     Left("prompt_cache_options", (), _CACHE),
