@@ -109,11 +109,10 @@ def kill(server: Server) -> None:
 
 @contextlib.contextmanager
 def running(home: Path, count: int = 1) -> Iterator[list[Server]]:
-    """So many servers on one home, all started at once."""
-    started: list[Server] = []
-    try:
-        started += [start(home) for _ in range(count)]
+    """So many servers on one home; they are stopped with the block."""
+    with contextlib.ExitStack() as stack:
+        started: list[Server] = []
+        for _ in range(count):
+            started.append(start(home))
+            stack.callback(stop, started[-1])
         yield started
-    finally:
-        for server in started:
-            stop(server)

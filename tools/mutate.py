@@ -1,6 +1,6 @@
 """Mutation testing: change one thing of a module, run its tests, see whether they notice.
 
-    python tools/mutate.py src/daulat/values/money.py tests/values/test_money.py [more tests] [-k WORDS]
+    python tools/mutate.py src/daulat/values/money.py tests/values/test_money.py [more] [--then slower]
 
 Mutants are made from the module's syntax tree: comparisons turned or moved by one, `+` and `-`, `*` and `//`
 exchanged, whole numbers one more, `and` for `or`, `not` left out, `max` for `min`, a returned value that
@@ -219,6 +219,7 @@ def main() -> None:
     parser.add_argument("module", type=Path)
     parser.add_argument("tests", nargs="+")
     parser.add_argument("-k", default="", help="which of the tests")
+    parser.add_argument("--then", nargs="+", default=[], help="slower tests, for what is left")
     parser.add_argument("--sample", type=int, default=0, help="so many mutants, drawn by a seed")
     given = parser.parse_args()
     sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
@@ -231,8 +232,10 @@ def main() -> None:
     every = list(mutants(path.read_text(encoding="utf-8")))
     if given.sample and given.sample < len(every):
         every = random.Random(1).sample(every, given.sample)  # noqa: S311 - no secret
-    left = [one for one in every if not noticed(name, path, one.tree, tests)]
     lines = path.read_text(encoding="utf-8").splitlines()
+    left = [one for one in every if not noticed(name, path, one.tree, tests)]
+    if given.then:
+        left = [one for one in left if not noticed(name, path, one.tree, given.then)]
     for one in left:
         print(f"{given.module}:{one.line}: {one.what}: {lines[one.line - 1].strip()}", flush=True)
     print(f"{given.module}: {len(every) - len(left)} of {len(every)} mutants noticed")

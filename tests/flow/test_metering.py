@@ -20,6 +20,7 @@ from daulat.flow.metering import (
     cost,
     longest,
     prompt_tokens,
+    size,
 )
 from daulat.flow.texts import texts
 from daulat.values.answer import Asked, CallPiece, Done, Finish, Metered, Piece, Timings, Usage
@@ -48,7 +49,7 @@ def chat(text: str = "Where?", most: int | None = 40, *, stream: bool = True) ->
 
 
 def limit_of(request: Any, offer: Offer | None = OFFER) -> Bound:
-    return bound(request, offer, texts(request))
+    return bound(request, offer, size(texts(request)))
 
 
 # --- the bound --------------------------------------------------------------------------------------
@@ -61,8 +62,8 @@ def test_no_answer_costs_more_than_its_bound(
     """However the tokens are cached, and however few bytes one stands for."""
     request = replace(chat(text, most), sampling=Sampling(max_tokens=most, n=choices))
     limit = limit_of(request)
-    size = len(text.encode("utf-8", "surrogatepass"))
-    assert limit.prompt_tokens >= size
+    width = len(text.encode("utf-8", "surrogatepass"))
+    assert limit.prompt_tokens >= width
     assert limit.completion_tokens == most * choices
     assert limit.tokens == limit.prompt_tokens + limit.completion_tokens
     prompt = data.draw(st.integers(0, limit.prompt_tokens))

@@ -104,6 +104,7 @@ def test_whom_a_request_is_charged_to() -> None:
     assert charges.names(with_project) == ("k", "lab")
     assert charges.names([Account("all", house)]) == ("", "")
     assert charges.is_limited(with_project)
+    assert charges.is_limited([Account("all", NO_LIMITS), Account("key:k", mine)])
     assert not charges.is_limited([Account("all", NO_LIMITS)])
     for limits in (Limits(requests_per_minute=1), Limits(tokens_per_minute=1)):
         assert charges.is_paced(Account("all", limits))
