@@ -47,6 +47,7 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
     with contextlib.ExitStack() as stack:
         record = stack.enter_context(contextlib.closing(open_record(settings)))
         instance = stack.enter_context(Instance(settings.home))
+        await asyncio.to_thread(record.hold, instance.id)
         interrupted = await asyncio.to_thread(record.recover, instance.is_alive)
         catalogue = Catalogue(settings.home)
         keys = Keys(record)

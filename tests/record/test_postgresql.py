@@ -100,6 +100,20 @@ def test_two_processes_one_of_them_killed(url: str) -> None:
     record.close()
 
 
+def test_servers_of_two_machines(url: str) -> None:
+    """Neither sees the other's processes, and neither takes for dead what the other answers."""
+    name = "instance-00000000000000aa"
+    one, other = Record.open(url), Record.open(url)
+    one.hold(name)
+    one.append("exchange.opened", "rec-1", {"instance": name})
+    assert other.recover(lambda _: False) == 0
+    assert other.recover(lambda _: False) == 0
+    one.close()
+    assert other.recover(lambda _: False) == 1
+    assert verify(other).fault is None
+    other.close()
+
+
 def test_several_servers_find_an_empty_database(url: str) -> None:
     code = "import sys; from daulat.record import Record; Record.open(sys.argv[1]).close()"
     running = [subprocess.Popen([sys.executable, "-c", code, url]) for _ in range(4)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import json
 import queue
@@ -20,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from daulat.canon import canonical
@@ -76,6 +77,7 @@ class Record:
         self._queue: queue.Queue[_Task | None] = queue.Queue()
         self._closed = False
         self._appender: Appender | None = None
+        self._holding: Connection | None = None
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
         self._thread.start()
 
@@ -113,6 +115,8 @@ class Record:
             self._closed = True
             self._queue.put(None)
             self._thread.join()
+            if self._holding is not None:
+                self._holding.close()
             self._engine.dispose()
 
     # --- writing ------------------------------------------------------------------------------------
@@ -199,12 +203,42 @@ class Record:
 
         return self.transact(work)
 
+    def hold(self, instance: str) -> None:
+        """Tell other machines on this database that a process is at work, for as long as this is open.
+
+        On PostgreSQL, by an advisory lock of a connection of its own, which ends with the process.
+
+        Raises:
+            RecordError: the database refused.
+        """
+        if self._engine.dialect.name != "postgresql":
+            return
+        try:
+            self._holding = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._holding.execute(select(func.pg_advisory_lock(_number(instance))))
+        except SQLAlchemyError as error:
+            raise _ours(error) from error
+
     def recover(self, is_alive: Callable[[str], bool]) -> int:
-        """Close the exchanges that a process which is gone had left open; how many there were."""
+        """Close the exchanges that a process which is gone had left open; how many there were.
+
+        Args:
+            is_alive: whether a process of this machine is at work; of another's, `hold` tells.
+        """
+
+        def held(connection: Connection, instance: str) -> bool:
+            if connection.dialect.name != "postgresql":
+                return False
+            taken = select(func.pg_try_advisory_xact_lock(_number(instance)))
+            return not connection.execute(taken).scalar()
 
         def work(connection: Connection) -> int:
             rows = connection.execute(select(schema.open_exchanges)).all()
-            gone = [row.subject for row in rows if not is_alive(row.instance)]
+            alive = {
+                name: is_alive(name) or held(connection, name)
+                for name in {row.instance for row in rows}
+            }
+            gone = [row.subject for row in rows if not alive[row.instance]]
             for subject in gone:
                 lost = ledger.abandon(connection, subject)
                 self.append_within(connection, INTERRUPTED, subject, _booked(lost))
@@ -409,6 +443,12 @@ def _entered(new: list[_NewEntry], appender: Appender) -> list[Entry | charges.R
             appender.append(one.refused)
         found.append(appender.append(one.draft) if refusal is None else refusal)
     return found
+
+
+def _number(instance: str) -> int:
+    """The 64 bits by which PostgreSQL knows a process's lock."""
+    digest = hashlib.sha256(instance.encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
 
 
 def _ours(error: Exception) -> DaulatError:
