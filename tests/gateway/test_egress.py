@@ -33,6 +33,7 @@ MAY = {
     "net": "the door, with its lock",
     "server/run.py": "the server's own listening socket",
     "endpoints/scripted": "the scripted upstream's listening socket, and its tests' questions to it",
+    "server/telemetry.py": "the collector that its user names, after the lock was asked",
     "models/templates.py": "a pair of sockets to a child without a network",
     "cli/serving.py": "the terminal's chat, with a server that its user names",
 }

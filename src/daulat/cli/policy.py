@@ -118,6 +118,7 @@ async def _explained(
 ) -> _Explained:
     from daulat.flow.guarding import Guard
     from daulat.flow.setup import setup
+    from daulat.flow.texts import texts
     from daulat.guard.redaction import Redactor
     from daulat.guard.scan import scan
     from daulat.values.request import ChatRequest, Message
@@ -128,7 +129,7 @@ async def _explained(
     guard = Guard(made.rules, made.detectors)
     project = made.classes.get(caller.project, "")
     places = {card.place for card in asked}
-    guarded = await guard.look(caller, request, [text], places, declared, project)
+    guarded = await guard.look(caller, request, texts(request), places, declared, project)
     detectors = made.detectors()
     found = scan([text], detectors)
     redacted = Redactor([text], detectors).redact(text) if found.findings[0] else None

@@ -120,7 +120,8 @@ def rewritten(request: R, rewrite: Rewrite) -> R:
 
 
 def _message(message: Message, rewrite: Rewrite) -> Message:
-    rewrite(message.tool_call_id or "")
+    if message.tool_call_id is not None:
+        rewrite(message.tool_call_id)
     parts = tuple(_part(part, rewrite) for part in message.parts)
     # With parts, the content is their text once more: it is not looked through twice.
     content = _text_of(parts) if parts else rewrite(message.content)
@@ -179,7 +180,8 @@ def _tool(tool: Tool, rewrite: Rewrite) -> Tool:
 def _structure(structure: Structure | None, rewrite: Rewrite) -> Structure | None:
     if structure is None:
         return None
-    rewrite(structure.name)
+    if structure.name:
+        rewrite(structure.name)
     match structure.source:
         case str() as text:
             rewrite(text)
