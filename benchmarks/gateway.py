@@ -1,7 +1,7 @@
 """Measures Daulat before a remote endpoint, beside LiteLLM's proxy: `python benchmarks/gateway.py`.
 
 The endpoint is the scripted upstream on loopback; load, gateway and upstream share the machine. A question of
-200 tokens is said back, and every answer is checked to be the one to its own question (asking.py). Parts:
+200 tokens is said back, and every answer is checked to be the one to its own question (questions.py). Parts:
 
     added     what the gateway adds to the time of a chat that is not streamed, at several rates: the same
               load straight to the upstream, then through the gateway. Added p50 is the difference of the two

@@ -9,8 +9,8 @@ Three kinds of job, with the fields of `Job`:
     many      so many requests, a fixed number of them under way at a time (closed loop)
 
 Prints a JSON object a line: {"done": n} as it goes (`many` only), and the result last. Failures are counted by
-what was wrong (benchmarks/asking.py), and the first of each kind is quoted. Linux only: requests are paced by
-timerfd_create(2), as event loops keep milliseconds at best.
+what was wrong (benchmarks/questions.py), and the first of each kind is quoted. Linux only: requests are paced
+by timerfd_create(2), as event loops keep milliseconds at best.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any
 import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
-from asking import MARKS, Exchange, Forms, Streamed
+from questions import MARKS, Exchange, Forms, Streamed
 from wire import Pool
 
 SWEEP = 0.25
