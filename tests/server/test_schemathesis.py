@@ -27,8 +27,8 @@ HEADERS = {"Authorization": f"Bearer {KEY}"}
 TOGETHER = ("top_logprobs", "max_completion_tokens", "best_of", "echo")
 TOGETHER_IN_MESSAGES = ("tool_calls", "tool_call_id", "refusal", "reasoning_content")
 
-# One of its four fields, and tools of different names, are rules of the same kind.
-_NAME = {"enum": ["f", "weather-2"]}
+# One of its four fields is a rule of the same kind; so are tools of different names, of which there is one.
+_NAME = {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"}
 _TOOL = {
     "type": "object",
     "properties": {
@@ -188,7 +188,10 @@ def run(server: Server, route: Any, mode: GenerationMode, schema: Any, examples:
     def check(case: Any) -> None:
         if mode is GenerationMode.POSITIVE:
             case.body = whole_numbers(case.body)
-        response = case.call_and_validate(base_url=server.url, headers=HEADERS)
+        response = case.call(base_url=server.url, headers=HEADERS)
+        if mode is GenerationMode.NEGATIVE and response.status_code == 413:
+            return  # refused before it was read, whatever is wrong with it
+        case.validate_response(response)
         assert response.status_code < 500
 
     check()

@@ -157,9 +157,9 @@ def test_the_command(tmp_path: Any) -> None:
     )
     assert both.returncode == 2
     arguments = ["--port", "0", "--answer", "Ya.", "--fault", "no_usage=1"]
-    with subprocess.Popen(
-        [*command, *arguments], env=environment, stdout=subprocess.PIPE, text=True
-    ) as process:
+    # Who runs the tests in the background ignores SIGINT, and what is started inherits that.
+    heard = ["env", "--default-signal=INT", *command, *arguments]
+    with subprocess.Popen(heard, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = re.search(r"http://\S+", process.stdout.readline())
         assert url
