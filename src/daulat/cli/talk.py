@@ -46,7 +46,8 @@ class LocalTalk:
     def answer(
         self, model: str, messages: tuple[Message, ...], sampling: Sampling, on_piece: OnPiece
     ) -> End:
-        return self._runner.run(self._answer(ChatRequest(model, messages, sampling), on_piece))
+        request = ChatRequest(model, messages, sampling, stream=True)
+        return self._runner.run(self._answer(request, on_piece))
 
     async def _answer(self, request: ChatRequest, on_piece: OnPiece) -> End:
         exchange = await self._house.hall.open(TERMINAL, request)
