@@ -74,6 +74,12 @@ def billable(error: DaulatError) -> bool:
     return isinstance(error, InternalError) or (isinstance(error, UpstreamError) and error.billable)
 
 
+def defect(endpoint: str) -> InternalError:
+    """Log what is being handled, which is no error of ours; the error that a client may see."""
+    log.exception("an endpoint failed", extra={"endpoint": endpoint})
+    return InternalError(f"{endpoint} failed; the server's log says why.")
+
+
 class Attempt:
     """Ask once: `prime` first, then `rest`; `cut` and `leave` in any case.
 
@@ -169,8 +175,7 @@ class Attempt:
             self._failed(error)
             raise
         except Exception as error:
-            log.exception("an endpoint failed", extra={"endpoint": self.step.endpoint})
-            ours = InternalError(f"{self.step.endpoint} failed; the server's log says why.")
+            ours = defect(self.step.endpoint)
             self._failed(ours)
             raise ours from error
 

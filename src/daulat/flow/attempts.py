@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -38,6 +37,7 @@ from daulat.flow.attempt import (
     Times,
     Why,
     billable,
+    defect,
     price_of,
 )
 from daulat.flow.breakers import Breakers
@@ -48,7 +48,6 @@ from daulat.values.answer import Done, Event, Usage
 from daulat.values.plan import Caller, EndpointCard, Plan, Step
 from daulat.values.request import GenerationRequest, Request
 
-log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R", bound=Request)
 
@@ -165,17 +164,7 @@ class Attempts:
         steps = await self._askable()
         if self._plan.hedge > 0 and len(steps) > 1:
             return await self._hedged(steps, work)
-        errors: list[DaulatError] = []
-        for step in steps:
-            if errors and self._rest(step):
-                continue
-            try:
-                return await self._lane(step, work, self._why(step))
-            except DaulatError as error:
-                errors.append(error)
-                if not _elsewhere(error):
-                    break
-        raise _verdict(errors)
+        return await self._in_turn(steps, lambda step: self._lane(step, work, self._why(step)))
 
     async def _hedged(self, steps: Sequence[Step], work: Work[GenerationRequest]) -> Attempt:
         """Each step begins when those before it have said nothing for a while, or have failed."""
@@ -220,28 +209,22 @@ class Attempts:
             self._ending = CANCELLED
 
     async def _lane(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
-        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
-        tries = 0
-        failure: DaulatError | None = None
-        while True:
-            try:
-                attempt = await self._attempt(step, work, why if tries == 0 else "retry")
-            except LimitError as error:
-                raise failure or error from None
-            try:
-                await attempt.prime()
-                return attempt
-            except DaulatError as error:
-                self._failed(step, error)
-                await self._left(attempt, error.code)
-                wait, failure = self._wait(step, error, tries), error
-                if wait is None:
-                    raise
-            except BaseException:
-                await self._left(attempt, self._ending)
-                raise
-            tries += 1
-            await asyncio.sleep(wait)
+        """An attempt at one step that has something to say, after as many as that takes."""
+        return await self._retried(step, why, lambda why: self._speaking(step, work, why))
+
+    async def _speaking(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
+        """One attempt that has something to say."""
+        attempt = await self._attempt(step, work, why)
+        try:
+            await attempt.prime()
+        except DaulatError as error:
+            self._failed(step, error)
+            await self._left(attempt, error.code)
+            raise
+        except BaseException:
+            await self._left(attempt, self._ending)
+            raise
+        return attempt
 
     def _why(self, step: Step) -> Why:
         return "first" if step is self.first else "fallback"
@@ -305,40 +288,12 @@ class Attempts:
         Raises:
             DaulatError: no step answered.
         """
-        errors: list[DaulatError] = []
-        for step in await self._askable():
-            if errors and self._rest(step):
-                continue
-            try:
-                return await self._persistently(step, work, call, used)
-            except DaulatError as error:
-                errors.append(error)
-                if not _elsewhere(error):
-                    break
-        raise _verdict(errors)
-
-    async def _persistently(
-        self,
-        step: Step,
-        work: Work[R],
-        call: Callable[[Endpoint, Step, R], Awaitable[T]],
-        used: Callable[[T], Usage],
-    ) -> tuple[T, Usage]:
-        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
-        tries = 0
-        failure: DaulatError | None = None
-        while True:
-            why = self._why(step) if tries == 0 else "retry"
-            try:
-                return await self._asked(step, work, call, used, why)
-            except LimitError as error:
-                raise failure or error from None
-            except DaulatError as error:
-                wait, failure = self._wait(step, error, tries), error
-                if wait is None:
-                    raise
-            tries += 1
-            await asyncio.sleep(wait)
+        return await self._in_turn(
+            await self._askable(),
+            lambda step: self._retried(
+                step, self._why(step), lambda why: self._asked(step, work, call, used, why)
+            ),
+        )
 
     async def _asked(
         self,
@@ -373,6 +328,42 @@ class Attempts:
         self._breakers.answered(_line(step))
         self.step = step
         return answer, usage
+
+    # --- one after the other -----------------------------------------------------------------------
+
+    async def _in_turn(self, steps: Sequence[Step], answer: Callable[[Step], Awaitable[T]]) -> T:
+        """What the first step gives that answers.
+
+        Raises:
+            DaulatError: none did.
+        """
+        errors: list[DaulatError] = []
+        for step in steps:
+            if errors and self._rest(step):
+                continue
+            try:
+                return await answer(step)
+            except DaulatError as error:
+                errors.append(error)
+                if not _elsewhere(error):
+                    break
+        raise _verdict(errors)
+
+    async def _retried(self, step: Step, why: Why, once: Callable[[Why], Awaitable[T]]) -> T:
+        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
+        tries = 0
+        failure: DaulatError | None = None
+        while True:
+            try:
+                return await once(why if tries == 0 else "retry")
+            except LimitError as error:
+                raise failure or error from None
+            except DaulatError as error:
+                wait, failure = self._wait(step, error, tries), error
+                if wait is None:
+                    raise
+            tries += 1
+            await asyncio.sleep(wait)
 
     # --- health, waiting, books ---------------------------------------------------------------------
 
@@ -498,8 +489,7 @@ async def _in_time(answer: Awaitable[T], card: EndpointCard) -> T:
                 f"time in [endpoints.{card.name}] of daulat.toml.",
                 billable=True,
             ) from None
-        log.exception("an endpoint failed", extra={"endpoint": card.name})
-        raise InternalError(f"{card.name} failed; the server's log says why.") from error
+        raise defect(card.name) from error
 
 
 def _elsewhere(error: DaulatError) -> bool:

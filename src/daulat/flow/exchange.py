@@ -14,12 +14,11 @@ from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError
 from daulat.flow.attempt import Outcome
 from daulat.flow.attempts import Attempts, Work
-from daulat.flow.books import ExchangeBooks
+from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.guarding import Guard, Guarded
 from daulat.flow.metering import Bound, bound, longest, prompt_tokens, size
 from daulat.flow.restoring import Restoring
 from daulat.flow.texts import nameless, texts
-from daulat.record import Record
 from daulat.record.charges import Refusal
 from daulat.record.transcript import Transcript, embedded, moderated, spent
 from daulat.values.answer import Done, Embeddings, Event, Moderations, Usage
@@ -48,7 +47,7 @@ class Exchange:
 
     Args:
         own_size: bytes of all of the request's texts.
-        limited: some limit holds for the caller.
+        account: whose money it is.
 
     Attributes:
         id: the record's name for it.
@@ -66,10 +65,7 @@ class Exchange:
         guarded: Guarded,
         own_size: int,
         endpoints: Mapping[str, Endpoint],
-        record: Record,
-        currency: str,
-        *,
-        limited: bool,
+        account: Account,
     ) -> None:
         self.id = exchange_id
         self.created = int(time.time())
@@ -81,9 +77,8 @@ class Exchange:
         self._guarded = guarded
         self._size = own_size
         self._endpoints = endpoints
-        self._record = record
-        self._currency = currency
-        self._limited = limited
+        self._currency = account.currency
+        self._limited = account.limited
         self._closed = False
 
     @property

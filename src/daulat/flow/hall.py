@@ -161,9 +161,7 @@ class Hall:
             guarded,
             size(words),
             self._endpoints,
-            self.record,
-            self.setup.currency,
-            limited=account.limited,
+            account,
         )
         limit = exchange.most(attempts.first)
         body, contents = opened(
