@@ -213,9 +213,9 @@ def held(
     if isinstance(answer, bool):
         return answer, None
     if isinstance(answer, float):
-        return answer > 1 - CONFIDENCE, None
+        return bool(answer > 1 - CONFIDENCE), None
     low, high = (answer.low, answer.high) if isinstance(answer, Estimate) else answer
-    return low <= truth <= high, high - low
+    return bool(low <= truth <= high), float(high - low)
 
 
 def fitting(population: Population, methods: Sequence[Method] = METHODS) -> list[Method]:

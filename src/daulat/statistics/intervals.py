@@ -9,6 +9,7 @@ Derivations: docs/statistics.md.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -178,9 +179,8 @@ def score_of(found: Sample, confidence: float) -> Estimate:
 
 def _of_counts(found: Sample, confidence: float) -> Estimate:
     told = proportion(float(found.values[:, 0].sum()), found.n, confidence=confidence)
-    return Estimate(
-        told.value, told.low, told.high, told.error, confidence, told.method, *_counts(found)
-    )
+    error = spread(found).error if found.n > 1 else None
+    return replace(told, error=error, missing=found.missing)
 
 
 def _wilson_like(found: Sample, confidence: float, method: str) -> Estimate:

@@ -34,7 +34,7 @@ from daulat.statistics.samples import (
 from daulat.statistics.significance import (
     FLIPS,
     Discordance,
-    Test,
+    Significance,
     binary,
     differing,
     discordance_of,
@@ -62,7 +62,7 @@ class Comparison:
     difference: Estimate
     beats: Estimate
     above: float
-    test: Test
+    test: Significance
     wins: int
     ties: int
     losses: int
