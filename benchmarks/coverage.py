@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from common import RESULTS
-from populations import POPULATIONS, Draw, Population
+from populations import GROUPED, POPULATIONS, Draw, Population
 from rich.progress import Progress
 from start import write_table
 
@@ -138,9 +138,12 @@ METHODS: Sequence[Method] = (
     Method("score (reports)", "mean", lambda d: intervals.score(d["a"], clusters=d.clusters)),
     Method("t, CR2", "mean", lambda d: intervals.mean(d["a"], clusters=d.clusters)),
     Method(
-        "t, CR1", "mean", lambda d: intervals.mean(d["a"], clusters=d.clusters, correction="CR1")
+        "t, CR1",
+        "mean",
+        lambda d: intervals.mean(d["a"], clusters=d.clusters, correction="CR1"),
+        GROUPED,
     ),
-    Method("t, clusters ignored", "mean", lambda d: intervals.mean(d["a"])),
+    Method("t, clusters ignored", "mean", lambda d: intervals.mean(d["a"]), GROUPED),
     Method(
         "BCa bootstrap",
         "mean",
@@ -149,7 +152,7 @@ METHODS: Sequence[Method] = (
     ),
     Method("difference (reports)", "difference", _paired),
     Method("t, CR2", "difference", _paired_t),
-    Method("t, clusters ignored", "difference", lambda d: _paired_t(d, clusters=False)),
+    Method("t, clusters ignored", "difference", lambda d: _paired_t(d, clusters=False), GROUPED),
     Method("beats (reports)", "beats", _beats),
     Method("sign flips", "null", _flips, share=0.5),
     Method("above, two-sided", "null", _direction),

@@ -196,6 +196,8 @@ def test_slices_go_together() -> None:
 
 
 def test_refusals() -> None:
+    with pytest.raises(ValueError, match="outside of 0 to 1: it ranges from 0 to 5"):
+        compare([0, 5], [1, 0])
     with pytest.raises(ValueError, match="0 or 1"):
         mcnemar([0.5], [1])
     with pytest.raises(ValueError, match="differ in length"):

@@ -191,6 +191,10 @@ def test_any_ratio_is_sound(rows: list[tuple[float, float, int]], method: str) -
 
 
 def test_refusals() -> None:
+    with pytest.raises(ValueError, match="outside of 0 to inf"):
+        percentile([-1.0, 2.0], 0.5)
+    with pytest.raises(ValueError, match="outside of 0 to 1"):
+        bootstrap_mean([2.0, 0.5])
     with pytest.raises(ValueError, match="not negative"):
         ratio([-1.0], [1.0])
     with pytest.raises(ValueError, match="share lies between"):
