@@ -62,8 +62,7 @@ def sign_flips(
     flips: int = FLIPS,
     seed: int = 0,
 ) -> Significance:
-    """Permutation test of no difference: without one, each cluster's differences could as well have the other
-    sign.
+    """Permutation test: without a difference, each cluster's could as well have the other sign.
 
     R. A. Fisher, "The Design of Experiments" (1935), 21. All patterns of signs are tried where up to 16
     clusters differ; otherwise `flips` random ones, and p = (1 + as extreme) / (1 + tried) is never zero and
