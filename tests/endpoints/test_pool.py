@@ -198,7 +198,7 @@ def test_the_automatic_format(catalogue: Catalogue, stored: str) -> None:
     if itemsize:
         assert need(large).weights == count // 32 * 34 + 64 * 4
         fine, coarse = architecture.vocab * 64 // 32 * 34, (large << 16) // 32 * 20
-        assert need(large, "int4").weights == fine + coarse + 64 * 4
+        assert need(large, "int4").weights == fine + coarse + coarse // 50 + 64 * 4
         assert need(large, "float32").weights == count * itemsize + 64 * 4
     else:
         assert need(large, "int4").weights == need(large).weights

@@ -15,6 +15,7 @@ from daulat.engine.native.decoder import fits
 from daulat.engine.native.matrices import (
     FLOATS,
     KNOWN,
+    SPARE,
     Numbers,
     form_bytes,
     form_for,
@@ -138,7 +139,9 @@ def _held(info: Stored, a: Architecture, numbers: Numbers) -> int:
         slot = "router"
     elif info.shape[-2:] == (a.hidden, a.intermediate):
         slot = "down"
-    return form_bytes(form_for(slot, numbers), count)
+    size = form_bytes(form_for(slot, numbers), count)
+    # Which of the blocks' matrices have four bits is not known before they are measured.
+    return size + int(SPARE * size) if numbers == "int4" and slot in ("", "down") else size
 
 
 def _plain_dtype(elements: int, settings: EngineSettings, allowed: int) -> str:
