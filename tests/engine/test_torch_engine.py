@@ -1,22 +1,28 @@
 """The engine over PyTorch's decoder, wherever that computes: all that the engine gives, it gives there too."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import functools
 import json
 import queue
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
 from daulat.engine.adapter import Adapter
 from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
-from daulat.engine.decoder import Decoder
+from daulat.engine.decoder import Decoder, _grouped, one_by_one
 from daulat.engine.grammars import Grammars
+from daulat.engine.graphs import Replay
 from daulat.engine.plain import load_decoder
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
@@ -27,7 +33,7 @@ from daulat.models.catalogue import ModelEntry
 from daulat.models.checkpoint import Checkpoint, open_checkpoint
 from daulat.models.tokenizer import load_tokenizer
 from daulat.values.request import Sampling, Structure
-from tests.engine.adapters import ALL, adapted, saved
+from tests.engine.adapters import ALL, TARGETS, adapted, saved
 from tests.engine.checkpoints import make, write
 from tests.engine.conftest import EXACT
 from tests.engine.places import Place
@@ -218,3 +224,56 @@ def test_bfloat16_is_as_near_as_transformers_comes(case: str, place: Place, tmp_
     ours, theirs = (torch.from_numpy(found) - exact).abs(), (theirs - exact).abs()
     assert ours.mean() <= 1.2 * theirs.mean()
     assert ours.max() <= 2 * theirs.max()
+
+
+@settings(max_examples=40, deadline=None)
+@given(counts=st.lists(st.integers(0, 9), min_size=1, max_size=7), seed=st.integers(0, 99))
+def test_rows_grouped_by_experts(counts: list[int], seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    rows = torch.randn(sum(counts), 16, generator=random)
+    matrices = torch.randn(len(counts), 24, 16, generator=random)
+    ends = torch.tensor(counts).cumsum(0).to(torch.int32)
+    plain = [row @ matrices[e].T for e, row in enumerate(rows.split(counts))]
+    for found in (one_by_one(rows, matrices, ends), _grouped(rows, matrices, ends)):
+        assert torch.allclose(found, torch.cat(plain), atol=1e-5)
+
+
+@pytest.mark.parametrize("case", FAMILIES)
+def test_all_that_a_step_makes_is_on_the_models_device(case: str, tmp_path: Path) -> None:
+    """On PyTorch's device without numbers, which takes no operand from elsewhere; with adapters, and padded."""
+    model = make(case)
+    checkpoint = open_checkpoint(write(model, tmp_path / "base"))
+    adapter = read(saved(adapted(model, TARGETS[case], seed=1), tmp_path / "lora"), checkpoint)
+    decoder = OnMeta(checkpoint)
+    memory = decoder.new_memory(12)
+    caches = [SequenceCache(memory, range(4 * k, 4 * k + 4)) for k in range(3)]
+    for counts, who in (((50, 1, 9), adapter), ((1, 20, 1), adapter), ((1, 1, 1), None)):
+        decoder.forward([Chunk([1] * n, c, who) for n, c in zip(counts, caches, strict=True)])
+    assert decoder.captured == 1
+    changes = [change for layer in decoder._changes_of(adapter) for change in layer]
+    assert {one.device.type for change in changes for one in (change.a, change.b)} == {"meta"}
+    twin = caches[0].branch(80)
+    decoder.forward([Chunk([1], twin)])
+    decoder.logits(np.zeros((2, decoder.architecture.hidden), np.float32))
+
+
+class OnMeta(Decoder):
+    """A decoder on that device; what is wanted of it comes back as zeros."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        plain = load_decoder(checkpoint, torch.bfloat16)
+        top, *blocks = (
+            {slot: one.to("meta") for slot, one in slots.items()}
+            for slots in (plain._top, *plain._blocks)
+        )
+        super().__init__(plain.architecture, top, blocks, self._count)
+        self.captured = 0
+
+    def _count(self, compute: Callable[[], Tensor]) -> Replay:
+        self.captured += 1
+        return compute
+
+    def _logits(self, states: Tensor) -> Tensor:
+        logits = super()._logits(states)
+        assert logits.device.type == "meta"
+        return torch.zeros_like(logits, device="cpu")

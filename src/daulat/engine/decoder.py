@@ -275,7 +275,15 @@ def _sees_itself_alone(part: Part, window: int | None) -> bool:
 
 def _grouped(rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
     """Rows [T, in], of each expert up to its end, times its matrix of [experts, out, in]."""
-    return F.grouped_mm(rows, matrices.transpose(1, 2), offs=ends)
+    if rows.dtype == torch.bfloat16 or rows.device.type == "cpu":
+        return F.grouped_mm(rows, matrices.transpose(1, 2), offs=ends)
+    return one_by_one(rows, matrices, ends)  # on a device PyTorch groups no other format
+
+
+def one_by_one(rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
+    """The same without grouping: the processor waits for the ends."""
+    parts = rows.tensor_split(ends[:-1].tolist())
+    return torch.cat([F.linear(*pair) for pair in zip(parts, matrices, strict=True)])
 
 
 def _array(numbers: Tensor) -> Floats:
