@@ -282,7 +282,7 @@ def _grouped(rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
 
 def one_by_one(rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
     """The same without grouping: the processor waits for the ends."""
-    parts = rows.tensor_split(ends[:-1].tolist())
+    parts = rows.tensor_split(ends[:-1].to("cpu", torch.int64))
     return torch.cat([F.linear(*pair) for pair in zip(parts, matrices, strict=True)])
 
 
