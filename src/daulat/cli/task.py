@@ -74,7 +74,8 @@ def task() -> None:
     "--option", "options", multiple=True, metavar="NAME=VALUE", help=_("An option of the metric.")
 )
 @click.option(
-    "--data-class",
+    "--class",
+    "data_class",
     metavar=_("CLASS"),
     default="",
     help=_("The class of a file's texts; of the record: only exchanges of that class."),
@@ -117,7 +118,7 @@ def add(
     draft = _of_file(name, file, wanted, given) if file else _of_record(name, wanted, given)
     made = draft.task
     if not dry_run:
-        made = _tasks(chosen).add(draft.task, draft.examples, replacing=replace)
+        made = keep(chosen, draft, replacing=replace)
     if as_json:
         say.as_json({**_plain(made), "left_out": dict(draft.left_out), "kept": not dry_run})
         return
@@ -188,6 +189,16 @@ def _tasks(chosen: Settings) -> Tasks:
     from daulat.evaluate.tasks import Tasks
 
     return Tasks(chosen.home)
+
+
+def keep(chosen: Settings, draft: Draft, *, replacing: bool = False) -> Task:
+    """Write a draft into the home."""
+    from functools import partial
+
+    from daulat.route.learning.outcomes import write
+
+    imported = None if draft.outcomes is None else partial(write, draft.outcomes)
+    return _tasks(chosen).add(draft.task, draft.examples, imported=imported, replacing=replacing)
 
 
 def _chosen(metric: str | None, options: Sequence[str]) -> Chosen | None:
@@ -321,6 +332,8 @@ def _pairs(one: Task, guessed: Sequence[str]) -> list[tuple[str, str]]:
         if name in told:
             value = told[name] + (_(" (guessed)") if name in guessed else "")
             rows.append((word, value))
+    if one.imported:
+        rows.append((_("Answers of"), ", ".join(one.imported)))
     metric = _metric_words(one) + (_(" (guessed)") if "metric" in guessed else "")
     return [*rows, (_("Metric"), metric)]
 
@@ -329,7 +342,7 @@ def _metric_words(one: Task) -> str:
     from daulat.evaluate import metrics
 
     if not one.metric.name:
-        return _("none: answers are not judged")
+        return _("the file's scores") if one.imported else _("none: answers are not judged")
     options = ", ".join(f"{name}={value}" for name, value in one.metric.options.items())
     name = f"{one.metric.name} ({options})" if options else one.metric.name
     return f"{name}: {metrics.metric(one.metric.name).words}"

@@ -129,8 +129,8 @@ class Asking(Protocol):
         """
         ...
 
-    async def prompt_tokens(self, question: Question) -> int | None:
-        """The prompt's tokens as the endpoint counts them; None: it cannot tell without being asked."""
+    async def most(self, question: Question) -> int | None:
+        """The most that an attempt at it can cost, which is what is set aside for it; None: nobody said."""
         ...
 
     async def tried(self, question: Question) -> Told | Failed:

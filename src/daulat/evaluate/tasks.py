@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -111,14 +111,14 @@ class Tasks:
         task: Task,
         examples: Sequence[Example],
         *,
-        imported: Path | None = None,
+        imported: Callable[[Path], None] | None = None,
         replacing: bool = False,
     ) -> Task:
         """Write a task.
 
         Args:
             task: its `digest` and `examples` are filled in here.
-            imported: an outcome table that becomes the task's.
+            imported: writes the outcome table that came with the examples.
             replacing: a task of that name makes way; answers to it are kept, for they hold for whatever asks
                 the same.
 
@@ -156,7 +156,9 @@ class Tasks:
         (folder / TASK).unlink()
         shutil.rmtree(folder)
 
-    def _written(self, task: Task, examples: Sequence[Example], imported: Path | None) -> Task:
+    def _written(
+        self, task: Task, examples: Sequence[Example], imported: Callable[[Path], None] | None
+    ) -> Task:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
         try:
@@ -165,7 +167,8 @@ class Tasks:
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
             whole = replace(task, examples=len(examples), digest=digest)
             if imported is not None:
-                shutil.copyfile(imported, new / IMPORTED)
+                imported(new / IMPORTED)
+                shutil.copyfile(new / IMPORTED, new / OUTCOMES)
             write_json(new / TASK, task_json(whole))
             self._named(new, self._root / task.name)
         finally:
