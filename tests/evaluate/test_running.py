@@ -57,7 +57,9 @@ def counts(ran: Ran, endpoint: int = 0) -> dict[str, int]:
     return {name: n for name in names if (n := getattr(found, name))}
 
 
-async def test_every_example_is_asked_of_every_endpoint_once(tmp_path: Path, upstream: Upstream) -> None:
+async def test_every_example_is_asked_of_every_endpoint_once(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     settings(tmp_path, upstream, ["a", "b"])
     async with bench(tmp_path, examples(9)) as one:
         ran = await one.run("a", "up/b")
@@ -68,8 +70,10 @@ async def test_every_example_is_asked_of_every_endpoint_once(tmp_path: Path, ups
         assert ran.spent == billed(upstream) > 0
         side = ran.comparison.endpoints[0]
         assert side.money == pytest.approx(ran.spent / 2 / PER_UNIT)
-        assert side.score is not None and side.score.value == 1
-        assert side.seconds is not None and side.first_seconds is not None
+        assert side.score is not None
+        assert side.score.value == 1
+        assert side.seconds is not None
+        assert side.first_seconds is not None
         assert 0 < side.first_seconds["p50"].value <= side.seconds["p50"].value  # type: ignore[operator]
         assert (side.identity, side.place, side.open) == (("up/a",), "us", False)
         keys = {entry.body["key"] for entry in one.house.record.entries(kind="exchange.opened")}
@@ -95,7 +99,9 @@ async def test_the_same_example_is_asked_close_in_time_and_few_at_once(tmp_path:
         assert place - order.index(question) < 6
 
 
-async def test_a_limit_draws_examples_and_a_larger_one_goes_on(tmp_path: Path, upstream: Upstream) -> None:
+async def test_a_limit_draws_examples_and_a_larger_one_goes_on(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     settings(tmp_path, upstream, ["a"])
     async with bench(tmp_path, examples(20)) as one:
         few = await one.run("a", limit=5, seed=3)
@@ -118,12 +124,16 @@ async def test_a_budget_is_never_overshot(tmp_path: Path, upstream: Upstream) ->
             ran = await one.run("a", "b", budget=budget, concurrency=8)
             assert ran.ended.how == "budget"
             assert ran.spent == billed(upstream) <= budget
-        assert 0 < ran.spent
+        assert ran.spent > 0
         assert counts(ran)["missing"] > 0
         stuck = await one.run("a", "b", budget=2 * most)
         assert (stuck.ended.how, stuck.spent) == ("budget", ran.spent)
         done = await one.run("a", "b", budget=10 * most)
-        assert (done.ended.how, counts(done), counts(done, 1)) == ("done", {"answered": 40}, {"answered": 40})
+        assert (done.ended.how, counts(done), counts(done, 1)) == (
+            "done",
+            {"answered": 40},
+            {"answered": 40},
+        )
         assert done.spent == billed(upstream) <= 10 * most
         questions = asked(upstream)
         assert len(questions) == len(set(questions)) == 80
@@ -141,16 +151,22 @@ async def test_faults_are_counted_and_asked_again(tmp_path: Path) -> None:
             assert sum(ran.comparison.endpoints[0].errors.values()) == failed
             assert set(ran.comparison.endpoints[0].errors) <= {"upstream_unavailable"}
             score = ran.comparison.endpoints[0].score
-            assert score is not None and (score.value, score.n) == (1.0, 12 - failed)
+            assert score is not None
+            assert (score.value, score.n) == (1.0, 12 - failed)
             delivered = ran.comparison.endpoints[0].delivered
-            assert delivered is not None and delivered.value == pytest.approx(1 - failed / 12)
+            assert delivered is not None
+            assert delivered.value == pytest.approx(1 - failed / 12)
             assert (await one.run("a", concurrency=1)).asked == failed
 
 
-async def test_an_endpoint_that_does_not_answer_at_all_ends_it(tmp_path: Path, upstream: Upstream) -> None:
-    settings(tmp_path, upstream, ["a", "b+auth_expired"], more='first_seconds = 2.0')
+async def test_an_endpoint_that_does_not_answer_at_all_ends_it(
+    tmp_path: Path, upstream: Upstream
+) -> None:
+    settings(tmp_path, upstream, ["a", "b+auth_expired"], more="first_seconds = 2.0")
     (tmp_path / "daulat.toml").write_text(
-        (tmp_path / "daulat.toml").read_text(encoding="utf-8").replace("b+auth_expired", "b+wrong_content_type"),
+        (tmp_path / "daulat.toml")
+        .read_text(encoding="utf-8")
+        .replace("b+auth_expired", "b+wrong_content_type"),
         encoding="utf-8",
     )
     async with bench(tmp_path, examples(40)) as one:
@@ -170,11 +186,14 @@ async def test_refusals_of_a_model_are_answers_of_their_own_kind(
         ran = await one.run(model)
         assert (counts(ran), ran.ended.how) == ({"refused": 3}, "done")
         score = ran.comparison.endpoints[0].score
-        assert score is not None and score.value == 0
+        assert score is not None
+        assert score.value == 0
         assert (await one.run(model)).asked == 0
 
 
-async def test_what_the_policy_keeps_back_is_asked_of_nobody(tmp_path: Path, upstream: Upstream) -> None:
+async def test_what_the_policy_keeps_back_is_asked_of_nobody(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     settings(tmp_path, upstream, ["a"])
     mixed = [
         *examples(3),
@@ -205,7 +224,9 @@ async def test_cut_answers_are_counted(tmp_path: Path) -> None:
 
 
 async def test_further_samples_are_kept_apart(tmp_path: Path) -> None:
-    with scripted.running(Script(answers=(Answer("yes"), Answer("no"), Answer("perhaps")))) as upstream:
+    with scripted.running(
+        Script(answers=(Answer("yes"), Answer("no"), Answer("perhaps")))
+    ) as upstream:
         settings(tmp_path, upstream, ["a", "b"], more='capabilities = ["chat", "seed"]')
         async with bench(tmp_path, examples(4)) as one:
             ran = await one.run("a", "b", samples=2, samples_of=("a",), sample_temperature=0.5)
@@ -214,7 +235,9 @@ async def test_further_samples_are_kept_apart(tmp_path: Path) -> None:
             assert [len(row[0]) for row in told.samples] == [2] * 4
             assert [len(row[1]) for row in told.samples] == [0] * 4
             assert counts(ran) == {"answered": 4}
-            assert (await one.run("a", "b", samples=2, samples_of=("a",), sample_temperature=0.5)).asked == 0
+            assert (
+                await one.run("a", "b", samples=2, samples_of=("a",), sample_temperature=0.5)
+            ).asked == 0
         bodies = [one["body"] for one in upstream.requests() if one["body"]["model"] == "a"]
         assert {body["temperature"] for body in bodies} == {0, 0.5}
         assert len({body["seed"] for body in bodies}) == 3
@@ -225,7 +248,7 @@ async def test_stopped_in_the_middle_it_goes_on(tmp_path: Path) -> None:
         settings(tmp_path, upstream, ["a", "b"])
         async with bench(tmp_path, examples(20)) as one:
             task = asyncio.create_task(one.run("a", "b", concurrency=2))
-            while len(upstream.requests()) < 10:
+            while len(upstream.requests()) < 10:  # noqa: ASYNC110 - another process counts them
                 await asyncio.sleep(0.02)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -263,7 +286,9 @@ def _lost(one: Any) -> int:
     return found
 
 
-async def test_old_answers_are_asked_again_where_that_is_wanted(tmp_path: Path, upstream: Upstream) -> None:
+async def test_old_answers_are_asked_again_where_that_is_wanted(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     settings(tmp_path, upstream, ["a"])
     async with bench(tmp_path, examples(2)) as one:
         await one.run("a")
@@ -289,7 +314,8 @@ async def test_what_it_will_cost(tmp_path: Path, upstream: Upstream) -> None:
         assert (first.endpoint, first.questions, first.basis) == ("a", 10, "guess")
         assert first.answer_tokens == GUESSED_TOKENS
         assert first.expected == first.prompt_tokens * PRICE[0] + 10 * GUESSED_TOKENS * PRICE[1]
-        assert first.most is not None and first.most > 10 * 1000 * PRICE[1] > (first.expected or 0)
+        assert first.most is not None
+        assert first.most > 10 * 1000 * PRICE[1] > (first.expected or 0)
         await one.run("a", "b", limit=6, max_tokens=1000)
         plan = await one.plan(How(("a", "b"), max_tokens=1000))
         with Answers(one.folder / ANSWERS) as answers:
@@ -313,7 +339,9 @@ async def test_names_that_stand_for_nothing(tmp_path: Path, upstream: Upstream) 
 # --- the file of answers --------------------------------------------------------------------------
 
 
-async def test_a_torn_last_line_is_dropped_and_asked_again(tmp_path: Path, upstream: Upstream) -> None:
+async def test_a_torn_last_line_is_dropped_and_asked_again(
+    tmp_path: Path, upstream: Upstream
+) -> None:
     settings(tmp_path, upstream, ["a"])
     async with bench(tmp_path, examples(3)) as one:
         await one.run("a")
@@ -333,9 +361,9 @@ async def test_a_torn_last_line_is_dropped_and_asked_again(tmp_path: Path, upstr
 
 
 def test_one_comparison_at_a_time(tmp_path: Path) -> None:
-    with Answers(tmp_path / "x"), pytest.raises(UnavailableError, match="Another comparison"):
-        with Answers(tmp_path / "x"):
-            pass
+    path = tmp_path / "x"
+    with Answers(path), pytest.raises(UnavailableError, match="Another comparison"), Answers(path):
+        pass
     with Answers(tmp_path / "x"):
         pass
 

@@ -6,9 +6,9 @@
     await run.go()
     table = await plan.table(answers)                answers beside their scores
     compare(table, plan.about(...), plan.known())    what they say (`comparing`)
-    keep(folder, comparison, table)                  its files
+    keep(folder, comparison, table)                  its report, and the table as outcomes
 
-Not here: how it looks (the command).
+Not here: how a report looks (`reports`), words between the steps (the command).
 """
 
 from __future__ import annotations
@@ -23,21 +23,19 @@ from typing import Final
 
 from daulat.canon import canonical, digest
 from daulat.errors import RequestError
-from daulat.evaluate import metrics
+from daulat.evaluate import metrics, reports
 from daulat.evaluate.answers import Answer, Answers
 from daulat.evaluate.asking import Answering, Asking
 from daulat.evaluate.comparing import About, Cell, Comparison, Known, Table, outcomes, text_of
 from daulat.evaluate.estimating import Forecast, forecast
 from daulat.evaluate.examples import Example, Task
 from daulat.evaluate.metrics.score import Score, Scorer
-from daulat.evaluate.report import as_json
 from daulat.evaluate.running import Ended, How, Run, in_order, jobs
-from daulat.evaluate.tasks import COMPARISONS, IMPORTED, OUTCOMES, write_json
+from daulat.evaluate.tasks import COMPARISONS, IMPORTED, OUTCOMES
 from daulat.route.learning.outcomes import Outcomes, read, write
 from daulat.values.money import PER_UNIT, shown
 
 MAX_ENDPOINTS: Final = 16
-REPORT: Final = "report.json"
 _AT_ONCE: Final = 2
 """Answers that are scored at a time where a metric takes its time."""
 
@@ -198,15 +196,15 @@ async def planned(asking: Asking, folder: Path, request: Request) -> Plan:
     return Plan(own, request, tuple(drawn), answering, imported)
 
 
-def keep(folder: Path, comparison: Comparison, table: Table) -> Path:
-    """Write `report.json`, and the outcomes that routers and certificates are made of; the report's folder."""
+def keep(folder: Path, comparison: Comparison, table: Table, language: str = "en") -> reports.Paths:
+    """Write the report, in a language, and the outcomes that routers and certificates are made of."""
     target = folder / COMPARISONS / comparison.about.id
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_json(target / REPORT, as_json(comparison))
+    paths = reports.write(comparison, target, language)
     found = outcomes(table)
     if len(found):
         write(found, folder / OUTCOMES)
-    return target
+    return paths
 
 
 async def _scored(table: Table, judge: Scorer, slow: bool, on: OnScore) -> Table:
