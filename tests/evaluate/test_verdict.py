@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daulat.evaluate.comparing import Comparison
+from daulat.evaluate.reports.cautions import cautions
 from daulat.evaluate.reports.figures import Figures
-from daulat.evaluate.reports.telling import Teller, about, cautions
+from daulat.evaluate.reports.telling import Teller, about
 from daulat.evaluate.reports.verdict import (
     FEWEST,
     Gap,

@@ -343,7 +343,7 @@ def _side(name: str, table: Table, numbers: _Numbers, known: Known) -> Side:
         counts=_counts(cells),
         errors=dict(Counter(a.code for a in given if not a.final).most_common()),
         score=intervals.score(scores, clusters=clusters) if judged else None,
-        delivered=_delivered(cells, scores, clusters) if judged else None,
+        delivered=None if np.isnan(numbers.scores).all() else _delivered(cells, scores, clusters),
         cost=intervals.mean(costs, clusters=clusters, bounds=POSITIVE) if priced else None,
         cost_per_good=ratios.ratio(costs, scores, clusters=clusters) if priced and judged else None,
         money=sum(one.money or 0 for one in given) / PER_UNIT,

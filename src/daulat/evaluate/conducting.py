@@ -120,12 +120,13 @@ class Plan:
             budget, spent: in `values.money`'s amounts.
         """
         task, how = self.request.task, asdict(self.request.how)
+        kept = set(how) - {"since"} if self.answering else {"endpoints", "seed"}
         return About(
             id=self.id,
             task=task.name,
             digest=task.digest,
             metric={"name": task.metric.name, "options": dict(task.metric.options)},
-            how={**{n: how[n] for n in how if n != "since"}, "limit": self.request.limit},
+            how={n: how[n] for n in how if n in kept} | {"limit": self.request.limit},
             created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             currency=currency,
             ended=ended.how,
@@ -199,7 +200,8 @@ async def planned(asking: Asking, folder: Path, request: Request) -> Plan:
 def keep(folder: Path, comparison: Comparison, table: Table, language: str = "en") -> reports.Paths:
     """Write the report, in a language, and the outcomes that routers and certificates are made of."""
     target = folder / COMPARISONS / comparison.about.id
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    target.mkdir(mode=0o700, exist_ok=True)
     paths = reports.write(comparison, target, language)
     found = outcomes(table)
     if len(found):

@@ -1,8 +1,8 @@
 """Reports of a comparison: HTML that stands alone, Markdown, JSON, the terminal; the same page in all.
 
-`verdict` chooses the answer by rules, `telling` says it in a sentence with what to be careful about, `sections`
-lays out the rest as a `page`, and `html`, `markdown` and `terminal` are its forms. `figures` writes numbers, in
-the language of `words`. Not here: what is found (`evaluate.comparing`).
+`verdict` chooses the answer by rules, `telling` says it in a sentence, `cautions` what to be careful about,
+`sections` lays out the rest as a `page`, and `html`, `markdown` and `terminal` are its forms. `figures` writes
+numbers, in the language of `words`. Not here: what is found (`evaluate.comparing`).
 """
 
 from __future__ import annotations

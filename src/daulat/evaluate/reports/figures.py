@@ -100,6 +100,9 @@ class Figures:
         """Money, seconds, tokens: no unit, three digits."""
         if estimate is None or estimate.value is None:
             return self.unknown()
+        if estimate.value == 0 and math.isinf(estimate.high):
+            # Of what never cost anything nothing bounds the mean, and nothing says that it is more.
+            return Cell(self.number(0))
         largest = estimate.value or (estimate.high if math.isfinite(estimate.high) else 0.0)
         places = _decimals(scale * largest, 3)
         ends = self._ends(estimate, lambda one: self.number(scale * one, places))
@@ -133,6 +136,8 @@ class Figures:
 
     def _ends(self, estimate: Estimate, write: Callable[[float], str]) -> str:
         low, high = estimate.low, estimate.high
+        if low == high:
+            return ""
         if math.isinf(low) and math.isinf(high):
             return self.say("not bounded")
         if math.isinf(high):

@@ -8,6 +8,7 @@ here: the answer itself (`telling`), what forms make of it.
 from __future__ import annotations
 
 from daulat.evaluate.comparing import Comparison
+from daulat.evaluate.reports.cautions import cautions
 from daulat.evaluate.reports.cleaning import cleaned
 from daulat.evaluate.reports.figures import Figures, Tone
 from daulat.evaluate.reports.orienting import oriented
@@ -19,7 +20,7 @@ from daulat.evaluate.reports.sections.losses import losses
 from daulat.evaluate.reports.sections.pairs import advice, pairs
 from daulat.evaluate.reports.sections.quality import quality
 from daulat.evaluate.reports.sections.slices import slices
-from daulat.evaluate.reports.telling import Teller, cautions
+from daulat.evaluate.reports.telling import Teller
 from daulat.evaluate.reports.verdict import Standing, verdict
 from daulat.evaluate.reports.words import Words
 

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from daulat.evaluate.comparing import Side
-from daulat.evaluate.reports.figures import Cell, Figures
+from daulat.evaluate.reports.cautions import kind, unscored
+from daulat.evaluate.reports.figures import Cell
 from daulat.evaluate.reports.page import Column, Section, Table
-from daulat.evaluate.reports.telling import Teller, unscored
-from daulat.evaluate.reports.words import Words
+from daulat.evaluate.reports.telling import Teller
 
 
 def losses(teller: Teller) -> Section:
     """Refusals, errors, cut answers: counted apart."""
     say, figures = teller.say, teller.figures
-    columns = (
-        Column(say("Endpoint"), False),
-        Column(say("Asked")),
-        Column(say("Answered")),
-        Column(say("Of these cut off")),
-        Column(say("Refused")),
-        Column(say("Not scored")),
-        Column(say("Barred by the policy")),
-        Column(say("Failed")),
-        Column(say("Missing")),
-        Column(say("Mean score if failures count as wrong")),
+    sides = teller.comparison.endpoints
+    counts: tuple[tuple[str, Callable[[Side], int], bool], ...] = (
+        (say("Asked"), lambda one: one.counts.wanted, True),
+        (say("Answered"), lambda one: one.counts.answered, True),
+        (say("Of these cut off"), lambda one: one.counts.cut, True),
+        (say("Refused"), lambda one: one.counts.refused, True),
+        (say("Not scored"), unscored, False),
+        (say("Barred by the policy"), lambda one: one.counts.barred, False),
+        (say("Failed"), lambda one: one.counts.failed, True),
+        (say("Missing"), lambda one: one.counts.missing, False),
     )
-    rows = tuple(_row(one, figures) for one in teller.comparison.endpoints)
+    told = [(head, of) for head, of, always in counts if always or any(map(of, sides))]
+    lost = any(one.counts.barred + one.counts.failed for one in sides)
+    columns = [Column(say("Endpoint"), False), *(Column(head) for head, _of in told)]
+    columns += [Column(say("Mean score if failures count as wrong"))] if lost else []
+    rows = tuple(
+        (
+            Cell(one.name),
+            *(figures.counted(of(one)) for _head, of in told),
+            *([figures.quality(one.delivered)] if lost else []),
+        )
+        for one in sides
+    )
     notes = [
         say("Refusals and cut answers are answers, and are scored as they are."),
         say(
             "What was barred, failed, is missing or could not be scored is left out of mean scores "
             "and differences; the last column counts what was barred or failed as wrong."
-        ),
+        )
+        if lost
+        else say("What is missing or could not be scored is left out of mean scores."),
     ]
     redacted = [one for one in teller.comparison.endpoints if one.counts.redacted]
     notes += [
@@ -45,24 +59,8 @@ def losses(teller: Teller) -> Section:
     return Section(
         "losses",
         say("Answers that did not come, or not whole"),
-        tables=(Table(say("Answers, counted"), columns, rows), *_errors(teller)),
+        tables=(Table(say("Answers, counted"), tuple(columns), rows), *_errors(teller)),
         notes=tuple(notes),
-    )
-
-
-def _row(one: Side, figures: Figures) -> tuple[Cell, ...]:
-    counts = one.counts
-    return (
-        Cell(one.name),
-        figures.counted(counts.wanted),
-        figures.counted(counts.answered),
-        figures.counted(counts.cut),
-        figures.counted(counts.refused),
-        figures.counted(unscored(one)),
-        figures.counted(counts.barred),
-        figures.counted(counts.failed),
-        figures.counted(counts.missing),
-        figures.quality(one.delivered),
     )
 
 
@@ -83,20 +81,3 @@ def _errors(teller: Teller) -> list[Table]:
         Column(say("Times seen")),
     )
     return [Table(say("Failures by kind"), columns, tuple(rows))]
-
-
-def kind(say: Words, code: str) -> str:
-    """What the code of an error means; one that is not known stands as it is."""
-    words = {
-        "upstream_timeout": say("no answer in time"),
-        "upstream_rate_limited": say("too many requests"),
-        "upstream_unavailable": say("not to be reached"),
-        "upstream_bad_answer": say("not a whole answer"),
-        "upstream_access_refused": say("key not taken"),
-        "upstream_refused_request": say("request not taken"),
-        "context_length_exceeded": say("too long for the model"),
-        "permission_denied": say("the policy forbids it"),
-        "budget_exceeded": say("the budget is used up"),
-        "queue_full": say("too busy"),
-    }
-    return words.get(code, code)

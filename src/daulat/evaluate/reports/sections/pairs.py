@@ -241,6 +241,8 @@ def _smallest(pair: Pair, figures: Figures) -> Cell:
     told = pair.wanted or pair.advice
     if told is None or told.detectable is None:
         return figures.unknown()
+    if told.detectable > 1:
+        return Cell(figures.say("over 100"), tone="quiet")
     return Cell(figures.number(100 * told.detectable, 1))
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from daulat.evaluate.plots import SIZE, Bar, shortened
-from daulat.evaluate.reports.telling import caveat
+from daulat.evaluate.reports.cautions import caveat
 from daulat.evaluate.reports.words import Words
 from daulat.statistics.samples import Estimate
 
