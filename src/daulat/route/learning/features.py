@@ -80,16 +80,15 @@ class Features:
         """The examples of these row numbers."""
         lengths = np.diff(self.starts)[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        inside: NDArray[np.int64] = np.arange(int(starts[-1]), dtype=np.int64) - np.repeat(
-            starts[:-1], lengths
-        )
-        chosen: NDArray[np.int64] = np.repeat(self.starts[:-1][rows], lengths) + inside
+        # Where an example's terms begin there, less where they begin here, and counted on from there.
+        moved = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths)
+        chosen = np.arange(len(moved)) + moved
         return Features(
             self.figures[rows],
             starts,
             self.terms[chosen],
             self.counts[chosen],
-            tuple(self.categories[i] for i in rows),
+            tuple(self.categories[int(i)] for i in rows),
             self.vectors[rows],
         )
 

@@ -119,6 +119,25 @@ class Router:
             return math.inf if level == 0 else -math.inf
         return float(np.interp(level, np.linspace(0, 1, STOPS), self.dial))
 
+    def earned(self) -> float:
+        """The mean quality in cross-validation over all that can be spent, from cheapest to dearest.
+
+        Routers of one table can be compared by it whatever their mode: a cascade pays for the answers that it
+        throws away. Where costs are not known, the share that leaves the cheapest takes their place, and the
+        cheapest's answers are free. NaN where nothing was cross-validated.
+        """
+        if not self.curve:
+            return math.nan
+        known = all(math.isfinite(point.cost) for point in self.curve)
+        paid = [point.cost if known else point.share for point in self.curve]
+        most = paid[-1] - (paid[0] if known and self.mode == "cascade" else 0.0)
+        best = np.maximum.accumulate([point.quality for point in self.curve])
+        if most <= paid[0]:
+            return float(best[0])
+        at: FloatArray = np.linspace(paid[0], most, 1001)
+        got: FloatArray = np.interp(at, np.maximum.accumulate(paid), best)
+        return float(np.trapezoid(got, at)) / (most - paid[0])
+
     def level_keeping(self, part: float) -> float:
         """The lowest setting that kept this part of the dearest endpoint's quality in cross-validation.
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.errors import DataError, RequestError
+from daulat.route.learning.choosing import Steps
 from daulat.route.learning.features import Encode, extract, seen_in
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.route.learning.router import Router, encoding
@@ -101,13 +102,17 @@ class Routed:
 
     def play(self, outcomes: Outcomes) -> Played:
         columns = np.array([outcomes.column(name) for name in self.router.endpoints])
-        seen = seen_in(outcomes, self.router.endpoints[0])
-        features = extract(seen, self.router.mode, encoding(self.router, self.encode))
-        chosen = self.router.steps(features).choose(self.router.worth(self.level))
+        chosen = self.steps(outcomes).choose(self.router.worth(self.level))
         played = _each_once(outcomes, columns[chosen])
         if self.router.mode == "cascade":
             played.asks[:, columns[0]] = 1.0
         return played
+
+    def steps(self, outcomes: Outcomes) -> Steps:
+        """What the dial chooses for the examples of a table, from all that it has."""
+        seen = seen_in(outcomes, self.router.endpoints[0])
+        encode = encoding(self.router, self.encode)
+        return self.router.steps(extract(seen, self.router.mode, encode))
 
 
 @dataclass(frozen=True, slots=True)
