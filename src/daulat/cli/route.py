@@ -95,12 +95,12 @@ def fit(task: str, mode: str | None, as_json: bool, **given: Any) -> None:
     for router in fitted:
         routed.show(name, router, kept=router is best)
     say.note(_("It is kept in {path}.").format(path=path))
-    say.note(
-        _(
-            "`daulat route backtest {task} --router {name} --at 0.3 --rest` replays it over what it has not "
-            "seen."
-        ).format(task=task, name=name)
-    )
+    if best.fitted_on.labels < best.fitted_on.examples:
+        say.note(
+            _(
+                "`daulat route backtest {task} --router {name} --rest` replays it over what it has not seen."
+            ).format(task=task, name=name)
+        )
 
 
 def _modes(outcomes: Outcomes, mode: str | None, given: dict[str, Any]) -> Sequence[Mode]:
@@ -286,6 +286,13 @@ def _replayed(outcomes: Outcomes, router: Router | None, rest: bool) -> Outcomes
             raise click.UsageError(_("--rest needs --router."))
         return outcomes
     left = not_seen(outcomes, router)
+    if rest and len(left) == 0:
+        raise click.UsageError(
+            _(
+                "The router was fitted on all of these examples, or on copies of them. Fit it on some of them "
+                "(--labels), or replay another file."
+            )
+        )
     if rest:
         return left
     if len(left) < len(outcomes):

@@ -197,13 +197,14 @@ def show_replays(found: Sequence[Replay], whole: Curved | None, currency: str) -
 
 def _replay_row(one: Replay) -> tuple[str, ...]:
     asked = ", ".join(f"{name} {share:.1%}" for name, share in one.asks if share > 0)
+    other = dict(one.asks)[one.reference] < 1 or sum(share for _name, share in one.asks) > 1
     return (
         one.rule,
         _estimate(one.quality, "{:.3f}", 1),
-        _estimate(one.kept, "{:.1f} %", 100),
+        _estimate(one.kept, "{:.1f} %", 100, ends=other),
         asked,
         _estimate(one.cost, "{:.4g}", 1),
-        _estimate(one.spending, "{:.1f} %", 100),
+        _estimate(one.spending, "{:.1f} %", 100, ends=other),
         _estimate(one.seconds, "{:.2f}", 1, ends=False),
         _estimate(one.slow, "{:.2f}", 1, ends=False),
     )
