@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError
 from daulat.flow.attempt import Outcome
-from daulat.flow.attempts import Attempts, Work
+from daulat.flow.attempts import Attempts
 from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.guarding import Guard, Guarded
 from daulat.flow.metering import Bound, bound, longest, prompt_tokens, size
 from daulat.flow.restoring import Restoring
 from daulat.flow.texts import nameless, texts
+from daulat.flow.working import Work
 from daulat.record.charges import Refusal
 from daulat.record.transcript import Transcript, embedded, moderated, spent
 from daulat.values.answer import Done, Embeddings, Event, Moderations, Usage
