@@ -64,6 +64,7 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            await hall.audits.close()
             for endpoint in endpoints.values():
                 await endpoint.close()
 

@@ -12,6 +12,8 @@ was set aside.
 """
 
 from daulat.flow.attempt import Outcome, Times
+from daulat.flow.auto import HEADER as TASK_HEADER
+from daulat.flow.auto import Auto
 from daulat.flow.breakers import Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import HEADER as CLASS_HEADER
@@ -20,7 +22,9 @@ from daulat.flow.setup import Setup, setup
 
 __all__ = [
     "CLASS_HEADER",
+    "TASK_HEADER",
     "Answering",
+    "Auto",
     "Exchange",
     "Hall",
     "Health",

@@ -45,9 +45,6 @@ from daulat.values.request import GenerationRequest
 
 T = TypeVar("T")
 
-LONGEST_WAIT = 10.0
-"""Seconds; who asks for more is not waited for."""
-_FIRST_BACKOFF = 0.25
 MOST_CONTINUED = 4
 """So often one answer goes on elsewhere: each time its whole prompt is paid again."""
 

@@ -14,6 +14,7 @@ from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError
 from daulat.flow.attempt import Outcome
 from daulat.flow.attempts import Attempts
+from daulat.flow.auto import Ruling
 from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.guarding import Guard, Guarded
 from daulat.flow.metering import Bound, bound, longest, prompt_tokens, size
@@ -49,6 +50,8 @@ class Exchange:
     Args:
         own_size: bytes of all of the request's texts.
         account: whose money it is.
+        ruling: of the certificate that it falls under, if it does.
+        heard: is told of a whole answer under a certificate, when the record has it.
 
     Attributes:
         id: the record's name for it.
@@ -67,6 +70,8 @@ class Exchange:
         own_size: int,
         endpoints: Mapping[str, Endpoint],
         account: Account,
+        ruling: Ruling | None = None,
+        heard: Callable[[str, Ruling, str], None] | None = None,
     ) -> None:
         self.id = exchange_id
         self.created = int(time.time())
@@ -80,7 +85,14 @@ class Exchange:
         self._endpoints = endpoints
         self._currency = account.currency
         self._limited = account.limited
+        self._ruling = ruling
+        self._heard = heard
         self._closed = False
+
+    @property
+    def ruling(self) -> Ruling | None:
+        """What the certificate that it falls under says of it; None: it falls under none."""
+        return self._ruling
 
     @property
     def step(self) -> Step:
@@ -123,6 +135,8 @@ class Exchange:
                     transcript.add(event)
                     if isinstance(event, Done):
                         await self._close(*transcript.closed("ok", None))
+                        if self._ruling is not None and self._heard is not None:
+                            self._heard(self.id, self._ruling, transcript.text)
                     yield event
         except DaulatError as raised:
             status, error = "error", raised.code
@@ -252,6 +266,9 @@ class Exchange:
     async def _close(self, body: Json, contents: Json) -> None:
         self._closed = True
         self._attempts.end()
+        if self._ruling is not None:
+            self._ruling.answered(self.step)
+            body = {**body, "auto": self._ruling.told()}
 
         def closing() -> tuple[Json, Json]:
             told = spent(self._books.outcomes, self._attempts.continued, self._currency)

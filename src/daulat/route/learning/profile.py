@@ -9,6 +9,7 @@ looks like what it was made from. Not here: what is done with a request that bel
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import zlib
@@ -104,7 +105,7 @@ def vector(prompt: str) -> FloatArray:
     """A prompt as a vector of length one; of an empty one, zero. Float64 [SIZE]."""
     words = _WORDS.findall(prompt[:_MOST_CHARACTERS].lower())
     counts = Counter(words)
-    counts.update(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))
+    counts.update(f"{a} {b}" for a, b in itertools.pairwise(words))
     found = np.zeros(SIZE)
     for word, count in counts.items():
         found[zlib.crc32(word.encode("utf-8", "surrogatepass")) % SIZE] += 1.0 + math.log(count)
