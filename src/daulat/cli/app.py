@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "policy": "daulat.cli.policy:policy",
     "keys": "daulat.cli.keys:keys",
     "spend": "daulat.cli.spend:spend",
+    "certify": "daulat.cli.certify:certify",
+    "certificate": "daulat.cli.certify:certificate",
     "config": "daulat.cli.config:config",
     "scripted": "daulat.cli.scripted:scripted",
 }

@@ -20,7 +20,7 @@ from daulat import __version__
 from daulat.errors import DataError, RequestError
 from daulat.evaluate.forecasting import Forecast, forecast
 from daulat.evaluate.splitting import AUDIT, IntArray, Split, split
-from daulat.evaluate.thresholds import ALL_CLOSED, BoolArray, Pairs, Verdict, certify
+from daulat.evaluate.thresholds import ALL_CLOSED, BoolArray, Pairs, Verdict, certify, thresholds
 from daulat.route.certificate import VERSION, Certificate, Identity, Measured, Mode
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.statistics.bounds import band
@@ -48,6 +48,10 @@ class Router(Protocol):
 
     def gains(self, outcomes: Outcomes) -> FloatArray:
         """float64 [n]: of outcomes of the open and the closed endpoint, in this order, but for their scores."""
+        ...
+
+    def stops(self) -> FloatArray:
+        """float64 [m]: quantiles of the gains of examples that it was not fitted on, as far as it can tell."""
         ...
 
 
@@ -127,6 +131,7 @@ class Certified:
         router: what was fitted.
         verdict: of the tests.
         forecast: what more labels would do.
+        labels: scored examples that were used to train and to calibrate.
         open_quality, closed_quality: the mean scores of each alone, on the calibration examples.
     """
 
@@ -134,6 +139,7 @@ class Certified:
     router: Router
     verdict: Verdict
     forecast: Forecast
+    labels: int
     open_quality: float
     closed_quality: float
 
@@ -155,7 +161,8 @@ def make(outcomes: Outcomes, demand: Demand, fit: Fit, window: Window) -> Certif
             f"{demand.closed} was never right, so there is no quality of it to keep. Look at the metric, or "
             "exchange --open and --closed."
         )
-    verdict = certify(train, calibrate, demand.keep, demand.confidence, demand.seed)
+    tested = thresholds(router.stops())
+    verdict = certify(train, calibrate, tested, demand.keep, demand.confidence, demand.seed)
     told = forecast(train, calibrate, verdict, demand.keep, demand.confidence, demand.seed)
     worth = verdict.threshold > ALL_CLOSED and calibrate.closed_share(verdict.threshold) < 1
     certificate = (
@@ -166,6 +173,7 @@ def make(outcomes: Outcomes, demand: Demand, fit: Fit, window: Window) -> Certif
         router,
         verdict,
         told,
+        len(train) + len(calibrate),
         float(calibrate.open.mean()),
         float(calibrate.closed.mean()),
     )

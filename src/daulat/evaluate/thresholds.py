@@ -130,7 +130,12 @@ class Test(Protocol):
 
 
 def certify(
-    train: Pairs, calibrate: Pairs, keep: float, confidence: float, seed: int = 0
+    train: Pairs,
+    calibrate: Pairs,
+    tested: FloatArray,
+    keep: float,
+    confidence: float,
+    seed: int = 0,
 ) -> Verdict:
     """The cheapest threshold that is shown to keep a share of the closed quality.
 
@@ -139,8 +144,9 @@ def certify(
     requests stay open.
 
     Args:
-        train: what the router was fitted on, with its gains, better such as it gave without having seen them.
+        train: what the router was fitted on.
         calibrate: examples that it has not seen.
+        tested: float64 [m], thresholds in the order of their tests, found without the calibration examples.
         keep: in (0, 1].
         seed: of the coins.
 
@@ -149,11 +155,12 @@ def certify(
     """
     if not 0 < keep <= 1 or not 0.5 <= confidence < 1:
         raise ValueError("A share to keep lies in (0, 1], a confidence in [0.5, 1).")
-    if not len(train) or not len(calibrate):
-        raise ValueError("Training and calibration need examples.")
+    if not len(train) or not len(calibrate) or not len(tested):
+        raise ValueError(
+            "Training and calibration need examples, and there is a threshold to test."
+        )
     alpha = 1 - confidence
     test = chosen_test(train, calibrate, seed)
-    tested = thresholds(train.gains)
     # A test that decides at its level has two p-values that matter.
     p_values = np.where(test.passes(tested, keep, alpha), 0.0, 1.0)
     shown = int(fixed_sequence(p_values, alpha).sum())
