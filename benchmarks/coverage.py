@@ -22,6 +22,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
+if __name__ == "coverage":
+    # numba looks for the package of this name, and every benchmark has this folder in its path.
+    raise ImportError("this is a benchmark, not the package that measures tests")
+
 import numpy as np
 from common import RESULTS
 from populations import GROUPED, POPULATIONS, Draw, Population

@@ -45,7 +45,7 @@ def published(need: FloatArray, cheap: FloatArray, dear: FloatArray, steps: int 
     at the last one what is above. APGR is the trapezoidal area between them, CPT a linear interpolation. Where
     needs are tied, two thresholds may be one; its own code stops there, this one goes on.
     """
-    edges = np.quantile(need, np.linspace(0, 1, steps + 1))
+    edges = np.percentile(need, np.linspace(0, 1, steps + 1) * 100)  # as pandas.qcut does
     chosen = [need >= edge for edge in edges[:-1]] + [need > edges[-1]]
     share = np.array([one.mean() for one in chosen])
     quality = np.array([np.where(one, dear, cheap).mean() for one in chosen])

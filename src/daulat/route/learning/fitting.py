@@ -124,12 +124,13 @@ def usable(outcomes: Outcomes, endpoints: Sequence[str] = ()) -> Outcomes:
         )
     rows = chosen.take(whole)
     rows = rows.take(in_order(rows))
-    return rows if endpoints else rows.only(_cheap_to_dear(rows))
+    return rows if endpoints else rows.only(cheap_to_dear(rows))
 
 
-def _cheap_to_dear(outcomes: Outcomes) -> list[str]:
+def cheap_to_dear(outcomes: Outcomes) -> list[str]:
+    """The endpoints by mean cost, or by mean score where a cost is not known."""
     costs = _mean_costs(outcomes)
-    scores = outcomes.scores.mean(axis=0)
+    scores = np.nan_to_num(np.nanmean(outcomes.scores, axis=0))
     known = not np.isnan(costs).any()
     keys = [
         (float(costs[c]) if known else 0.0, float(scores[c]), name)
@@ -169,6 +170,21 @@ def _check(table: Outcomes, mode: Mode, labels: int) -> None:
             "(docs/outcomes.md), or fit with --mode before.",
             param="mode",
         )
+
+
+def not_seen(outcomes: Outcomes, router: Router) -> Outcomes:
+    """The examples of a table that a router was not fitted on, nor anything of their cluster or with their prompt.
+
+    Of another table than that which it was fitted on, all of it.
+    """
+    on = router.fitted_on
+    if on.outcomes != outcomes.digest():
+        return outcomes
+    table = usable(outcomes, router.endpoints)
+    learnt = {table.ids[i] for i in _drawn(table, on.limit or MAX_LABELS, on.seed)}
+    of = groups(outcomes)
+    seen = np.array([own in learnt for own in outcomes.ids])
+    return outcomes.take(np.flatnonzero(~np.isin(of, of[seen])))
 
 
 def _drawn(table: Outcomes, most: int, seed: int) -> NDArray[np.int64]:

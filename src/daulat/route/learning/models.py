@@ -7,7 +7,6 @@ them a router takes is `fitting`'s affair.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ NEIGHBOURS: Final = 50
 MAX_NEIGHBOURS: Final = 4000
 _DIGITS: Final = 9
 
-_TREES: Final[Mapping[str, Any]] = {
+TREES: Final[Mapping[str, Any]] = {
     "max_iter": 100,
     "learning_rate": 0.05,
     "max_leaf_nodes": 6,
@@ -115,31 +114,19 @@ def fit_neighbours(features: Features, scores: FloatArray, seed: int = 0) -> Nei
 
 
 def fit_trees(features: Features, scores: FloatArray, seed: int = 0) -> Trees:
-    """Histogram gradient boosting (G. Ke et al., NeurIPS 2017) of each endpoint's scores.
-
-    A category's mean is told to its own examples without their own share in it, else trees would trust it too much.
-    """
+    """Histogram gradient boosting (G. Ke et al., NeurIPS 2017) of each endpoint's scores."""
     from sklearn.ensemble import HistGradientBoostingRegressor  # noqa: PLC0415 - only while fitting
 
     prior = fit_prior(features, scores)
     table = tabled(prior, features)
-    table[:, -scores.shape[1] :] = _without_own(features, scores, prior)
     nodes: list[tuple[int, Any]] = []
     baseline = np.zeros(scores.shape[1])
     for column, target in enumerate(scores.T):
-        model: Any = HistGradientBoostingRegressor(**_TREES, random_state=seed)
+        model: Any = HistGradientBoostingRegressor(**TREES, random_state=seed)
         model.fit(table, target)
         nodes += [(column, stage[0].nodes) for stage in model._predictors]
         baseline[column] = np.ravel(model._baseline_prediction)[0]
     return _trees(prior, nodes, baseline)
-
-
-def _without_own(features: Features, scores: FloatArray, prior: Prior) -> FloatArray:
-    out = prior.predict(features)
-    counts = Counter(features.categories)
-    known = np.array([counts[name] if name else 0 for name in features.categories])[:, None]
-    total = out * (known + STRENGTH) - scores
-    return np.where(known > 0, total / (known + STRENGTH - 1), out)
 
 
 def _trees(prior: Prior, kept: Sequence[tuple[int, Any]], baseline: FloatArray) -> Trees:

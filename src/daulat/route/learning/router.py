@@ -275,7 +275,12 @@ def _read(reader: Reader, mode: Mode) -> Router:
     endpoints = reader.texts("endpoints", 32)
     k = len(endpoints)
     prices, dial = _list(reader, "prices", k), _list(reader, "dial", STOPS)
-    if k < 2 or len(set(endpoints)) != k or (np.diff(prices) <= 0).any() or (np.diff(dial) > 0).any():
+    if (
+        k < 2
+        or len(set(endpoints)) != k
+        or (np.diff(prices) <= 0).any()
+        or (np.diff(dial) > 0).any()
+    ):
         raise wrong("router", "has endpoints, prices or a dial out of order")
     return Router(
         mode=mode,
