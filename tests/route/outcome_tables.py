@@ -37,3 +37,47 @@ def tables(draw: st.DrawFn) -> Outcomes:
         logprobs=numbers(-1e4, 0),
         samples=texts(st.lists(st.text(max_size=4), max_size=2).map(tuple)),
     )
+
+
+def planted(n: int, seed: int = 0, *, answers: bool = True, k: int = 2) -> Outcomes:
+    """A table with a truth to be found: sums are hard for the cheap endpoint, and a wrong sum shows in its answer."""
+    random = np.random.default_rng(seed)
+    hard = random.random(n) < 0.5
+    kinds = np.where(hard, "sums", "words")
+    skill = np.linspace(0.25, 0.95, k)
+    right = np.where(hard[:, None], random.random((n, k)) < skill, random.random((n, k)) < 0.9)
+    numbers = random.integers(2, 90, (n, 2))
+    words = random.choice(["harbour", "market", "river", "teacher", "window"], (n, 3))
+    prompts = tuple(
+        f"What is {a} * {b}? Show the steps, number {i}." if h else f"Name a {x} by the {y}, case {i}."
+        for i, (h, (a, b), (x, y, _)) in enumerate(zip(hard, numbers, words, strict=True))
+    )
+    told = tuple(
+        tuple(
+            _told(h, a, b, bool(good), x) if answers else None
+            for good in row
+        )
+        for h, (a, b), row, (x, *_) in zip(hard, numbers.tolist(), right, words, strict=True)
+    )
+    unknown = np.full((n, k), np.nan)
+    ids = tuple(f"e{seed}-{i}" for i in range(n))
+    names = ("llama", *(f"closed-{i}" for i in range(1, k)))
+    return Outcomes(
+        endpoints=names,
+        ids=ids,
+        prompts=prompts,
+        answers=told,
+        scores=right.astype(float),
+        costs=np.tile(np.arange(k) * 0.01, (n, 1)),
+        seconds=np.tile(0.5 + np.arange(k), (n, 1)),
+        categories=tuple(map(str, kinds)),
+        clusters=ids,
+        logprobs=unknown,
+        samples=tuple(((),) * k for _ in range(n)),
+    )
+
+
+def _told(hard: bool, a: int, b: int, good: bool, word: str) -> str:
+    if not hard:
+        return f"The {word}." if good else f"I cannot tell, perhaps the {word}."
+    return f"{a} * {b} = {a * b if good else a * b + 7}. The answer is {a * b if good else a * b + 7}."

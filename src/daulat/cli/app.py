@@ -29,8 +29,11 @@ COMMANDS: Final = {
     "endpoints": "daulat.cli.endpoints:endpoints",
     "record": "daulat.cli.record:record",
     "policy": "daulat.cli.policy:policy",
+    "route": "daulat.cli.route:route",
     "keys": "daulat.cli.keys:keys",
     "spend": "daulat.cli.spend:spend",
+    "certify": "daulat.cli.certify:certify",
+    "certificate": "daulat.cli.certify:certificate",
     "config": "daulat.cli.config:config",
     "scripted": "daulat.cli.scripted:scripted",
 }

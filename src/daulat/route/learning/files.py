@@ -1,13 +1,16 @@
-"""Rows of a file: JSON lines, CSV or Parquet, told apart by how the file begins.
+"""Rows of a file: JSON lines, CSV or Parquet, told apart by how the file begins; and files written whole.
 
 Every row is a mapping from column to value, with its place. Not here: what else columns mean (`assembling`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
-from collections.abc import Iterator, Mapping
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -43,6 +46,28 @@ def rows(path: Path) -> Iterator[tuple[Place, Row]]:
     if start.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         return _json_lines(path)
     return _csv(path)
+
+
+def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file, all of it or nothing.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines(pieces)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            raise
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _json_lines(path: Path) -> Iterator[tuple[Place, Row]]:

@@ -5,12 +5,9 @@ The one table that routers, certificates and backtests are made from. docs/outco
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +20,7 @@ from daulat.canon import canonical
 from daulat.errors import DataError, NotFoundError
 from daulat.route.learning.assembling import MAX_ENDPOINTS, Cell, Example, endpoints, examples
 from daulat.route.learning.cells import fail
-from daulat.route.learning.files import rows
+from daulat.route.learning.files import rows, write_whole
 
 FloatArray = NDArray[np.float64]
 
@@ -78,7 +75,7 @@ class Outcomes:
     def digest(self) -> str:
         """`sha256:` and the SHA-256 of the endpoints and all examples, each as canonical JSON on a line."""
         sums = hashlib.sha256(canonical(self.endpoints) + b"\n")
-        for line in self._lines():
+        for line in self.lines():
             sums.update(canonical(line) + b"\n")
         return "sha256:" + sums.hexdigest()
 
@@ -117,7 +114,8 @@ class Outcomes:
             raise NotFoundError(f"No endpoint {endpoint!r} in these outcomes. There are: {there}.")
         return self.endpoints.index(endpoint)
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Each example as an object of JSON, as docs/outcomes.md has it."""
         for i, own in enumerate(self.ids):
             about = {"id": own, "prompt": self.prompts[i]}
             if self.categories[i]:
@@ -211,20 +209,10 @@ def write(outcomes: Outcomes, path: Path) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    try:
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for line in outcomes._lines():  # pyright: ignore[reportPrivateUsage]
-                    # What UTF-8 cannot hold, a lone surrogate, becomes its escape in JSON.
-                    data = json.dumps(line, ensure_ascii=False, allow_nan=False)
-                    file.write(data.encode("utf-8", "backslashreplace") + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
-            raise
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+    write_whole(path, map(_as_line, outcomes.lines()))
+
+
+def _as_line(line: dict[str, Any]) -> bytes:
+    # What UTF-8 cannot hold, a lone surrogate, becomes its escape in JSON.
+    text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
