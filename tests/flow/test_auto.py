@@ -15,10 +15,10 @@ from daulat.endpoints.scripted import Upstream
 from daulat.endpoints.scripted.script import Answer, Script
 from daulat.errors import ModelNotFoundError, UnsupportedFieldError
 from daulat.flow.audits import AUDITED, VOIDED, Audits
-from daulat.flow.auto import AUTO, Auto, is_auto
+from daulat.flow.auto import AUTO, Auto, Label, is_auto
 from daulat.flow.guarding import Guard
 from daulat.policy import Reach, Rules
-from daulat.route import Opinion, Rule, Target
+from daulat.route import Asked, Opinion, Rule, Target
 from daulat.values.answer import Done, Piece
 from daulat.values.request import ChatRequest, EmbeddingRequest, Message, Sampling, Tool, Toolbox
 from tests.flow.halls import Hallway, agree, hallway, settled
@@ -33,8 +33,8 @@ class Router:
     keep: bool = True
     shown: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
 
-    def __call__(self, prompt: str, answer: str | None, logprob: float | None) -> Opinion:
-        self.shown.append((prompt, answer))
+    def __call__(self, asked: Asked) -> Opinion:
+        self.shown.append((asked.prompt, asked.answer))
         return Opinion(self.keep, 0.25 if self.keep else 0.75)
 
 
@@ -46,6 +46,7 @@ def rule(router: Router, **more: Any) -> Rule:
         "open": OPEN,
         "closed": CLOSED,
         "digests": {},
+        "needs": frozenset[str](),
         "opinion": router,
         "similarity": lambda prompt: 1.0 if "harbour" in prompt else 0.0,
         "limit": 0.5,
@@ -110,7 +111,7 @@ class TestWays:
                 "task": "harbours",
                 "certificate": "sha256:abc",
                 "way": "kept",
-                "probability": 0.25,
+                "gain": 0.25,
             }
             agree(here.record)
 
@@ -136,7 +137,7 @@ class TestWays:
 
 async def ruled(here: Hallway, request: ChatRequest, task: str = "") -> tuple[str, str, str]:
     """Way, header and text."""
-    exchange = await here.hall.open(here.caller, request, "", task)
+    exchange = await here.hall.open(here.caller, request, "", Label(task))
     async with contextlib.aclosing(exchange.events()) as events:
         said = "".join([e.text async for e in events if isinstance(e, Piece)])
     assert exchange.ruling is not None
@@ -163,7 +164,7 @@ class TestTheSafeWay:
         async with house(rule(Router())) as here:
             way, header, said = await ruled(here, chat("What is the time?"), "harbours")
             assert (way, said) == ("kept", "open")
-            assert header == "harbours; kept; p=0.250"
+            assert header == "harbours; kept; gain=0.250"
 
     async def test_what_was_not_certified_goes_to_the_closed_one(self, house: House) -> None:
         tools = Toolbox((Tool("t", None, {"type": "object"}),))

@@ -22,6 +22,7 @@ from daulat.evaluate.forecasting import Forecast, forecast
 from daulat.evaluate.splitting import AUDIT, IntArray, Split, split
 from daulat.evaluate.thresholds import ALL_CLOSED, BoolArray, Pairs, Verdict, certify, thresholds
 from daulat.route.certificate import VERSION, Certificate, Identity, Measured, Mode
+from daulat.route.learning.agreeing import agree
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.statistics.bounds import band
 from daulat.statistics.intervals import proportion, score
@@ -222,6 +223,7 @@ def _certificate(
         kept=_kept(pair, closed, parts),
         closed_share=_closed_share(pair, closed, parts, router.mode),
         saved=_saved(pair, closed, parts, router.mode),
+        differ=_differ(pair, closed, parts),
         train=len(parts.train),
         calibrate=len(parts.calibrate),
         audit=len(parts.audit),
@@ -273,6 +275,16 @@ def _saved(pair: Outcomes, closed: BoolArray, parts: Split, mode: Mode) -> Measu
     value = None if flipped.value is None else 1 + flipped.value
     low, high = (1 + end if np.isfinite(end) else None for end in (flipped.low, flipped.high))
     return Measured(value, low, high, found.confidence, f"{found.method}, {where}", found.n)
+
+
+def _differ(pair: Outcomes, closed: BoolArray, parts: Split) -> Measured:
+    rows, where = _audited(parts)
+    both = [row for row in rows.tolist() if None not in pair.answers[row]]
+    lost = [not closed[row] and not agree(*map(str, pair.answers[row])) for row in both]
+    found = score(
+        np.array(lost, np.float64), clusters=_clusters(pair, np.array(both, np.int64), parts)
+    )
+    return _measured(found, f"{found.method}, {where}")
 
 
 def _costs(pair: Outcomes, closed: BoolArray, mode: Mode) -> tuple[FloatArray, FloatArray]:

@@ -12,8 +12,8 @@ was set aside.
 """
 
 from daulat.flow.attempt import Outcome, Times
+from daulat.flow.auto import CATEGORY_HEADER, Auto, Label
 from daulat.flow.auto import HEADER as TASK_HEADER
-from daulat.flow.auto import Auto
 from daulat.flow.breakers import Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import HEADER as CLASS_HEADER
@@ -21,6 +21,7 @@ from daulat.flow.hall import Answering, Hall
 from daulat.flow.setup import Setup, setup
 
 __all__ = [
+    "CATEGORY_HEADER",
     "CLASS_HEADER",
     "TASK_HEADER",
     "Answering",
@@ -28,6 +29,7 @@ __all__ = [
     "Exchange",
     "Hall",
     "Health",
+    "Label",
     "Outcome",
     "Setup",
     "Times",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 AUDITED: Final = "auto.audited"
 VOIDED: Final = "auto.voided"
+_MOST_LOSS: Final = 0.999
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +70,22 @@ class Audits:
         self._looking: set[asyncio.Task[None]] = set()
 
     def restore(self, rules: Mapping[str, Rule]) -> None:
-        """Take up again what the record says of these certificates, by their digests.
+        """Take up again what the record says of these certificates, by their digests; of those that are watched
+        already, nothing.
 
         Raises:
             RecordError: it cannot be read.
         """
+        new = {name: rule for name, rule in rules.items() if name not in self._watched}
+        if not new:
+            return
+        for rule in new.values():
+            self.watch(rule)
         for entry in self._record.entries(kind=VOIDED):
-            if entry.subject in rules:
+            if entry.subject in new:
                 self._auto.void(entry.subject, str(entry.body.get("why", "")))
         for entry in self._record.entries(kind=AUDITED):
-            rule = rules.get(str(entry.body.get("certificate", "")))
+            rule = new.get(str(entry.body.get("certificate", "")))
             if rule is not None:
                 self._add(rule, entry.body.get("loss"))
 
@@ -94,7 +101,9 @@ class Audits:
         Args:
             other: asks the closed model the same.
         """
-        if ruling.way not in ("kept", "escalated") or self._coin() >= self._share:
+        if ruling.rule.loss is None or ruling.way not in ("kept", "escalated"):
+            return
+        if self._coin() >= self._share:
             return
         looking = self._look(exchange_id, ruling, answer, other)
         self._looking.add(task := asyncio.ensure_future(looking))
@@ -111,7 +120,8 @@ class Audits:
         # Imported here: a start without certificates needs no numpy.
         from daulat.statistics.drift import Drift  # noqa: PLC0415
 
-        return self._watched.setdefault(rule.certificate, Watch(Drift(rule.loss, rule.delta)))
+        loss = min(1.0 if rule.loss is None else rule.loss, _MOST_LOSS)
+        return self._watched.setdefault(rule.certificate, Watch(Drift(loss, rule.delta)))
 
     async def _look(
         self,
@@ -158,5 +168,5 @@ class Audits:
         mean = watch.drift.mean or 0.0
         return self._auto.void(
             rule.certificate,
-            f"of {watch.drift.losses} audited answers {mean:.1%} differ, {rule.loss:.1%} may",
+            f"of {watch.drift.losses} audited answers {mean:.1%} differ, {rule.loss or 0:.1%} may",
         )

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from daulat.errors import ModelNotFoundError, UnsupportedFieldError
 from daulat.flow.cascading import Said
-from daulat.route import Opinion, Rule, Target
+from daulat.route import Asked, Opinion, Rule, Target
 from daulat.values.plan import Step
 from daulat.values.request import ChatRequest, Request
 
 AUTO: Final = "daulat/auto"
 HEADER: Final = "daulat-task"
 """The header that names the task of a request to `daulat/auto`."""
+CATEGORY_HEADER: Final = "daulat-category"
+"""The header that names its category, for routers that were fitted on categories."""
 
 Way = Literal["judging", "kept", "escalated", "outside", "void", "alone"]
 """Not judged yet; the open model's answer; the closed model's; not what was certified; no longer certified;
@@ -34,6 +36,19 @@ def is_auto(name: str) -> bool:
     return name == AUTO or name.startswith(AUTO + "/")
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a client says of its request.
+
+    Attributes:
+        task: whose certificate it falls under; empty: the model's name says it, or the prompt's words.
+        category: of the task's; empty: none.
+    """
+
+    task: str = ""
+    category: str = ""
+
+
 @dataclass(slots=True)
 class Ruling:
     """What a rule says of one request.
@@ -45,7 +60,7 @@ class Ruling:
     rule: Rule
     way: Way
     why: str = ""
-    prompt: str = ""
+    asked: Asked = Asked("")
     opinion: Opinion | None = None
 
     @property
@@ -61,9 +76,18 @@ class Ruling:
         if not said.plain:
             self.way, self.why = "outside", "the answer is not one finished text"
             return False
-        self.opinion = self.rule.opinion(self.prompt, said.text, said.logprob)
+        if "logprob" in self.rule.needs and said.logprob is None:
+            self.way, self.why = "outside", "the open model tells no probabilities of its tokens"
+            return False
+        self.opinion = self.rule.opinion(
+            replace(self.asked, answer=said.text, logprob=said.logprob)
+        )
         self.way = "kept" if self.opinion.keep else "escalated"
         return self.opinion.keep
+
+    def listens(self, step: Step) -> bool:
+        """Whether the router needs the probabilities of the tokens that a step answers with."""
+        return "logprob" in self.rule.needs and _is(step, self.rule.open)
 
     def planned(self, steps: Sequence[Step]) -> None:
         """Who may answer after all: the policy, a budget or a capability may leave one of the two."""
@@ -97,13 +121,13 @@ class Ruling:
             "way": self.way,
         }
         if self.opinion is not None:
-            told["probability"] = round(self.opinion.probability, 6)
+            told["gain"] = round(self.opinion.gain, 6)
         return told | ({"why": self.why} if self.why else {})
 
     def __str__(self) -> str:
-        """For a header: task, way, and how sure the router is."""
-        sure = "" if self.opinion is None else f"; p={self.opinion.probability:.3f}"
-        return f"{self.rule.task}; {self.way}{sure}"
+        """For a header: task, way, and what the closed model is expected to be better by."""
+        gain = "" if self.opinion is None else f"; gain={self.opinion.gain:.3f}"
+        return f"{self.rule.task}; {self.way}{gain}"
 
 
 class Auto:
@@ -130,6 +154,10 @@ class Auto:
         rules = [self._rules[task]] if task in self._rules else list(self._rules.values())
         return tuple(dict.fromkeys(t for rule in rules for t in (rule.open, rule.closed)))
 
+    def follow(self, rules: Sequence[Rule]) -> None:
+        """From now on these are in force, and no others."""
+        self._rules = {rule.task: rule for rule in rules}
+
     def void(self, certificate: str, why: str) -> bool:
         """A certificate does not hold any more; whether that is new."""
         new = certificate not in self._voided
@@ -142,11 +170,8 @@ class Auto:
         """Why a certificate does not hold; None: it does."""
         return self._voided.get(certificate)
 
-    def ruling(self, request: Request, task: str = "") -> Ruling:
+    def ruling(self, request: Request, label: Label) -> Ruling:
         """What is to become of a request to `daulat/auto`.
-
-        Args:
-            task: as a header names it; empty: the model's name says it, or the prompt's words.
 
         Raises:
             ModelNotFoundError: no certificate for that task, or none at all.
@@ -156,19 +181,20 @@ class Auto:
             raise UnsupportedFieldError(
                 f"{AUTO} answers chats. Name a model for anything else.", param="model"
             )
-        named = request.model.removeprefix(AUTO).removeprefix("/") or task
+        named = request.model.removeprefix(AUTO).removeprefix("/") or label.task
         prompt = "\n\n".join(message.content for message in request.messages)
         rule, belongs = self._found(named, prompt)
+        asked = Asked(prompt, label.category)
         if (why := self._voided.get(rule.certificate)) is not None:
-            return Ruling(rule, "void", why, prompt)
+            return Ruling(rule, "void", why, asked)
         if not belongs:
-            return Ruling(rule, "outside", "it does not look like the task", prompt)
-        if why := _unusual(request):
-            return Ruling(rule, "outside", why, prompt)
+            return Ruling(rule, "outside", "it does not look like the task", asked)
+        if why := _unusual(request) or _unsaid(rule, label):
+            return Ruling(rule, "outside", why, asked)
         if rule.mode == "cascade":
-            return Ruling(rule, "judging", "", prompt)
-        opinion = rule.opinion(prompt, None, None)
-        return Ruling(rule, "kept" if opinion.keep else "escalated", "", prompt, opinion)
+            return Ruling(rule, "judging", "", asked)
+        opinion = rule.opinion(asked)
+        return Ruling(rule, "kept" if opinion.keep else "escalated", "", asked, opinion)
 
     def _found(self, named: str, prompt: str) -> tuple[Rule, bool]:
         """The rule of that name, or the one whose task the prompt is most like; and whether it is its."""
@@ -210,10 +236,17 @@ def _unusual(request: ChatRequest) -> str:
     return ""
 
 
+def _unsaid(rule: Rule, label: Label) -> str:
+    """What the router was fitted on and a request does not say; empty: nothing."""
+    if "category" in rule.needs and not label.category:
+        return f"it names no category ({CATEGORY_HEADER})"
+    return ""
+
+
 def changed(rule: Rule, steps: Sequence[Step]) -> str:
     """What of the models is not as it was certified; empty: nothing that can be seen."""
     for step in steps:
         digest = rule.digests.get(Target(step.endpoint, step.model_id))
-        if digest is not None and digest != step.model_digest + step.adapter_digest:
+        if digest is not None and digest != step.identity:
             return f"the model {step.model_id} has changed since it was certified"
     return ""

@@ -240,10 +240,19 @@ class Exchange:
         request = self._for(step, self._request)
         assert isinstance(request, ChatRequest | CompletionRequest)  # noqa: S101 - narrows the type
         offer = self._endpoints[step.endpoint].card.offers.get(step.model)
+        if self._ruling is not None and self._ruling.listens(step):
+            request = self._heard_out(step, request)
         if not self._limited or offer is None:
             return request
         most = longest(request, offer)
         return replace(request, sampling=replace(request.sampling, max_tokens=most))
+
+    def _heard_out(self, step: Step, request: GenerationRequest) -> GenerationRequest:
+        """With the probabilities of the answer's tokens, which the client is not told unless it asks."""
+        able = "logprobs" in self._endpoints[step.endpoint].card.capabilities
+        if not able or request.sampling.logprobs is not None:
+            return request
+        return replace(request, sampling=replace(request.sampling, logprobs=0))
 
     def _for(self, step: Step, request: Any) -> Any:
         if step.redacted:

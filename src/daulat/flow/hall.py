@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from daulat import policy, route
 from daulat.endpoints import Counting, Endpoint
@@ -21,7 +22,7 @@ from daulat.errors import (
 from daulat.flow.attempt import price_of
 from daulat.flow.attempts import Attempts
 from daulat.flow.audits import Audits
-from daulat.flow.auto import AUTO, Auto, Ruling, changed, is_auto
+from daulat.flow.auto import AUTO, Auto, Label, Ruling, changed, is_auto
 from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.breakers import Breakers, Health
 from daulat.flow.exchange import Exchange
@@ -47,6 +48,8 @@ from daulat.values.plan import (
     Step,
 )
 from daulat.values.request import ChatRequest, Request
+
+_UNLABELLED: Final = Label()
 
 Answering = tuple[EndpointCard, Offer | None]
 """An endpoint with its model; None: the model is one of the catalogue's."""
@@ -79,7 +82,7 @@ class Hall:
         self._keys = keys
         self._endpoints = endpoints
         self._cards = {name: endpoint.card for name, endpoint in endpoints.items()}
-        self._naming = Naming(catalogue, self._cards, self.setup.routes)
+        self.naming = Naming(catalogue, self._cards, self.setup.routes)
         self._instance = instance
         self._breakers = Breakers()
 
@@ -126,7 +129,7 @@ class Hall:
         return tuple((name, answering) for name, answering in offered if answering)
 
     def _answering(self, name: str) -> tuple[Answering, ...]:
-        targets = self.auto.targets(name) if is_auto(name) else self._naming.targets(name)
+        targets = self.auto.targets(name) if is_auto(name) else self.naming.targets(name)
         found = ((self._cards[t.endpoint], t.model) for t in targets if t.endpoint in self._cards)
         return tuple(
             (card, card.offers.get(model))
@@ -135,13 +138,13 @@ class Hall:
         )
 
     async def open(
-        self, caller: Caller, request: Request, declared: str = "", task: str = ""
+        self, caller: Caller, request: Request, declared: str = "", label: Label = _UNLABELLED
     ) -> Exchange:
         """Judge, plan and record a request; what comes back will answer it.
 
         Args:
             declared: the class that the client gives its texts; empty: none.
-            task: of a request to `daulat/auto`; empty: its words say it.
+            label: what the client says of a request to `daulat/auto`.
 
         Raises:
             ModelNotFoundError, PermissionDeniedError, UnsupportedFieldError, GuardError: as they say.
@@ -151,10 +154,10 @@ class Hall:
         policy.check_scope(caller, "ask")
         if not is_auto(request.model):
             policy.must_use(caller, request.model)
-            steps = await self._naming.steps(request.model)
+            steps = await self.naming.steps(request.model)
             return await self._opened(caller, request, steps, declared)
         policy.must_use(caller, AUTO)
-        ruling = self.auto.ruling(request, task)
+        ruling = self.auto.ruling(request, label)
         steps = await self._ruled(ruling)
         return await self._opened(caller, request, steps, declared, ruling)
 
@@ -166,7 +169,7 @@ class Hall:
         Raises:
             DaulatError: as `open`.
         """
-        steps = [(await self._naming.step(target), 0.0)]
+        steps = [(await self.naming.step(target), 0.0)]
         return await self._opened(caller, request, steps, declared, reason=reason)
 
     async def _opened(
@@ -228,7 +231,7 @@ class Hall:
         missing: ModelNotFoundError | None = None
         for target in ruling.targets:
             try:
-                steps.append(await self._naming.step(target))
+                steps.append(await self.naming.step(target))
             except ModelNotFoundError as error:
                 missing = error
                 self._void(ruling, f"{target.endpoint}/{target.model} is not here")
@@ -270,7 +273,7 @@ class Hall:
         policy.must_use(caller, request.model)
         if is_auto(request.model):
             return None
-        step = (await self._naming.steps(request.model))[0][0]
+        step = (await self.naming.steps(request.model))[0][0]
         endpoint = self._endpoints[step.endpoint]
         return await endpoint.count(request, step) if isinstance(endpoint, Counting) else None
 

@@ -82,6 +82,8 @@ class Certificate:
         kept: the share of its quality that is kept.
         closed_share: the share of requests that it is asked.
         saved: the share of its cost that is saved.
+        differ: the share of requests whose open answer is kept and does not agree with the closed endpoint's
+            (`learning.agreeing`): what audits hold the traffic against.
         train, calibrate, audit: examples that the router was fitted on, that its thresholds were tested on,
             and that neither was.
         set_aside: examples that were not used: repeated prompts, missing scores.
@@ -107,6 +109,7 @@ class Certificate:
     kept: Measured
     closed_share: Measured
     saved: Measured
+    differ: Measured
     train: int
     calibrate: int
     audit: int
@@ -233,7 +236,7 @@ def _impossible_numbers(one: Certificate) -> Iterator[str]:
         yield f"a count is not between 0 and {_MOST}"
     if not 0 <= one.seed < 2**63:
         yield "seed is not between 0 and 2^63 - 1"
-    for what in ("kept", "closed_share", "saved"):
+    for what in ("kept", "closed_share", "saved", "differ"):
         figure = cast(Measured, getattr(one, what))
         if None not in (figure.low, figure.high) and cast(float, figure.low) > cast(
             float, figure.high
@@ -244,7 +247,7 @@ def _impossible_numbers(one: Certificate) -> Iterator[str]:
 
 
 def _texts(one: Certificate) -> Iterator[str]:
-    for part in (one, one.open, one.closed, one.kept, one.closed_share, one.saved):
+    for part in (one, one.open, one.closed, one.kept, one.closed_share, one.saved, one.differ):
         values = (getattr(part, field.name) for field in fields(part))
         yield from (value for value in values if isinstance(value, str))
 

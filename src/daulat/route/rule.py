@@ -20,11 +20,28 @@ class Opinion:
 
     Attributes:
         keep: the open model's answer is good enough.
-        probability: that the closed model would do better, as the router estimates it.
+        gain: what the closed model's answer would score more, as the router expects: of right and wrong answers, how much
+            more probable a right one is.
     """
 
     keep: bool
-    probability: float
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a router is shown of a request.
+
+    Attributes:
+        category: as the client names it; empty: it does not.
+        answer: the open model's; None: it has not been asked.
+        logprob: the mean natural-log probability of its tokens; None: not told.
+    """
+
+    prompt: str
+    category: str = ""
+    answer: str | None = None
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,11 +52,13 @@ class Rule:
         certificate: its digest.
         mode: whether the router judges the prompt alone, or the open model's answer too.
         open, closed: who answers.
-        digests: what the models of this machine were when it was certified, by endpoint and model.
-        opinion: the router at the certified threshold, of a prompt, an answer and its mean log-probability.
+        digests: what the two models were when it was certified, see `values.plan.Step.identity`.
+        needs: `category` or `logprob`: without it a request is not like those that were certified.
+        opinion: the router at the certified threshold.
         similarity: how much a prompt looks like the task's; `limit`: the least of what belongs to it.
         agrees: whether the closed model's answer (the second) says the same as the open model's.
-        loss: the share of requests whose kept answer may disagree, from the certificate's audit.
+        loss: the share of requests whose kept answer may disagree, as the certificate's examples bound it;
+            None: they had no answers, and nothing is audited.
         delta: the chance of an alarm though no more do.
     """
 
@@ -49,9 +68,10 @@ class Rule:
     open: Target
     closed: Target
     digests: Mapping[Target, str]
-    opinion: Callable[[str, str | None, float | None], Opinion]
+    needs: frozenset[str]
+    opinion: Callable[[Asked], Opinion]
     similarity: Callable[[str], float]
     limit: float
     agrees: Callable[[str, str], bool]
-    loss: float
-    delta: float = 0.05
+    loss: float | None
+    delta: float = 0.025

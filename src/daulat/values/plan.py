@@ -168,6 +168,13 @@ class Step:
         """What the answer is of, as a request names it."""
         return f"{self.model}:{self.adapter}" if self.adapter else self.model
 
+    @property
+    def identity(self) -> str:
+        """What a change of it shows by: digests of what is here, a vendor's own name of what is elsewhere."""
+        if not self.model_digest:
+            return self.upstream or self.model
+        return f"{self.model_digest}+{self.adapter_digest}" if self.adapter else self.model_digest
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

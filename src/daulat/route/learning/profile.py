@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 SIZE: Final = 4096
 _OWN_SHARE: Final = 0.02
 """So many of a task's own prompts are further away than its limit."""
+_MOST_PROMPTS: Final = 1000
 _MOST_CHARACTERS: Final = 20_000
 _WORDS = re.compile(r"\w{4,}|\d+|[^\w\s]")
 
@@ -82,14 +83,14 @@ def profile(prompts: Sequence[str]) -> Profile:
     """The profile of a task.
 
     Args:
-        prompts: at least one; of very many, 2,000 spread over all of them are looked at.
+        prompts: at least one; of very many, 1,000 spread over all of them are looked at.
 
     Raises:
         ValueError: there are none.
     """
     if not prompts:
         raise ValueError("a task without prompts has no profile")
-    step = max(1, math.ceil(len(prompts) / 2000))
+    step = max(1, math.ceil(len(prompts) / _MOST_PROMPTS))
     vectors = np.stack([vector(prompt) for prompt in prompts[::step]])
     total, n = vectors.sum(axis=0), len(vectors)
     if n == 1:
