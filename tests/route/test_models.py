@@ -180,7 +180,7 @@ def test_a_damaged_part_is_refused_or_harmless(kind: str, data: st.DataObject) -
     try:
         part = from_plain(broken, 2, WIDTH)
     except DataError as error:
-        assert "Fit it again" in error.message
+        assert "Fit it again" in error.message  # noqa: PT017 - it need not be refused
         return
     with np.errstate(all="ignore"):
         assert part.predict(_features(5, 2)[0]).shape == (5, 2)

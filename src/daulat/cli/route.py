@@ -47,8 +47,8 @@ def route() -> None:
     "--mode",
     type=click.Choice(["before", "cascade", "both"]),
     help=_(
-        "before: choose from the prompt alone. cascade: the cheapest endpoint answers first, its answer is kept "
-        "or not. both: fit both, keep the better. [default: cascade where its answers are known]"
+        "before: choose from the prompt alone. cascade: the cheapest endpoint answers first, its answer is "
+        "kept or not. both: fit both, keep the better. [default: cascade where its answers are known]"
     ),
 )
 @click.option("--open", "cheap", metavar=_("NAME"), help=_("The open endpoint of two."))
@@ -96,7 +96,8 @@ def fit(task: str, mode: str | None, as_json: bool, **given: Any) -> None:
     say.note(_("It is kept in {path}.").format(path=path))
     say.note(
         _(
-            "`daulat route backtest {task} --router {name} --at 0.3 --rest` replays it over what it has not seen."
+            "`daulat route backtest {task} --router {name} --at 0.3 --rest` replays it over what it has not "
+            "seen."
         ).format(task=task, name=name)
     )
 
@@ -143,9 +144,13 @@ def _encode(chosen: Settings, model: str) -> Encode | None:
     if not model:
         return None
     from daulat.endpoints.encoding import encoder
+    from daulat.errors import NotFoundError
     from daulat.models.catalogue import Catalogue
 
-    return encoder(Catalogue(chosen.home).get(model), chosen.engine.threads or 1)
+    entry = Catalogue(chosen.home).get(model)
+    if entry is None:
+        raise NotFoundError(f"There is no model {model[:80]!r}: `daulat models pull {model[:80]}`.")
+    return encoder(entry, chosen.engine.threads or 1)
 
 
 @contextlib.contextmanager
@@ -195,7 +200,8 @@ def show(name: str | None, as_json: bool) -> None:
 @route.command(
     "backtest",
     help=_(
-        "Replay rules over TASK, a task with outcomes or an outcome file: what they would have cost and delivered."
+        "Replay rules over TASK, a task with outcomes or an outcome file: what they would have cost and "
+        "delivered."
     ),
 )
 @click.argument("task")
@@ -225,7 +231,7 @@ def show(name: str | None, as_json: bool) -> None:
     "--policy",
     type=click.Path(path_type=Path),
     metavar=_("FILE"),
-    help=_("A file of rules (docs/routers.md)."),
+    help=_("A file of rules (docs/outcomes.md)."),
 )
 @click.option(
     "--rule",

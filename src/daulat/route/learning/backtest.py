@@ -31,7 +31,8 @@ class Replay:
         examples: how many were replayed; left_out: those without a score that was needed.
         answers: the share that each endpoint answers; asks: the share that it is asked.
         quality: mean score; kept: that over the reference's; behind: that less the reference's.
-        cost: money an example; cost_there: with the reference; spending: the one over the other; None: not known.
+        cost: money an example; cost_there: with the reference; spending: the one over the other; None: not
+            known.
         seconds: mean; slow: the 95th percentile; None: not known, or the rule draws by lot.
     """
 

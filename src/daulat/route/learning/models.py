@@ -1,8 +1,8 @@
 """Fitting: from features and scores to the parts that predict scores.
 
-Plain models, each with few choices: a prior for each category, nearest neighbours, ridge and logistic regression
-over mapped features, boosted trees. scikit-learn and scipy are imported here when something is fitted. Which of
-them a router takes is `fitting`'s affair.
+Plain models, each with few choices: a prior for each category, nearest neighbours, ridge and logistic
+regression over mapped features, boosted trees. scikit-learn and scipy are imported here when something is
+fitted. Which of them a router takes is `fitting`'s affair.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.route.learning.features import Features
-from daulat.route.learning.mapping import FeatureMap, fit_map
+from daulat.route.learning.mapping import fit_map, sparse
 from daulat.route.learning.outcomes import FloatArray
 from daulat.route.learning.parts import Linear, Neighbours, Prior, Trees, placed, tabled
 
@@ -51,13 +51,13 @@ def fit_prior(features: Features, scores: FloatArray, strength: float = STRENGTH
 class RidgePath:
     """Ridge regressions over one map for every penalty at once.
 
-    The dual form (C. Saunders, A. Gammerman, V. Vovk, ICML 1998): with the kernel's eigenvalues every penalty costs
-    one product.
+    The dual form (C. Saunders, A. Gammerman, V. Vovk, ICML 1998): with the kernel's eigenvalues every penalty
+    costs one product.
     """
 
     def __init__(self, features: Features, scores: FloatArray, *, words: bool) -> None:
         self._map = fit_map(features, words=words)
-        self._matrix = self._map.matrix(features)
+        self._matrix: Any = self._map.matrix(features)
         values, self._basis = np.linalg.eigh((self._matrix @ self._matrix.T).toarray())
         self._values = np.maximum(values, 0.0)
         self._mean = scores.mean(axis=0)
@@ -95,10 +95,8 @@ def fit_logistic(features: Features, scores: FloatArray, penalty: float, *, word
 
 def _halved(matrix: Any, target: FloatArray) -> tuple[Any, NDArray[np.int64], FloatArray]:
     """Each example as a success and a failure, weighted by its score."""
-    from scipy.sparse import csr_array, vstack  # noqa: PLC0415
-
     won, lost = np.flatnonzero(target > 0), np.flatnonzero(target < 1)
-    x = csr_array(vstack([matrix[won], matrix[lost]], format="csr"))
+    x = sparse().csr_array(sparse().vstack([matrix[won], matrix[lost]], format="csr"))
     y = np.repeat([1, 0], [len(won), len(lost)])
     return x, y, np.concatenate([target[won], 1 - target[lost]])
 

@@ -1,9 +1,9 @@
 """A fitted router: what it is, how it is stored, and how it decides.
 
-It is frozen and stored as canonical JSON, named by its digest. `decide` is quick (numpy on a few thousand numbers) and
-sends nothing anywhere. The dial goes from 0, always the cheapest endpoint, to 1, always the dearest: at 0.3 about
-30 % of work like that it was fitted on leaves the cheapest endpoint. A higher setting never moves a request to
-a cheaper endpoint.
+It is frozen and stored as canonical JSON, named by its digest. `decide` is quick (numpy on a few thousand
+numbers) and sends nothing anywhere. The dial goes from 0, always the cheapest endpoint, to 1, always the
+dearest: at 0.3 about 30 % of work like that it was fitted on leaves the cheapest endpoint. A higher setting
+never moves a request to a cheaper endpoint.
 
 Not here: fitting (`fitting`), and what quality a setting is sure to keep (`route.certificate`).
 """
@@ -74,11 +74,12 @@ class Router:
     Attributes:
         mode: when it decides: before anything is asked, or after the first endpoint has answered.
         endpoints: k names from cheap to dear.
-        prices: float64 [k], rising: what leaving the first for another costs; 0, 1, ... where costs are not known.
+        prices: float64 [k], rising: what leaving the first for another costs; 0, 1, ... where costs are not
+            known.
         encoder: name of the model whose vectors of prompts it needs; empty: none.
         part: predicts scores, [n, k].
-        slopes, intercepts: float64 [k], calibration out of fold: of the first endpoint's score, and of the others'
-            gains over it.
+        slopes, intercepts: float64 [k], calibration out of fold: of the first endpoint's score, and of the
+            others' gains over it.
         dial: float64 [STOPS], falling: what a unit of price is worth at each setting.
         candidates: what was tried, with its area of the cost-quality curve in cross-validation.
         curve: what settings delivered in cross-validation; figures: of two endpoints.
@@ -114,7 +115,7 @@ class Router:
         return steps(self.expected(features), self.prices)
 
     def worth(self, level: float) -> float:
-        """What a unit of price is worth at a setting of the dial: falling from infinite at 0 to minus infinite at 1.
+        """What a unit of price is worth at a setting of the dial: from infinite at 0 to minus infinite at 1.
 
         Raises:
             RequestError: the level is not from 0 to 1.
@@ -150,7 +151,8 @@ class Decision:
 
     Attributes:
         endpoint: who answers; in a cascade the first endpoint: keep its answer.
-        probability: the score that its answer is expected to get; of scores 0 and 1, the probability that it is good.
+        probability: the score that its answer is expected to get; of scores 0 and 1, the probability that it
+            is good.
         expected: that of every endpoint, in the router's order.
         need: the share of work like that it was fitted on that needs a dearer endpoint less than this does.
         why: a sentence.
