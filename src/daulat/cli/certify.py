@@ -255,23 +255,17 @@ def _found(name: str) -> Signed:
 
 
 def _changed(one: Signed, outcomes: Path | None) -> tuple[Reason, ...]:
-    """Held against the router and the task of this home, and the outcomes that are named."""
+    """Held against this home's router, task and models, and the outcomes that are named."""
     from daulat.evaluate.certificates import Certificates
-    from daulat.evaluate.windows import task_digest
-    from daulat.route.certificate import Present, void_reasons
+    from daulat.evaluate.standing import changes
     from daulat.route.learning.outcomes import read
 
-    home, paper = session().folder(), one.certificate
-    router = Certificates(home).router(paper.name)
+    chosen, paper = settings(), one.certificate
+    router = Certificates(chosen.home).router(paper.name)
     data = ""
     if outcomes is not None:
         data = read(outcomes).only((paper.open.endpoint, paper.closed.endpoint)).digest()
-    present = Present(
-        router=router.digest() if router is not None else "",
-        task_digest=task_digest(home, paper.task),
-        data_digest=data,
-    )
-    return void_reasons(paper, present)
+    return changes(paper, router, chosen, data)
 
 
 def _state(get: Any, name: str) -> tuple[Signed | None, str]:

@@ -1,10 +1,11 @@
 """Certificates and the routers that they name, as files of the home.
 
-    certificates/NAME.json   the certificate and its signature
-    routers/NAME.json        the router, in the form that its digest is over
+    certificates/NAME.json           the certificate and its signature
+    certificates/routers/NAME.json   its router, in the form that its digest is over
 
-A certificate of a name takes the place of the one before. Files are whole or not there. Not here: what is in
-them (`route.certificate`, `route.learning.router`).
+A certificate of a name takes the place of the one before. Its router is not one of the home's `routers/`, which
+`daulat route fit` replaces: the certificate would be void. Files are whole or not there. Not here: what is in
+them (`route.certificate`, `route.learning.router`), which of them stand (`standing`).
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class Certificates:
     """Those of a home, with their routers."""
 
     def __init__(self, home: Path) -> None:
-        self._papers, self._routers = home / "certificates", home / "routers"
+        self._papers = home / "certificates"
+        self._routers = self._papers / "routers"
 
     def names(self) -> list[str]:
         """Of all certificates, sorted."""
@@ -143,8 +145,8 @@ def checked(name: str) -> str:
     """
     if not NAME.fullmatch(name):
         raise RequestError(
-            f"{name[:80]!r} cannot be a name: up to 64 letters, digits, '.', '_' and '-', and none of these three "
-            "at the ends. Give one with --name."
+            f"{name[:80]!r} cannot be a name: up to 64 letters, digits, '.', '_' and '-', and none of these "
+            "three at the ends. Give one with --name."
         )
     return name
 

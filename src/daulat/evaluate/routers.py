@@ -5,13 +5,15 @@ Not here: the routers (`route.learning`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from daulat.errors import RequestError
 from daulat.evaluate.certifying import Fit
 from daulat.route.certificate import Mode
-from daulat.route.learning.features import Encode, extract, seen_in
+from daulat.route.learning.features import Encode, Seen, extract, seen_in
 from daulat.route.learning.fitting import Tell, fit
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.route.learning.router import Router, encoding
@@ -47,6 +49,28 @@ class Learnt:
     def stops(self) -> FloatArray:
         """float64 [m]: the settings of the dial, which are quantiles of gains out of fold."""
         return np.unique(self.router.dial)
+
+
+def gain(
+    router: Router,
+    prompt: str,
+    answer: str | None,
+    logprob: float | None,
+    encode: Encode | None = None,
+) -> float:
+    """Of one request, as `Learnt.gains` has it.
+
+    Raises:
+        RequestError: the router needs an answer or vectors, and there are none.
+    """
+    if router.mode == "cascade" and answer is None:
+        raise RequestError(
+            f"This router decides after {router.endpoints[0]} has answered: give it that answer.",
+            param="answer",
+        )
+    seen = Seen(prompt, answer=answer, logprob=math.nan if logprob is None else logprob)
+    features = extract([seen], router.mode, encoding(router, encode))
+    return float(router.steps(features).needs()[0])
 
 
 def fitter(

@@ -5,6 +5,7 @@ Not here: what a task or an outcome table is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from daulat.evaluate.certificates import NAME, checked
 from daulat.evaluate.certifying import Window
 from daulat.route.learning.outcomes import Outcomes, read
 
+_TASKS: Final = "tasks"
 _OUTCOMES: Final = "outcomes.jsonl"
 _TASK: Final = "task.json"
 
@@ -30,7 +32,7 @@ def window(home: Path, task: str, name: str = "") -> tuple[Outcomes, Window]:
         DataError: the task has not been compared yet, or the file is not of its form.
         RequestError: the name cannot be one.
     """
-    folder = home / "tasks" / task
+    folder = home / _TASKS / task
     if NAME.fullmatch(task) and (folder / _TASK).is_file():
         return _of_task(folder, task, name)
     path = Path(task).expanduser()
@@ -53,5 +55,19 @@ def _of_task(folder: Path, task: str, name: str) -> tuple[Outcomes, Window]:
 
 def task_digest(home: Path, task: str) -> str:
     """Of the definition of a task of the home; empty: there is no such task."""
-    path = home / "tasks" / task / _TASK
+    path = home / _TASKS / task / _TASK
     return digest(path.read_bytes()) if NAME.fullmatch(task) and path.is_file() else ""
+
+
+def task_data(home: Path, task: str, endpoints: Sequence[str]) -> str:
+    """The digest of a task's outcomes of these endpoints now; empty: there are none.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    path = home / _TASKS / task / _OUTCOMES
+    if not NAME.fullmatch(task) or not path.is_file():
+        return ""
+    found = read(path)
+    there = all(one in found.endpoints for one in endpoints)
+    return found.only(endpoints).digest() if there else ""

@@ -4,7 +4,7 @@ A certificate is a value with one canonical form. It names by digest all that it
 void when any of that changes: `void_reasons` says what has. A router answers openly where the gain that it
 expects of the closed endpoint is below the threshold.
 
-Not here: how it is made (`evaluate.certifying`), signed (`trust.signing`) or kept (`evaluate.keeping`).
+Not here: how it is made (`evaluate.certifying`), signed (`trust.signing`) or kept (`evaluate.certificates`).
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ class Present:
     """What is there now, to hold a certificate against; empty or None: not known, and not compared.
 
     Attributes:
-        endpoints: identities by the name of the endpoint; one that is not there is gone. None: not known.
+        endpoints: identities by the name of the endpoint; one that had an identity and is not there is gone.
+            None: not known.
     """
 
     router: str = ""
@@ -198,7 +199,8 @@ def _changes(certificate: Certificate, present: Present) -> Iterator[Reason]:
     for what, was in (("open", certificate.open), ("closed", certificate.closed)):
         now = present.endpoints.get(was.endpoint)
         if now is None:
-            yield Reason(what, was.endpoint, "")
+            if was.model:
+                yield Reason(what, was.endpoint, "")
             continue
         for part in ("model", "template"):
             before, after = getattr(was, part), getattr(now, part)

@@ -83,6 +83,15 @@ def house_key(home: Path) -> HouseKey:
         ) from error
 
 
+def known_key(home: Path) -> str:
+    """The id of the home's key; empty: none has been made yet.
+
+    Raises:
+        CertificateError: see `house_key`.
+    """
+    return house_key(home).id if (home / FILE).exists() else ""
+
+
 def key_id(public: str) -> str:
     """What a public key in base64 is called.
 
