@@ -208,7 +208,7 @@ class TestNames:
     async def test_an_unknown_task_is_said_to_be_unknown(self, house: House) -> None:
         async with house(rule(Router())) as here:
             with pytest.raises(ModelNotFoundError, match="there are: harbours"):
-                await here.hall.open(here.caller, chat(), "", "airports")
+                await here.hall.open(here.caller, chat(), "", Label("airports"))
 
     async def test_only_chats_are_certified(self, house: House) -> None:
         async with house(rule(Router())) as here:

@@ -279,7 +279,7 @@ def _saved(pair: Outcomes, closed: BoolArray, parts: Split, mode: Mode) -> Measu
 
 def _differ(pair: Outcomes, closed: BoolArray, parts: Split) -> Measured:
     rows, where = _audited(parts)
-    both = [row for row in rows.tolist() if None not in pair.answers[row]]
+    both: list[int] = [row for row in rows.tolist() if None not in pair.answers[row]]
     lost = [not closed[row] and not agree(*map(str, pair.answers[row])) for row in both]
     found = score(
         np.array(lost, np.float64), clusters=_clusters(pair, np.array(both, np.int64), parts)

@@ -109,6 +109,10 @@ class Audits:
         self._looking.add(task := asyncio.ensure_future(looking))
         task.add_done_callback(self._looking.discard)
 
+    async def settle(self) -> None:
+        """Wait for what is being looked at."""
+        await asyncio.gather(*self._looking, return_exceptions=True)
+
     async def close(self) -> None:
         """Give up what is being looked at."""
         for task in self._looking:

@@ -73,22 +73,6 @@ class Naming:
         here = {target: Target(self._native, model) for target, model in own if model}
         return tuple(here.get(t, t) for t in targets if t.endpoint != self._native or t in here)
 
-    def identity(self, target: Target) -> str:
-        """See `Step.identity`; empty: it is not here.
-
-        Raises:
-            ModelFileError: an adapter's files are damaged.
-        """
-        if target.endpoint != self._native:
-            card = self._cards.get(target.endpoint)
-            offer = card.offers.get(target.model) if card else None
-            return (offer.upstream or offer.model) if offer else ""
-        base, adapter = split(target.model)
-        entry = self._catalogue.get(base)
-        if entry is None or adapter is None:
-            return entry.digest if entry else ""
-        return f"{entry.digest}+{self._catalogue.adapters.find(entry.name, adapter).digest}"
-
     def _own(self, name: str) -> str:
         """How this machine's model of that name is called in steps; empty: there is none."""
         base, adapter = split(name)

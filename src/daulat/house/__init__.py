@@ -35,6 +35,7 @@ class House:
     pool: Pool
     native: NativeEndpoint
     hall: Hall
+    certified: Certified
     interrupted: int
 
 
@@ -58,14 +59,16 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
         endpoints: dict[str, Endpoint] = {native.card.name: native, **elsewhere}
         cards = {name: endpoint.card for name, endpoint in endpoints.items()}
         hall = Hall(catalogue, keys, record, endpoints, instance.id, setup(settings, cards))
-        certified = Certified(settings.home, hall, record)
+        certified = Certified(settings, hall)
         await certified.follow()
         chores = [
             asyncio.create_task(chore)
             for chore in (pool.sweep(), _expire(record), certified.watch())
         ]
         try:
-            yield House(settings, record, keys, catalogue, pool, native, hall, interrupted)
+            yield House(
+                settings, record, keys, catalogue, pool, native, hall, certified, interrupted
+            )
         finally:
             for chore in chores:
                 chore.cancel()

@@ -171,9 +171,8 @@ class Step:
     @property
     def identity(self) -> str:
         """What a change of it shows by: digests of what is here, a vendor's own name of what is elsewhere."""
-        if not self.model_digest:
-            return self.upstream or self.model
-        return f"{self.model_digest}+{self.adapter_digest}" if self.adapter else self.model_digest
+        own = self.model_digest or self.upstream or self.model
+        return f"{self.endpoint}/{own}" + (f"+{self.adapter_digest}" if self.adapter else "")
 
 
 @dataclass(frozen=True, slots=True)

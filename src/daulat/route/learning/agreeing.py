@@ -1,8 +1,9 @@
 """Whether two answers to the same request say the same, as far as their words show.
 
-Answers that end with a letter of an option or an announced number agree if these are equal; all others if they share
-many of their words. A test that is quick and the same for every task, not one of who is right: what it counts
-is held against its own count on the examples of a certificate. Not here: metrics with references (`evaluate.metrics`).
+Answers that end with a letter of an option or an announced number agree if these are equal; all others if they
+share many of their words. A test that is quick and the same for every task, not one of who is right: what it
+counts is held against its own count on the examples of a certificate. Not here: metrics with references
+(`evaluate.metrics`).
 """
 
 from __future__ import annotations
