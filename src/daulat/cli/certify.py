@@ -14,21 +14,26 @@ import click
 from daulat.cli import say
 from daulat.cli.shell import OrderedGroup, common, session, settings
 from daulat.cli.words import _
-from daulat.errors import CertificateError, DaulatError, RequestError
+from daulat.errors import CertificateError, RequestError
 
 if TYPE_CHECKING:
     from daulat.evaluate.certificates import Signed
     from daulat.evaluate.certifying import Certified, Demand
+    from daulat.evaluate.standing import Standing
     from daulat.route.certificate import Measured, Mode, Reason
     from daulat.route.learning.outcomes import Outcomes
+
+NO = 3
+"""The exit code where all went well and the answer is no."""
 
 
 @click.command(
     "certify",
     help=_("Use as little of a closed endpoint as keeps its quality, and prove it."),
     epilog=_(
-        "TASK is a task that was compared, or a file of outcomes (docs/outcomes.md). A part of the examples fits "
-        "a router, the others show how many requests may stay with the open endpoint. The result is signed."
+        "TASK is a task that was compared, or a file of outcomes (docs/outcomes.md). A part of the examples "
+        "fits a router, the others show how many requests may stay with the open endpoint. The result is "
+        "signed. Exit code 3: the goal could not be certified."
     ),
 )
 @click.argument("task", metavar="TASK")
@@ -109,25 +114,25 @@ def certify(
     from daulat.evaluate.windows import window
     from daulat.trust.signing import house_key
 
-    home = settings(prepare=True).home
-    outcomes, where = window(home, task, name)
+    chosen = settings(prepare=True)
+    outcomes, where = window(chosen, task, name)
     pair = _pair(outcomes, open_, closed)
     demand = Demand(*pair, keep, confidence, labels, audit, seed)
-    chosen = mode or _mode(outcomes, demand.open)
+    way = mode or _mode(outcomes, demand.open)
     with say.working() as tell:
-        found = make(outcomes, demand, fitter(chosen, tell=tell), where)
+        found = make(outcomes, demand, fitter(way, tell=tell), where)
     path = None
     one = None
     if found.certificate is not None:
-        one = signed(found.certificate, house_key(home))
+        one = signed(found.certificate, house_key(chosen.home))
         assert isinstance(found.router, Learnt)  # noqa: S101 - what the fitter makes
-        path = Certificates(home).put(one, found.router.router)
+        path = Certificates(chosen.home).put(one, found.router.router)
     if as_json:
-        say.as_json(_json(found, demand, chosen, one))
+        say.as_json(_json(found, demand, way, one))
     else:
-        _say(found, demand, chosen, one, path)
+        _say(found, demand, one, path)
     if one is None:
-        context.exit(1)
+        context.exit(NO)
 
 
 @click.group(
@@ -142,19 +147,16 @@ def certificate() -> None:
 @click.option("--json", "as_json", is_flag=True, help=_("As JSON, for other programs."))
 @common
 def list_certificates(as_json: bool) -> None:
-    from daulat.evaluate.certificates import Certificates
+    from daulat.evaluate.standing import standing
 
-    kept = Certificates(settings(prepare=True).home)
-    states = {name: _state(kept.get, name) for name in kept.names()}
+    found = standing(settings())
     if as_json:
-        say.as_json(
-            [
-                {"name": name, "sound": not fault, "fault": fault, **(one.as_dict() if one else {})}
-                for name, (one, fault) in states.items()
-            ]
-        )
+        say.as_json([_listed(one) for one in found])
         return
-    rows = [_row(name, one, fault) for name, (one, fault) in states.items()]
+    if not found:
+        say.note(_("There are no certificates. `daulat certify TASK` makes one."))
+        return
+    rows = [_row(one) for one in found]
     heads = (_("Certificate"), _("Task"), _("Open"), _("Closed"), _("Keeps"), _("Closed share"))
     say.table((*heads, _("Made"), _("Status")), rows, right=(4, 5))
 
@@ -174,7 +176,11 @@ def show_certificate(name: str, as_json: bool) -> None:
 
 
 @certificate.command(
-    "verify", help=_("Check a signature, and whether the certificate still stands.")
+    "verify",
+    help=_(
+        "Check a signature, and whether the certificate still stands. NAME is one of the home's, or a file."
+    ),
+    epilog=_("Exit code 3: it is void. 1: it is not a certificate, or not signed by that key."),
 )
 @click.argument("name", metavar="NAME")
 @click.option(
@@ -195,17 +201,18 @@ def show_certificate(name: str, as_json: bool) -> None:
 def verify_certificate(
     context: click.Context, name: str, key: str, outcomes: Path | None, as_json: bool
 ) -> None:
-    from daulat.trust.signing import house_key
+    from daulat.trust.signing import known_key
 
     one = _found(name)
     one.verify()
-    wanted = key or house_key(settings(prepare=True).home).id
+    wanted = key or known_key(session().folder())
     if one.signature.key != wanted:
         raise CertificateError(
-            f"The signature fits, and it is by the key {one.signature.key}, not by {wanted}. If that is the key "
-            f"of whoever you rely on, say so: --key {one.signature.key}."
+            f"The signature fits, and it is by the key {one.signature.key}, not by "
+            f"{wanted or 'this house, which has no key yet'}. If that is the key of whoever you rely on, say "
+            f"so: --key {one.signature.key}."
         )
-    reasons = _changed(one, outcomes)
+    reasons = _changed(name, one, outcomes)
     if as_json:
         say.as_json(
             {
@@ -218,25 +225,24 @@ def verify_certificate(
     else:
         _say_state(one, reasons)
     if reasons:
-        context.exit(1)
+        context.exit(NO)
 
 
 # --- what is asked for -------------------------------------------------------------------------------------
 
 
 def _pair(outcomes: Outcomes, open_: str, closed: str) -> tuple[str, str]:
-    from daulat.route.learning.fitting import usable
+    """Those that are named, else the cheapest and the dearest of the others."""
+    from daulat.route.learning.fitting import cheap_to_dear
 
-    if open_ and closed:
-        return open_, closed
-    if len(outcomes.endpoints) > 2:
-        names = ", ".join(outcomes.endpoints)
-        raise RequestError(f"Say which is which: --open NAME --closed NAME, of {names}.")
-    cheap, dear = usable(outcomes).endpoints
-    if open_ or closed:
-        other = {cheap: dear, dear: cheap}
-        return open_ or other.get(closed, cheap), closed or other.get(open_, dear)
-    return cheap, dear
+    for name in filter(None, (open_, closed)):
+        outcomes.column(name)
+    others = [one for one in cheap_to_dear(outcomes) if one not in (open_, closed)]
+    if len(others) + bool(open_) + bool(closed) < 2:
+        raise RequestError(
+            "A certificate is about two endpoints, an open and a closed one: give outcomes of both."
+        )
+    return open_ or others[0], closed or others[-1]
 
 
 def _mode(outcomes: Outcomes, open_: str) -> Mode:
@@ -254,35 +260,28 @@ def _found(name: str) -> Signed:
     return read(path) if path.is_file() else Certificates(session().folder()).get(name)
 
 
-def _changed(one: Signed, outcomes: Path | None) -> tuple[Reason, ...]:
+def _changed(name: str, one: Signed, outcomes: Path | None) -> tuple[Reason, ...]:
     """Held against this home's router, task and models, and the outcomes that are named."""
     from daulat.evaluate.certificates import Certificates
     from daulat.evaluate.standing import changes
+    from daulat.route.certificate import Reason
     from daulat.route.learning.outcomes import read
 
     chosen, paper = settings(), one.certificate
-    router = Certificates(chosen.home).router(paper.name)
+    kept = Certificates(chosen.home)
     data = ""
     if outcomes is not None:
         data = read(outcomes).only((paper.open.endpoint, paper.closed.endpoint)).digest()
-    return changes(paper, router, chosen, data)
-
-
-def _state(get: Any, name: str) -> tuple[Signed | None, str]:
-    try:
-        one = get(name)
-        one.verify()
-    except DaulatError as error:
-        return None, error.message
-    return one, ""
+    # The router of a certificate that came as a file is not expected here.
+    router = kept.router(name) if name in kept.names() else None
+    gone = (Reason("router", paper.router, ""),) if router is None and name in kept.names() else ()
+    return gone + changes(paper, router, chosen, data)
 
 
 # --- what is said ------------------------------------------------------------------------------------------
 
 
-def _say(
-    found: Certified, demand: Demand, mode: Mode, one: Signed | None, path: Path | None
-) -> None:
+def _say(found: Certified, demand: Demand, one: Signed | None, path: Path | None) -> None:
     if one is None:
         _say_not(found, demand)
         return
@@ -339,7 +338,10 @@ def _say_not(found: Certified, demand: Demand) -> None:
     needed = found.forecast.needed
     if needed is None:
         click.echo(
-            _("No number of labels would show it: improve the open model, or keep less (--keep).")
+            _(
+                "As far as these examples tell, no number of labels would show it: improve the open model, or "
+                "keep less (--keep)."
+            )
         )
         return
     labels = round(needed * found.labels)
@@ -373,7 +375,7 @@ def _details(one: Signed) -> list[tuple[str, str]]:
         (_("Cost saved"), _figure(paper.saved)),
         (_("Quality kept"), _figure(paper.kept)),
         (_("Chosen"), _chosen(paper.mode)),
-        (_("Threshold"), f"{paper.threshold:.6g}"),
+        (_("Threshold"), _threshold(paper.threshold)),
         (
             _("Examples"),
             _("{train} to learn, {calibrate} to test, {audit} to audit, {aside} set aside").format(
@@ -404,19 +406,30 @@ def _say_state(one: Signed, reasons: tuple[Reason, ...]) -> None:
     )
 
 
-def _row(name: str, one: Signed | None, fault: str) -> tuple[str, ...]:
-    if one is None:
-        return (name, "", "", "", "", "", "", fault)
-    paper = one.certificate
+def _listed(one: Standing) -> dict[str, Any]:
+    paper = None if one.certificate is None else one.certificate.as_dict()
+    return {
+        "name": one.name,
+        "digest": one.digest,
+        "stands": not one.void,
+        "void": list(one.void),
+        "certificate": paper,
+    }
+
+
+def _row(one: Standing) -> tuple[str, ...]:
+    paper, state = one.certificate, _("void: {why}").format(why=" ".join(one.void))
+    if paper is None:
+        return (one.name, "", "", "", "", "", "", state)
     return (
-        name,
+        one.name,
         paper.task,
         paper.open.endpoint,
         paper.closed.endpoint,
         _percent(paper.keep),
         _percent(paper.closed_share.value),
         paper.made[:10],
-        _("signed by {key}").format(key=one.signature.key),
+        state if one.void else _("stands"),
     )
 
 
@@ -450,6 +463,12 @@ def _chosen(mode: Mode) -> str:
         "cascade": _("once the open endpoint has answered"),
     }
     return words[mode]
+
+
+def _threshold(value: float) -> str:
+    from daulat.evaluate.thresholds import ALL_OPEN
+
+    return _("none: everything stays open") if value == ALL_OPEN else f"{value:.6g}"
 
 
 def _identity(one: Any) -> str:

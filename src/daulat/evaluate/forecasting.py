@@ -44,6 +44,7 @@ def forecast(
         passed = np.append(strengths * np.sqrt(times) >= limit, False)
         last = int(np.argmin(passed))
         shares.append((times, calibrate.closed_share(verdict.tested[last - 1]) if last else 1.0))
-    first = float(strengths[0])
+    parting = (calibrate.closed_share(float(one)) < 1 for one in verdict.tested)
+    first = float(strengths[next((at for at, parts in enumerate(parting) if parts), 0)])
     needed = ((limit + _LIKELY) / first) ** 2 if first > 0 else None
     return Forecast(tuple(shares), None if needed is None or needed > _MOST else max(1.0, needed))

@@ -1,11 +1,15 @@
 """The learnt routers, as `certifying` wants them: gains of two endpoints, and thresholds to test.
 
+A router may give one gain to many requests: it knows little of them, or only their category. A hash of the
+prompt then says which comes first, so that a threshold can part them; the same prompt always goes the same way.
 Not here: the routers (`route.learning`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +46,13 @@ class Learnt:
 
     def gains(self, outcomes: Outcomes) -> FloatArray:
         """float64 [n]: what a unit of price must be worth for the open endpoint to be chosen."""
-        seen = seen_in(outcomes, self.router.endpoints[0])
-        features = extract(seen, self.mode, encoding(self.router, self.encode))
-        return self.router.steps(features).needs()
+        return _gains(self.router, seen_in(outcomes, self.router.endpoints[0]), self.encode)
 
     def stops(self) -> FloatArray:
-        """float64 [m]: the settings of the dial, which are quantiles of gains out of fold."""
-        return np.unique(self.router.dial)
+        """float64 [m]: the settings of the dial, which are quantiles of gains out of fold; rising."""
+        values, often = np.unique(self.router.dial, return_counts=True)
+        within = np.array([at / count for count in often.tolist() for at in range(count)])
+        return np.repeat(values, often) + _apart(self.router) * within
 
 
 def gain(
@@ -69,8 +73,24 @@ def gain(
             param="answer",
         )
     seen = Seen(prompt, answer=answer, logprob=math.nan if logprob is None else logprob)
-    features = extract([seen], router.mode, encoding(router, encode))
-    return float(router.steps(features).needs()[0])
+    return float(_gains(router, [seen], encode)[0])
+
+
+def _gains(router: Router, seen: Sequence[Seen], encode: Encode | None) -> FloatArray:
+    features = extract(seen, router.mode, encoding(router, encode))
+    lots = np.array([_lot(one.prompt) for one in seen], np.float64)
+    return router.steps(features).needs() + _apart(router) * lots
+
+
+def _apart(router: Router) -> float:
+    """How far apart a lot can move two equal gains: less than gains that differ at all mostly do."""
+    return 2.0**-30 * (float(np.abs(router.dial).max()) or 1.0)
+
+
+def _lot(prompt: str) -> float:
+    """In [0, 1), as if drawn at random, and always the same for one prompt."""
+    drawn = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).digest()[:6]
+    return int.from_bytes(drawn, "big") / 2.0**48
 
 
 def fitter(

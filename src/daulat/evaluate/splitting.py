@@ -8,6 +8,7 @@ not the order of the file. Not here: what is done with the parts.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -69,7 +70,7 @@ def split(outcomes: Outcomes, *, seed: int, labels: int | None, audit: float = A
     train, rest = _first(ready, round(TRAIN * budget))
     calibrate, beyond = _first(rest, budget - _size(train))
     if min(_size(train), _size(calibrate)) < FEWEST:
-        raise DataError(_too_few(outcomes, count, budget))
+        raise DataError(_too_few(outcomes, count, labels, len(outcomes) - len(kept)))
     sizes = [len(unit) for unit in ready]
     return Split(
         _rows(train),
@@ -147,13 +148,14 @@ def _rows(units: Iterable[list[int]]) -> IntArray:
     return np.array([row for unit in units for row in unit], np.int64)
 
 
-def _too_few(outcomes: Outcomes, count: int, budget: int) -> str:
+def _too_few(outcomes: Outcomes, count: int, labels: int | None, repeated: int) -> str:
+    needed = math.ceil(FEWEST / TRAIN)
+    if labels is not None and labels < min(needed, count):
+        return f"With {labels} labels nothing can be certified; allow {needed} at least (--labels)."
     pair = " and ".join(outcomes.endpoints)
-    needed = round(FEWEST / TRAIN)
-    if budget < count:
-        return f"With {budget} labels nothing can be certified; allow {needed} at least (--labels)."
+    again = f", {repeated} more are the same prompts again" if repeated else ""
     return (
-        f"{count} different prompts have a score of {pair} each, and {budget} of them are not kept for the "
-        f"audit; a certificate needs {needed} at the very least, and some hundreds to save anything. "
-        "Score more answers."
+        f"Only {count} different prompts have scores of both {pair}{again}. A certificate needs about "
+        f"{math.ceil(needed / (1 - AUDIT))} at the very least, in many clusters if there are any, and some "
+        "hundreds to save anything. Score more answers."
     )

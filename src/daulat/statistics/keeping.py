@@ -92,10 +92,13 @@ def keeps(counts: Counts, keep: float, alpha: float) -> BoolArray:
         ValueError: keep is not in (0, 1], or alpha not in (0, 0.5].
     """
     _check(keep, alpha)
+    reached, (low, high) = statistic(counts, keep), _within((1 - _PAID) * alpha)
+    if not ((reached >= low) & (reached < high)).any():
+        return reached >= high
     value = critical_value(
         min(counts.n, LARGEST), keep, (1 - _PAID) * alpha, *_quality(counts, _PAID * alpha)
     )
-    return statistic(counts, keep) >= value
+    return reached >= value
 
 
 def p_values(counts: Counts, keep: float) -> FloatArray:
@@ -177,7 +180,7 @@ def critical_value(n: int, keep: float, alpha: float, low: float = 0.0, high: fl
     """
     target = (1 - _SPARE) * alpha
     places = _places(n, keep, low, high)
-    below, above = normal_quantile(1 - alpha) - 0.25, normal_quantile(1 - alpha) + 1.0
+    below, above = _within(alpha)
     worst: list[_Place] = []
     while above - below > _FINE:
         middle = (below + above) / 2
@@ -192,6 +195,12 @@ def critical_value(n: int, keep: float, alpha: float, low: float = 0.0, high: fl
         else:
             above = middle
     return above
+
+
+def _within(alpha: float) -> tuple[float, float]:
+    """Where critical values are looked for."""
+    normal = normal_quantile(1 - alpha)
+    return normal - 0.25, normal + 1.0
 
 
 def _largest(
