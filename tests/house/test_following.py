@@ -1,8 +1,9 @@
-"""From an outcome file to answers under a certificate: `certify` as a user runs it, a real house, and its status."""
+"""From an outcome file to answers under a certificate: `certify` as a user runs it, a real house, status."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -42,29 +43,49 @@ models = ["large"]
 audit_share = 1.0
 """
 ME = Caller("me", "me", scopes=("ask",))
-OPEN_SAYS, CLOSED_SAYS = "12 * 13 = 156. The answer is 156.", "The answer is 156."
+OPEN_SAYS = ("12 * 13 = 163. The answer is 163.", "The market.")  # in turn
+CLOSED_SAYS = "It is the market."
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def upstreams() -> Iterator[tuple[Upstream, Upstream]]:
-    says = (Script(answers=(Answer(OPEN_SAYS),)), Script(answers=(Answer(CLOSED_SAYS),)))
+    says = (Script(answers=tuple(map(Answer, OPEN_SAYS))), Script(answers=(Answer(CLOSED_SAYS),)))
     with scripted.running(says[0]) as near, scripted.running(says[1]) as far:
         yield near, far
 
 
 @pytest.fixture
-def home(
+def bare(
     upstreams: tuple[Upstream, Upstream], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
+    """A home with both endpoints and no certificate."""
     monkeypatch.setenv("SCRIPTED_KEY", "sk-test")
-    folder = tmp_path / "home"
+    return furnished(tmp_path / "home", *(one.url for one in upstreams))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of which the certificate and the key are taken."""
+    home = furnished(tmp_path_factory.mktemp("certified") / "home", "http://near", "http://far")
+    certified(home, outcomes())
+    (home / "daulat.toml").unlink()
+    return home
+
+
+@pytest.fixture
+def home(files: Path, bare: Path) -> Path:
+    """A home with a certificate."""
+    shutil.copytree(files, bare, dirs_exist_ok=True)
+    return bare
+
+
+def furnished(folder: Path, near: str, far: str) -> Path:
     folder.mkdir(mode=0o700)
-    near, far = upstreams
-    (folder / "daulat.toml").write_text(SETTINGS.format(near=near.url, far=far.url))
+    (folder / "daulat.toml").write_text(SETTINGS.format(near=near, far=far))
     return folder
 
 
-def outcomes(n: int = 600, *, categories: bool = False) -> Outcomes:
+def outcomes(n: int = 400, *, categories: bool = False) -> Outcomes:
     table = replace(planted(n, 3), endpoints=("near/small", "far/large"))
     return table if categories else replace(table, categories=("",) * n)
 
@@ -90,35 +111,34 @@ async def asked(house: House, prompt: str, label: Label | None = None) -> tuple[
 
 async def test_answers_follow_the_certificate(home: Path) -> None:
     table = outcomes()
-    certified(home, table)
     kept = Certificates(home)
     paper, router = kept.get("sums").certificate, kept.router("sums")
     assert router is not None
     ways: set[str] = set()
     async with open_house(load(home)) as house:
-        for prompt in table.prompts[:12]:
+        for number, prompt in enumerate(table.prompts[:12]):
             way, text = await asked(house, prompt)
-            closed = gain(router, prompt, OPEN_SAYS, None) >= paper.threshold
+            said = OPEN_SAYS[number % 2]
+            closed = gain(router, prompt, said, None) >= paper.threshold
             assert way == ("escalated" if closed else "kept")
-            assert text == (CLOSED_SAYS if closed else OPEN_SAYS)
+            assert text == (CLOSED_SAYS if closed else said)
             ways.add(way)
         assert (await asked(house, "Write me a poem about nothing in particular."))[0] == "outside"
     assert ways == {"kept", "escalated"}
 
 
-async def test_a_certificate_is_followed_as_soon_as_it_is_made(home: Path) -> None:
-    async with open_house(load(home)) as house:
+async def test_a_certificate_is_followed_as_soon_as_it_is_made(bare: Path) -> None:
+    async with open_house(load(bare)) as house:
         assert not house.hall.auto.names
-        certified(home, outcomes())
+        certified(bare, outcomes())
         await house.certified.follow()
         assert house.hall.auto.names == (AUTO, f"{AUTO}/sums")
-        (home / "certificates" / "sums.json").unlink()
+        (bare / "certificates" / "sums.json").unlink()
         await house.certified.follow()
         assert not house.hall.auto.names
 
 
 async def test_a_changed_model_ends_it(home: Path) -> None:
-    certified(home, outcomes())
     settings = home / "daulat.toml"
     settings.write_text(
         settings.read_text().replace(
@@ -134,7 +154,6 @@ async def test_a_changed_model_ends_it(home: Path) -> None:
 
 @pytest.mark.parametrize("file", ["certificates/sums.json", "certificates/routers/sums.json"])
 async def test_a_file_that_was_tampered_with_is_not_followed(home: Path, file: str) -> None:
-    certified(home, outcomes())
     path = home / file
     text = path.read_text()
     changed = (
@@ -148,21 +167,21 @@ async def test_a_file_that_was_tampered_with_is_not_followed(home: Path, file: s
         assert not house.hall.auto.names
 
 
-async def test_a_router_of_categories_wants_them_named(home: Path) -> None:
+async def test_a_router_of_categories_wants_them_named(bare: Path) -> None:
     table = outcomes(categories=True)
-    certified(home, table)
-    async with open_house(load(home)) as house:
+    certified(bare, table)
+    async with open_house(load(bare)) as house:
         assert (await asked(house, table.prompts[0]))[0] == "outside"
         named = await asked(house, table.prompts[0], Label("", table.categories[0]))
         assert named[0] in ("kept", "escalated")
 
 
-async def test_unknown_names_are_certified_but_not_followed(home: Path) -> None:
-    path = home.parent / "elsewhere.jsonl"
+async def test_unknown_names_are_certified_but_not_followed(bare: Path) -> None:
+    path = bare.parent / "elsewhere.jsonl"
     write(replace(outcomes(), endpoints=("llama", "gpt")), path)
-    done = daulat(home, "certify", str(path), "--keep", "0.9", "--open", "llama", "--closed", "gpt")
+    done = daulat(bare, "certify", str(path), "--keep", "0.9", "--open", "llama", "--closed", "gpt")
     assert done.returncode == 0, done.stderr
-    async with open_house(load(home)) as house:
+    async with open_house(load(bare)) as house:
         assert not house.hall.auto.names
         (one,) = service(house.settings, house.record)
         assert "llama" in one.served.why
@@ -170,14 +189,14 @@ async def test_unknown_names_are_certified_but_not_followed(home: Path) -> None:
 
 async def test_status_tells_requests_and_audits(home: Path) -> None:
     table = outcomes()
-    certified(home, table)
     async with open_house(load(home)) as house:
-        went = [(await asked(house, prompt))[0] for prompt in table.prompts[:8]]
+        went = [(await asked(house, prompt))[0] for prompt in table.prompts[:12]]
         await house.hall.audits.settle()
     (told,) = json.loads(daulat(home, "route", "status", "sums", "--json").stdout)
     assert told["followed"]
+    assert set(went) == {"kept", "escalated"}
     assert told["requests"] == {way: went.count(way) for way in set(went)}
-    assert told["audits"]["looked_at"] == 8
-    assert told["audits"]["differ"] == 0  # both say 156
+    assert told["audits"]["looked_at"] == 12
+    assert told["audits"]["differ"] == 0  # both name the market
     words = daulat(home, "route", "status").stdout
     assert "yes, as daulat/auto/sums" in words

@@ -76,6 +76,17 @@ def gain(
     return float(_gains(router, [seen], encode)[0])
 
 
+def opinion(router: Router, seen: Seen) -> tuple[float, float]:
+    """Of one request: its gain, as `Learnt.gains` has it, and what the closed endpoint may score more.
+
+    The router needs no vectors.
+    """
+    features = extract([seen], router.mode)
+    gains = router.steps(features).needs() + _apart(router) * _lot(seen.prompt)
+    open_, closed = router.expected(features)[0].tolist()
+    return float(gains[0]), closed - open_
+
+
 def _gains(router: Router, seen: Sequence[Seen], encode: Encode | None) -> FloatArray:
     features = extract(seen, router.mode, encoding(router, encode))
     lots = np.array([_lot(one.prompt) for one in seen], np.float64)

@@ -1,8 +1,8 @@
 """Certificates that stand, as rules that requests are answered by; and why some cannot be.
 
-Beyond standing (`standing`), a certificate that is followed needs to name both models, each of them one here, and a
-router that asks for nothing that a request cannot have. Not here: who follows rules (`flow.auto`), what they are
-(`route.rule`).
+Beyond standing (`standing`), a certificate that is followed needs to name both models, each of them one here,
+and a router that asks for nothing that a request cannot have. Not here: who follows rules (`flow.auto`), what
+they are (`route.rule`).
 """
 
 from __future__ import annotations
@@ -96,14 +96,14 @@ def _rule(paper: Certificate, router: Router, meant: Meant) -> Rule:
 
 
 def _opinion(router: Router, threshold: float) -> Callable[[Asked], Opinion]:
-    from daulat.route.learning.features import Seen, extract  # noqa: PLC0415
+    from daulat.evaluate import routers  # noqa: PLC0415
+    from daulat.route.learning.features import Seen  # noqa: PLC0415
     from daulat.route.rule import Opinion  # noqa: PLC0415
 
     def opinion(asked: Asked) -> Opinion:
         logprob = math.nan if asked.logprob is None else asked.logprob
         seen = Seen(asked.prompt, asked.category, asked.answer, logprob)
-        features = extract([seen], router.mode)
-        cheap, dear = router.expected(features)[0].tolist()
-        return Opinion(float(router.steps(features).needs()[0]) < threshold, dear - cheap)
+        gain, better = routers.opinion(router, seen)
+        return Opinion(gain < threshold, better)
 
     return opinion

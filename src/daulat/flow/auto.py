@@ -49,6 +49,9 @@ class Label:
     category: str = ""
 
 
+_NOTHING: Final = Asked("")
+
+
 @dataclass(slots=True)
 class Ruling:
     """What a rule says of one request.
@@ -60,7 +63,7 @@ class Ruling:
     rule: Rule
     way: Way
     why: str = ""
-    asked: Asked = Asked("")
+    asked: Asked = _NOTHING
     opinion: Opinion | None = None
 
     @property

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from daulat.endpoints.remote.build import RESERVED, build
 from daulat.evaluate.serving import Served, served
 from daulat.flow.audits import Audits, Watch
 from daulat.flow.auto import Auto
+from daulat.flow.books import CLOSED
 from daulat.flow.naming import Naming
 from daulat.flow.setup import setup
 from daulat.models.catalogue import Catalogue
 from daulat.record import Record
-from daulat.flow.books import CLOSED
 from daulat.settings import Settings
 from daulat.values.plan import THIS_MACHINE, EndpointCard
 
@@ -35,7 +35,7 @@ class Service:
 
     Attributes:
         ended: why it is void by its audits; empty: it is not.
-        ways: how many requests went which way (`flow.auto.Way`), of the newest `LOOKED` exchanges of the record.
+        ways: how many requests went which way (`flow.auto.Way`), of the newest `LOOKED` exchanges.
         watch: its audits; None: it is not followed.
     """
 
@@ -77,5 +77,7 @@ def _ways(record: Record) -> dict[str, Counter[str]]:
     for entry in record.entries(kind=CLOSED, limit=LOOKED, newest_first=True):
         told = entry.body.get("auto")
         if isinstance(told, dict):
-            found.setdefault(str(told.get("certificate")), Counter())[str(told.get("way"))] += 1
+            ruling = cast("dict[str, object]", told)
+            own = found.setdefault(str(ruling.get("certificate")), Counter())
+            own[str(ruling.get("way"))] += 1
     return found

@@ -20,8 +20,8 @@ class Opinion:
 
     Attributes:
         keep: the open model's answer is good enough.
-        gain: what the closed model's answer would score more, as the router expects: of right and wrong answers,
-            how much more probable a right one is.
+        gain: what the closed model's answer would score more, as the router expects; of right and wrong
+            answers, how much more probable a right one is.
     """
 
     keep: bool
