@@ -302,6 +302,13 @@ class AccessRefusedError(NetworkError):
     code = "access_refused"
 
 
+class CertificateError(DaulatError):
+    """A certificate, its signature or the key that signs is not what it should be."""
+
+    status = 503
+    code = "invalid_certificate"
+
+
 class RecordError(DaulatError):
     """The record cannot be read or written."""
 

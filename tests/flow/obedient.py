@@ -11,9 +11,11 @@ from typing import Any
 
 from daulat.endpoints import Endpoint
 from daulat.flow.attempt import Outcome
-from daulat.flow.attempts import Attempts, Work
+from daulat.flow.attempts import Attempts
 from daulat.flow.breakers import Breakers
+from daulat.flow.cascading import Keep
 from daulat.flow.metering import Bound
+from daulat.flow.working import Work
 from daulat.values.answer import (
     CallPiece,
     Done,
@@ -164,13 +166,14 @@ class Asked:
     breakers: Breakers = field(default_factory=Breakers)
     books: StrictBooks = field(default_factory=StrictBooks)
     heard: list[Event] = field(default_factory=list[Event])
+    keep: Keep | None = None
 
     def __post_init__(self) -> None:
         steps = tuple(Step(e.card.name, "us", "closed", "m", "") for e in self.endpoints)
         known: dict[str, Endpoint] = {e.card.name: e for e in self.endpoints}
         plan = Plan(steps, "the tests say so", self.hedge)
         self.caller = Caller(f"caller-{next(_NUMBERS)}", "test")
-        self.attempts = Attempts(plan, known, self.breakers, self.caller, self.books)
+        self.attempts = Attempts(plan, known, self.breakers, self.caller, self.books, self.keep)
 
     async def ask(self, request: GenerationRequest | None = None, *, among: bool = False) -> str:
         """The whole text; the events are in `heard`, also where an error ended them.

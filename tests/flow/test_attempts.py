@@ -26,6 +26,7 @@ from daulat.errors import (
     UpstreamUnavailableError,
 )
 from daulat.flow import attempts as module
+from daulat.flow import trying
 from daulat.flow.breakers import FAILURES
 from daulat.flow.metering import Bound
 from daulat.route import plan
@@ -53,7 +54,7 @@ def busy(seconds: float | None = None) -> UpstreamBusyError:
 @pytest.fixture
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off of a hundredth."""
-    monkeypatch.setattr(module, "_FIRST_BACKOFF", 0.0025)
+    monkeypatch.setattr(trying, "_FIRST_BACKOFF", 0.0025)
 
 
 hurried = pytest.mark.usefixtures("_hurry")
@@ -682,7 +683,7 @@ def test_an_answer_is_whole_or_ends_in_an_error(
     found: tuple[Obedient, ...], hedge: float, stream: bool, leave: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_FIRST_BACKOFF", 0.0)
+        patch.setattr(trying, "_FIRST_BACKOFF", 0.0)
         asyncio.run(_whole_or_error(Asked(found, hedge), chat(stream=stream), leave))
 
 

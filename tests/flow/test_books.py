@@ -6,7 +6,6 @@ import asyncio
 import re
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from daulat.errors import (
     UpstreamError,
     UpstreamUnavailableError,
 )
-from daulat.flow import attempts
+from daulat.flow import trying
 from daulat.record import Record
 from daulat.route import Route
 from daulat.settings import Prices
@@ -72,7 +71,7 @@ MODELS = {
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "_FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(trying, "_FIRST_BACKOFF", 0.01)
 
 
 def tables(upstream: Upstream, **more: Any) -> dict[str, dict[str, Any]]:
@@ -199,15 +198,13 @@ async def test_a_model_without_a_price_is_not_asked_where_a_budget_holds(
 ) -> None:
     unpriced = tables(upstream)
     unpriced["b"] |= {"prices": {}, "place": "abroad"}
-    async with hallway(tmp_path / "r.db", tmp_path, unpriced, routes=ROUTES) as here:
+    routes = {**ROUTES, "back": Route(("b/m", "a/m")), "none": Route(("b/m",))}
+    async with hallway(tmp_path / "r.db", tmp_path, unpriced, routes=routes) as here:
         with pytest.raises(UpstreamUnavailableError):
             await here.ask("fallback")
         assert {e["model"] for e in upstream.ledger()["entries"]} == {"m+error_500"}
-        backwards = {"back": Route(("b/m", "a/m"))}
-        here.hall.setup = replace(here.hall.setup, routes=backwards)
         await here.ask("back")
         await settled(lambda: agree(here.record))
-        here.hall.setup = replace(here.hall.setup, routes={"none": Route(("b/m",))})
         with pytest.raises(UnavailableError, match="nobody said what m costs"):
             await here.ask("none")
 

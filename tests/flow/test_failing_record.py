@@ -13,7 +13,7 @@ from sqlalchemy import event
 
 from daulat.endpoints.scripted import Upstream
 from daulat.errors import RecordError, UpstreamError
-from daulat.flow import attempts, books
+from daulat.flow import books, trying
 from daulat.record import Record
 from daulat.values.answer import Done
 from tests.flow.halls import Hallway, agree, hallway, settled
@@ -73,7 +73,7 @@ def wrapped(engine: sa.Engine, faults: Faults) -> None:
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "_FIRST_BACKOFF", 0.001)
+    monkeypatch.setattr(trying, "_FIRST_BACKOFF", 0.001)
     monkeypatch.setattr(books, "_FIRST_WAIT", 0.01)
 
 

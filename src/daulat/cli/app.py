@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "task": "daulat.cli.task:task",
     "compare": "daulat.cli.compare:compare",
     "spend": "daulat.cli.spend:spend",
+    "certify": "daulat.cli.certify:certify",
+    "certificate": "daulat.cli.certify:certificate",
     "config": "daulat.cli.config:config",
     "scripted": "daulat.cli.scripted:scripted",
 }

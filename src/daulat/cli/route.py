@@ -15,6 +15,7 @@ import click
 
 from daulat.cli import say
 from daulat.cli.shell import OrderedGroup, common, settings
+from daulat.cli.standing import status
 from daulat.cli.words import _
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ _SEED = click.IntRange(0, 2**31 - 1)
 @common
 def route() -> None:
     pass
+
+
+route.add_command(status)
 
 
 @route.command(

@@ -82,6 +82,30 @@ def size(count: int) -> str:
 
 
 @contextlib.contextmanager
+def working() -> Generator[Callable[[str, int, int], None], None, None]:
+    """What is being done, on standard error, fed with (what, done, in all); silent where no terminal is."""
+    if not sys.stderr.isatty():
+        yield lambda _what, _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    with bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(
+            task, description=what, completed=done, total=total or None
+        )
+
+
+@contextlib.contextmanager
 def progress(label: str) -> Generator[Callable[[int, int], None], None, None]:
     """A bar on standard error, fed with (bytes done, bytes in all); silent where no terminal is."""
     if not sys.stderr.isatty():

@@ -12,6 +12,8 @@ was set aside.
 """
 
 from daulat.flow.attempt import Outcome, Times
+from daulat.flow.auto import CATEGORY_HEADER, Auto, Label
+from daulat.flow.auto import HEADER as TASK_HEADER
 from daulat.flow.breakers import Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import HEADER as CLASS_HEADER
@@ -19,11 +21,15 @@ from daulat.flow.hall import Answering, Hall
 from daulat.flow.setup import Setup, setup
 
 __all__ = [
+    "CATEGORY_HEADER",
     "CLASS_HEADER",
+    "TASK_HEADER",
     "Answering",
+    "Auto",
     "Exchange",
     "Hall",
     "Health",
+    "Label",
     "Outcome",
     "Setup",
     "Times",

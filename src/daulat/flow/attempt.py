@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 HEDGED, CANCELLED, RESTING = "hedged", "cancelled", "left_alone"
 """What ends an attempt that is not an error: another was faster, nobody waits, it was never asked."""
 
-Why = Literal["first", "retry", "fallback", "hedge", "continuation"]
+Why = Literal["first", "retry", "fallback", "hedge", "continuation", "escalation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +116,23 @@ class Attempt:
         self._events = self._judged()
         self._primed: list[Event] = []
 
-    async def prime(self) -> None:
+    @property
+    def primed(self) -> Sequence[Event]:
+        """What `prime` has heard and `rest` has not given yet."""
+        return self._primed
+
+    async def prime(self, *, whole: bool = False) -> None:
         """Listen until there is a part of the answer to give; to its end where nobody wants a stream.
+
+        Args:
+            whole: to its end in any case.
 
         Raises:
             DaulatError: nothing has been given to anyone, so another attempt may follow.
         """
         async for event in self._events:
             self._primed.append(event)
-            if self._request.stream and content(event):
+            if self._request.stream and not whole and content(event):
                 return
 
     async def rest(self) -> AsyncGenerator[Event, None]:

@@ -1,8 +1,9 @@
-"""A plan carried out: retries, circuit breakers, fallbacks, hedges, and answers that go on elsewhere.
+"""A plan carried out: fallbacks, cascades, hedges, and answers that go on elsewhere.
 
 Until a part of the answer has been given, a failure is followed by another attempt and nobody sees it. After
 that the answer goes on at an endpoint that can continue it, or ends with an error: a cut answer never looks
-whole. Not here: one attempt (`attempt`), what may be asked at all (`policy`), the order (`route`).
+whole. Not here: one attempt (`attempt`), how often (`trying`), who judges a cascade's answer (`cascading`),
+what may be asked at all (`policy`), the order (`route`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import TypeVar
 
 from daulat.endpoints import Endpoint
 from daulat.errors import (
@@ -33,59 +33,31 @@ from daulat.flow.attempt import (
     price_of,
 )
 from daulat.flow.breakers import Breakers
+from daulat.flow.cascading import Keep, said
 from daulat.flow.continuing import Given, continuable, going_on
 from daulat.flow.metering import NOTHING, Bound, Meter, cost
-from daulat.flow.trying import Trying, verdict
+from daulat.flow.trying import Trying, elsewhere, verdict
+from daulat.flow.working import Books, R, Work
 from daulat.net import tracing
 from daulat.values.answer import Done, Event, Usage
 from daulat.values.plan import Caller, EndpointCard, Plan, Step
-from daulat.values.request import GenerationRequest, Request
+from daulat.values.request import GenerationRequest
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Request)
 
-LONGEST_WAIT = 10.0
-"""Seconds; who asks for more is not waited for."""
-_FIRST_BACKOFF = 0.25
 MOST_CONTINUED = 4
 """So often one answer goes on elsewhere: each time its whole prompt is paid again."""
-
-
-class Books(Protocol):
-    """What an exchange tells of its attempts."""
-
-    async def next(self, number: int, step: Step, limit: Bound) -> None:
-        """Another attempt begins: what the earlier ones cost is booked, and this one's most reserved.
-
-        Raises:
-            LimitError, BudgetError: it is not covered.
-        """
-        ...
-
-    def ended(self, outcome: Outcome) -> None:
-        """An attempt is over."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Work(Generic[R]):
-    """What is asked of each step.
-
-    Attributes:
-        request: what a step is sent, redacted where it must be.
-        limit: the most that a request can use at a step.
-        may_hear: whether a step may be told what another place answered.
-    """
-
-    request: Callable[[Step], R]
-    limit: Callable[[Step, R], Bound]
-    may_hear: Callable[[Step, str], Awaitable[bool]]
 
 
 class Attempts:
     """Carries out one plan.
 
+    Args:
+        keep: judges the first step's whole answer; what it does not keep is asked of the next steps, and
+            given all the same if none of them answers. None: the first answer is the answer.
+
     Attributes:
+        escalated: the first step's answer was not kept.
         first: the one that is asked first if all are in good health.
         step: the one that answers, as far as is known.
         continued: for each time that the answer went on elsewhere, after how many characters and where.
@@ -99,9 +71,12 @@ class Attempts:
         breakers: Breakers,
         caller: Caller,
         books: Books,
+        keep: Keep | None = None,
     ) -> None:
         self.first = plan.steps[0]
         self.step = self.first
+        self.escalated = False
+        self._keep = keep
         self.continued: list[tuple[int, Step]] = []
         self.begun = 0
         self._plan = plan
@@ -155,11 +130,39 @@ class Attempts:
     async def _first(self, work: Work[GenerationRequest]) -> Attempt:
         """The first attempt that has something to say."""
         steps = await self._trying.askable()
+        if self._keep is not None and steps[0] is self.first and len(steps) > 1:
+            return await self._cascaded(steps, work, self._keep)
         if self._plan.hedge > 0 and len(steps) > 1:
             return await self._hedged(steps, work)
         return await self._trying.in_turn(
             steps, lambda step: self._lane(step, work, self._why(step))
         )
+
+    async def _cascaded(
+        self, steps: Sequence[Step], work: Work[GenerationRequest], keep: Keep
+    ) -> Attempt:
+        """The first step's answer where it is kept; otherwise what the others say, if they say anything."""
+        first, *others = steps
+        try:
+            attempt = await self._lane(first, work, "first", whole=True)
+        except DaulatError as error:
+            if not elsewhere(error):
+                raise
+            return await self._trying.in_turn(
+                others, lambda step: self._lane(step, work, "fallback")
+            )
+        await self._left(attempt, CANCELLED)
+        if keep(said(attempt.primed)):
+            return attempt
+        self.escalated = True
+        try:
+            return await self._trying.in_turn(
+                others, lambda step: self._lane(step, work, "escalation")
+            )
+        except DaulatError as error:
+            if not elsewhere(error):
+                raise
+            return attempt
 
     async def _hedged(self, steps: Sequence[Step], work: Work[GenerationRequest]) -> Attempt:
         """Each step begins when those before it have said nothing for a while, or have failed."""
@@ -203,15 +206,25 @@ class Attempts:
                     await self._left(lane.result(), self._ending)
             self._ending = CANCELLED
 
-    async def _lane(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
-        """An attempt at one step that has something to say, after as many as that takes."""
-        return await self._trying.retried(step, why, lambda why: self._speaking(step, work, why))
+    async def _lane(
+        self, step: Step, work: Work[GenerationRequest], why: Why, *, whole: bool = False
+    ) -> Attempt:
+        """An attempt at one step that has something to say, after as many as that takes.
 
-    async def _speaking(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
+        Args:
+            whole: all that it has to say is there.
+        """
+        return await self._trying.retried(
+            step, why, lambda why: self._speaking(step, work, why, whole=whole)
+        )
+
+    async def _speaking(
+        self, step: Step, work: Work[GenerationRequest], why: Why, *, whole: bool
+    ) -> Attempt:
         """One attempt that has something to say."""
         attempt = await self._attempt(step, work, why)
         try:
-            await attempt.prime()
+            await attempt.prime(whole=whole)
         except DaulatError as error:
             self._trying.failed(step, error)
             await self._left(attempt, error.code)

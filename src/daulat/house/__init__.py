@@ -11,6 +11,7 @@ from daulat.endpoints import Endpoint
 from daulat.endpoints.native import NativeEndpoint
 from daulat.endpoints.pool import Pool
 from daulat.flow import Hall, setup
+from daulat.house.certified import Certified
 from daulat.models.catalogue import Catalogue
 from daulat.net.lock import set_lock
 from daulat.record import Record
@@ -34,6 +35,7 @@ class House:
     pool: Pool
     native: NativeEndpoint
     hall: Hall
+    certified: Certified
     interrupted: int
 
 
@@ -57,13 +59,21 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
         endpoints: dict[str, Endpoint] = {native.card.name: native, **elsewhere}
         cards = {name: endpoint.card for name, endpoint in endpoints.items()}
         hall = Hall(catalogue, keys, record, endpoints, instance.id, setup(settings, cards))
-        chores = [asyncio.create_task(pool.sweep()), asyncio.create_task(_expire(record))]
+        certified = Certified(settings, hall)
+        await certified.follow()
+        chores = [
+            asyncio.create_task(chore)
+            for chore in (pool.sweep(), _expire(record), certified.watch())
+        ]
         try:
-            yield House(settings, record, keys, catalogue, pool, native, hall, interrupted)
+            yield House(
+                settings, record, keys, catalogue, pool, native, hall, certified, interrupted
+            )
         finally:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
+            await hall.audits.close()
             for endpoint in endpoints.values():
                 await endpoint.close()
 

@@ -75,7 +75,7 @@ class HouseAsking:
         price = (offer.price if offer else None) if card.offers else FREE
         return Answering(
             name,
-            tuple(_identity(step) for step, _card, _offer in lines),
+            tuple(step.identity for step, _card, _offer in lines),
             step.endpoint,
             step.place,
             open=all(step.owner == "open" for step, _card, _offer in lines),
@@ -184,10 +184,6 @@ def _known(logprobs: Sequence[TokenLogprob]) -> list[float]:
 
 def _all_can(lines: Sequence[_Line], what: str) -> bool:
     return all(what in card.capabilities for _step, card, _offer in lines)
-
-
-def _identity(step: Step) -> str:
-    return f"{step.endpoint}/{_model(step)}"
 
 
 def _model(step: Step) -> str:

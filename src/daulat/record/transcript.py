@@ -122,6 +122,11 @@ class Transcript:
         self._reasons: list[FinishReason | None] = [None] * count
         self._done: Done | None = None
 
+    @property
+    def text(self) -> str:
+        """The first choice's text, as far as it came."""
+        return "".join(self._said["text"][0])
+
     def add(self, event: Event) -> None:
         """Take the next event.
 

@@ -8,5 +8,17 @@
 from daulat.route.names import Route, Target, names, targets
 from daulat.route.needs import able, needs
 from daulat.route.order import plan
+from daulat.route.rule import Asked, Opinion, Rule
 
-__all__ = ["Route", "Target", "able", "names", "needs", "plan", "targets"]
+__all__ = [
+    "Asked",
+    "Opinion",
+    "Route",
+    "Rule",
+    "Target",
+    "able",
+    "names",
+    "needs",
+    "plan",
+    "targets",
+]

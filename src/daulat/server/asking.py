@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
-from daulat.flow import CLASS_HEADER, Exchange
+from daulat.flow import CATEGORY_HEADER, CLASS_HEADER, TASK_HEADER, Exchange, Label
 from daulat.policy import highest
 from daulat.server.answering import answer_stream, answer_whole, json_response, noted
 from daulat.server.calls import Call, until_gone
@@ -123,11 +123,13 @@ async def moderations(call: Call) -> Response:
 
 async def _open(call: Call, request: Request, earlier_class: str = "") -> Exchange:
     """An exchange of the class that the header declares, and at least of what was declared earlier."""
-    declared = Headers(scope=call.scope).get(CLASS_HEADER, "").strip().lower()
+    headers = Headers(scope=call.scope)
+    declared = headers.get(CLASS_HEADER, "").strip().lower()
     if earlier_class:
         classes = [name for name in (declared, earlier_class) if name]
         declared = highest(call.hall.setup.rules, classes)
-    exchange = await call.hall.open(call.known, request, declared)
+    label = Label(headers.get(TASK_HEADER, "").strip(), headers.get(CATEGORY_HEADER, "").strip())
+    exchange = await call.hall.open(call.known, request, declared, label)
     call.trace.exchange, call.trace.asked = exchange.id, exchange
     noted(call, exchange)
     return exchange

@@ -26,6 +26,7 @@ HEADERS: Mapping[str, str] = {
     "daulat-place": "Where it was computed.",
     "daulat-model": "The model that answered, as clients name it.",
     "daulat-class": "The data class of the request's texts.",
+    "daulat-route": "Of a request to daulat/auto: the task, what its certificate said, and how sure it was.",
     "daulat-attempts": "How many times an endpoint was asked, where that is more than once.",
     "daulat-cost": "What it cost, with its currency; of a stream the last event says it.",
     "daulat-counted": "`estimate`: nobody told the tokens, Daulat has estimated them.",
@@ -84,6 +85,8 @@ class Trace:
             "daulat-model": quote(exchange.step.model_id),
             "daulat-class": quote(exchange.data_class),
         }
+        if exchange.ruling is not None:
+            headers["daulat-route"] = quote(str(exchange.ruling), safe="; =")
         if exchange.begun > 1:
             headers["daulat-attempts"] = str(exchange.begun)
         # After an error nothing more is asked; a stream that begins has not cost all that it will.

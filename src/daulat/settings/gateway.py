@@ -157,6 +157,18 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Auto:
+    """Certificates in service: what answers `daulat/auto`."""
+
+    audit_share: float = scalar(
+        0.02,
+        "Share of its requests that both models answer, so that a drift is noticed; from 0 to 1.",
+        0,
+        1,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Money:
     """The currency of prices and budgets, and a budget for everything together."""
 

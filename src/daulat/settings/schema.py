@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from daulat.settings.gateway import Endpoint, Money, Policy, Project, Route
+from daulat.settings.gateway import Auto, Endpoint, Money, Policy, Project, Route
 from daulat.settings.rules import scalar
 
 
@@ -176,6 +176,7 @@ class Settings:
     routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
     policy: Policy = field(default_factory=Policy)
     money: Money = field(default_factory=Money)
+    auto: Auto = field(default_factory=Auto)
     projects: Mapping[str, Project] = field(default_factory=dict[str, Project])
 
     @property
@@ -194,6 +195,7 @@ TABLES: dict[str, type] = {
     "console": Console,
     "policy": Policy,
     "money": Money,
+    "auto": Auto,
 }
 
 NAMED: dict[str, type] = {"endpoints": Endpoint, "routes": Route, "projects": Project}

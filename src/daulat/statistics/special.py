@@ -75,3 +75,22 @@ def beta_quantile(p: float, a: float, b: float) -> float:
 def binomial_cdf(counts: NDArray[np.int64], n: int, p: float) -> FloatArray:
     """P(X <= k) of Binomial(n, p) for each k of `counts` (0 <= k <= n)."""
     return np.asarray(_scipy().bdtr(counts.astype(np.float64), n, p), dtype=np.float64)
+
+
+def beta_quantiles(p: float, a: FloatArray, b: FloatArray) -> FloatArray:
+    """The x with P(X <= x) = p of Beta(a, b), for each a and b (both > 0)."""
+    return np.asarray(_scipy().betaincinv(a, b, p), dtype=np.float64)
+
+
+def binomial_tails(counts: FloatArray, n: FloatArray, p: float | FloatArray) -> FloatArray:
+    """P(X >= k) of Binomial(n, p), for each k, n and p: 1 where k <= 0, 0 where k > n."""
+    inside = (counts > 0) & (counts <= n)
+    k, left = np.where(inside, counts, 1.0), np.where(inside, n - counts + 1.0, 1.0)
+    found = np.asarray(_scipy().betainc(k, left, p), dtype=np.float64)
+    return np.where(inside, found, np.where(counts <= 0, 1.0, 0.0))
+
+
+@cache
+def log_factorials(most: int) -> FloatArray:
+    """float64 [most + 1]: log(0!), log(1!), ..."""
+    return np.asarray(_scipy().gammaln(np.arange(1.0, most + 2.0)), dtype=np.float64)

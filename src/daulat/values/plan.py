@@ -168,6 +168,12 @@ class Step:
         """What the answer is of, as a request names it."""
         return f"{self.model}:{self.adapter}" if self.adapter else self.model
 
+    @property
+    def identity(self) -> str:
+        """What a change of it shows by: digests of what is here, a vendor's own name of what is elsewhere."""
+        own = self.model_digest or self.upstream or self.model
+        return f"{self.endpoint}/{own}" + (f"+{self.adapter_digest}" if self.adapter else "")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

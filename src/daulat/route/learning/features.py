@@ -171,13 +171,13 @@ def _confidence(one: Seen) -> list[float]:
     known = not math.isnan(one.logprob)
     if one.answer is None or not one.samples:
         return [float(known), one.logprob if known else 0.0, 0.0, 0.0, 0.0]
-    said, words = _said(one.answer), _word_set(one.answer)
-    agree = sum(_said(other) == said for other in one.samples) / len(one.samples)
-    alike = sum(_alike(words, _word_set(other)) for other in one.samples) / len(one.samples)
+    first = said(one.answer)
+    agree = sum(said(other) == first for other in one.samples) / len(one.samples)
+    alike = sum(shared_words(one.answer, other) for other in one.samples) / len(one.samples)
     return [float(known), one.logprob if known else 0.0, 1.0, agree, alike]
 
 
-def _said(answer: str) -> tuple[str, float | None] | str:
+def said(answer: str) -> tuple[str, float | None] | str:
     """What two answers must share to agree: the letter or number they end with, else all of the text."""
     found = ending(seen(answer))
     if found.letter:
@@ -185,12 +185,10 @@ def _said(answer: str) -> tuple[str, float | None] | str:
     return ("", found.number) if found.number is not None else answer.strip().lower()
 
 
-def _word_set(text: str) -> frozenset[str]:
-    return frozenset(_TERM.findall(seen(text).lower()))
-
-
-def _alike(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / max(1, len(one | other))
+def shared_words(one: str, other: str) -> float:
+    """The share of the words of two texts that both have; 0 where there are none."""
+    first, second = (frozenset(_TERM.findall(seen(text).lower())) for text in (one, other))
+    return len(first & second) / max(1, len(first | second))
 
 
 def _terms(one: Seen, mode: Mode) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

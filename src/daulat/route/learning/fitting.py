@@ -22,6 +22,7 @@ from daulat.route.learning.features import Encode, Features, Mode, extract, seen
 from daulat.route.learning.folds import folds, groups, in_order
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.route.learning.parts import Average, Part
+from daulat.route.learning.profile import profile
 from daulat.route.learning.router import STOPS, FittedOn, Point, Router, calibrated
 
 FOLDS: Final = 5
@@ -99,7 +100,18 @@ def fit(
         candidates=tuple(sorted(areas.items(), key=lambda one: -one[1])),
         curve=_curve(learnt, chosen, dial, mode) if found else (),
         figures=_two(learnt, chosen, seed) if found else None,
+        given=_given(learnt, mode),
+        profile=profile(learnt.prompts),
     )
+
+
+def _given(learnt: Outcomes, mode: Mode) -> tuple[str, ...]:
+    """What some of these examples have besides a prompt and an answer, of `router.GIVEN`."""
+    given = ["category"] if any(learnt.categories) else []
+    if mode == "cascade":
+        given += ["logprob"] if not np.isnan(learnt.logprobs[:, 0]).all() else []
+        given += ["samples"] if any(row[0] for row in learnt.samples) else []
+    return tuple(given)
 
 
 # --- which rows and endpoints ---------------------------------------------------------------------

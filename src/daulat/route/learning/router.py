@@ -25,12 +25,15 @@ from daulat.route.learning.curves import Figures, Interval
 from daulat.route.learning.features import FIGURES, Encode, Features, Mode, Seen, extract
 from daulat.route.learning.outcomes import FloatArray
 from daulat.route.learning.parts import Part
+from daulat.route.learning.profile import Profile
 from daulat.route.learning.storing import Plain, Reader, as_plain, from_plain, wrong
 
 FORMAT: Final = 1
 STOPS: Final = 201
 """Settings of the dial that are stored, evenly from 0 to 1."""
 MAX_BYTES: Final = 1 << 28
+GIVEN: Final = ("category", "logprob", "samples")
+"""What a router may rely on that not every request has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class Router:
         dial: float64 [STOPS], falling: what a unit of price is worth at each setting.
         candidates: what was tried, with its area of the cost-quality curve in cross-validation.
         curve: what settings delivered in cross-validation; figures: of two endpoints.
+        given: what examples had besides a prompt and an answer, of `GIVEN`: requests need it, too.
+        profile: what their prompts look like.
     """
 
     mode: Mode
@@ -94,6 +99,8 @@ class Router:
     candidates: tuple[tuple[str, float], ...]
     curve: tuple[Point, ...]
     figures: Figures | None
+    given: tuple[str, ...]
+    profile: Profile
 
     def digest(self) -> str:
         """The digest of what is stored."""
@@ -259,6 +266,8 @@ def to_json(router: Router) -> bytes:
         "figures": None
         if router.figures is None
         else {name: _numbers(one.values()) for name, one in asdict(router.figures).items()},
+        "given": list(router.given),
+        "profile": router.profile.to_json(),
     }
     return canonical(plain)
 
@@ -316,6 +325,8 @@ def _read(reader: Reader, mode: Mode) -> Router:
         candidates=tuple(_candidate(one) for one in reader.listed("candidates", 1000)),
         curve=tuple(Point(*_row(one, 5)) for one in reader.listed("curve", 1000)),
         figures=_figures(reader),
+        given=_given(reader),
+        profile=_profile(reader),
     )
 
 
@@ -343,6 +354,20 @@ def _candidate(value: Any) -> tuple[str, float]:
 def _fitted_on(reader: Reader) -> FittedOn:
     counts = ("examples", "labels", "groups", "left_out", "limit", "seed")
     return FittedOn(reader.text("outcomes"), *(reader.whole(name, 0, 1 << 53) for name in counts))
+
+
+def _given(reader: Reader) -> tuple[str, ...]:
+    given = reader.texts("given", len(GIVEN))
+    if not set(given) <= set(GIVEN):
+        raise wrong("router.given", f"names something else than {', '.join(GIVEN)}")
+    return given
+
+
+def _profile(reader: Reader) -> Profile:
+    try:
+        return Profile.from_json(reader.inner_value("profile"))
+    except ValueError as error:
+        raise wrong("router.profile", f"is none: {error}") from error
 
 
 def _figures(reader: Reader) -> Figures | None:
