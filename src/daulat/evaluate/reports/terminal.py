@@ -81,7 +81,7 @@ def _table(table: Table, console: Console) -> None:
 def _grid(table: Table, stacked: bool) -> Grid:
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
     for column in table.columns:
-        head = textwrap.fill(column.head, _HEAD) if stacked else column.head
+        head = textwrap.fill(column.head, _HEAD, break_long_words=False) if stacked else column.head
         grid.add_column(Text(head), justify="right" if column.figure else "left", no_wrap=True)
     for row in table.rows:
         grid.add_row(*(_text(cell, "\n" if stacked else " ") for cell in row))
