@@ -136,7 +136,7 @@ def _means(teller: Teller, gap: Gap) -> Cell:
         Standing.BETTER: (say("first is better"), "good"),
         Standing.WORSE: (say("second is better"), "bad"),
         Standing.NOT_WORSE: (
-            say("first is at most {points} points worse", points=margin(teller)),
+            say("first not worse by {points} points", points=margin(teller)),
             "good",
         ),
         Standing.UNCLEAR: (say("cannot be told"), "quiet"),
