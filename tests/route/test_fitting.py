@@ -157,13 +157,13 @@ def test_a_decision_says_why(cascade: Router) -> None:
         "What is 17 * 3? Show the steps, number 1.", "sums", "17 * 3 = 58. The answer is 58."
     )
     good = replace(weak, answer="17 * 3 = 51. The answer is 51.")
-    told, kept = decide(cascade, weak, 0.3), decide(cascade, good, 0.3)
+    told, kept = decide(cascade, weak, 0.5), decide(cascade, good, 0.5)
     assert (told.endpoint, kept.endpoint) == ("closed-1", "llama")
     assert told.need > 0.6 > kept.need
     assert all(0 <= one <= 1 for one in told.expected)
     assert told.probability == told.expected[1]
     assert "llama" in told.why
-    assert "30%" in told.why
+    assert "50%" in told.why
     with pytest.raises(RequestError, match="answer"):
         decide(cascade, replace(weak, answer=None), 0.3)
     for level in (-0.1, 1.1, math.nan):
