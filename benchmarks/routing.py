@@ -108,7 +108,7 @@ RANDOM_ROUTER = {
     "MMLU": {"apgr": "0.500 (±0)", "cpt50": "50.07 (±0)", "cpt80": "79.93 (±0)"},
     "GSM8K": {"apgr": "0.497 (±0.01)", "cpt50": "50.00 (±2)", "cpt80": "80.08 (±1)"},
 }
-"""What RouteLLM's paper (arXiv 2406.18665v4, tables 1 to 3) gives for its random router, with its 95 % intervals."""
+"""What RouteLLM's paper (arXiv 2406.18665v4, tables 1 to 3) gives for its random router, with its intervals."""
 COUNTED = {
     "biology": 622,
     "business": 620,
@@ -125,8 +125,8 @@ COUNTED = {
     "physics": 970,
     "psychology": 632,
 }
-"""Right answers of gpt-4o by MMLU-Pro's eval_results/gpt4o/*_summary.json (commit ff991b5). For what could not be
-parsed an option is drawn there, with the seed 12345 each time."""
+"""Right answers of gpt-4o by MMLU-Pro's eval_results/gpt4o/*_summary.json (commit ff991b5). For what could not
+be parsed an option is drawn there, with the seed 12345 each time."""
 
 
 # --- fitted routers -------------------------------------------------------------------------------

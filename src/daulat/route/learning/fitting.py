@@ -1,8 +1,9 @@
 """Fitting a router on outcomes: candidates, cross-validation, calibration, the dial.
 
 Every candidate predicts every example from a fit that has not seen it nor anything of its cluster or with its
-prompt. The one whose cost-quality curve has the largest area is taken, its predictions are calibrated, the
-dial is set to them, and it is fitted again on all. Rows without every endpoint's score are left out.
+prompt. The one that explains most of what the dearer endpoints gain is taken, its predictions are
+calibrated, the dial is set to them, and it is fitted again on all. Rows without every endpoint's score are
+left out.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from daulat.errors import DataError, RequestError
 from daulat.route.learning import models
-from daulat.route.learning.choosing import Steps, frontier_area, spent, steps
-from daulat.route.learning.curves import Figures, exact, figures
+from daulat.route.learning.choosing import Steps, spent, steps
+from daulat.route.learning.curves import Figures, figures
 from daulat.route.learning.features import Encode, Features, Mode, extract, seen_in
 from daulat.route.learning.folds import folds, groups, in_order
 from daulat.route.learning.outcomes import FloatArray, Outcomes
@@ -33,6 +34,7 @@ MAX_LABELS: Final = 6000
 POINTS: Final = 101
 _LOGISTIC: Final = (2.5, 10.0)
 _SLOPE: Final = 4.0
+_LEAST_SPREAD: Final = 1e-12
 
 Tell = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -70,8 +72,8 @@ def fit(
     prices = _prices(learnt, mode)
     fitted = _Candidates(features, learnt.scores, seed)
     found = _cross_validated(features, learnt.scores, of, seed, tell)
-    areas = {name: _area(learnt.scores, one, prices) for name, one in found.items()}
-    best = max(areas, key=lambda name: areas[name]) if areas else "mean"
+    worth = {name: explained(learnt.scores, one) for name, one in found.items()}
+    best = max(worth, key=lambda name: worth[name]) if any(worth.values()) else "mean"
     tell("last fit", 0, 1)
     part = fitted.one(best)
     slopes, intercepts = _lines(found.get(best), learnt.scores)
@@ -97,7 +99,7 @@ def fit(
             labels,
             seed,
         ),
-        candidates=tuple(sorted(areas.items(), key=lambda one: -one[1])),
+        candidates=tuple(sorted(worth.items(), key=lambda one: -one[1])),
         curve=_curve(learnt, chosen, dial, mode) if found else (),
         figures=_two(learnt, chosen, seed) if found else None,
         given=_given(learnt, mode),
@@ -294,11 +296,19 @@ def _nearest(found: Mapping[str, FloatArray], scores: FloatArray, kind: str) -> 
     return min(errors, key=lambda name: errors[name])
 
 
-def _area(scores: FloatArray, expected: FloatArray, prices: FloatArray) -> float:
-    found = steps(expected, prices)
-    if scores.shape[1] == 2:
-        return exact(found.needs(), scores[:, 0], scores[:, 1]).area()
-    return frontier_area(scores, found, prices)
+def explained(scores: FloatArray, expected: FloatArray) -> float:
+    """The share of the variance of gains over the first endpoint that predictions explain on their best lines.
+
+    It is what a cost-quality curve comes from, and far less a matter of chance than the area below the curve
+    (docs/experiments.md).
+    """
+    gains, said = scores[:, 1:] - scores[:, :1], expected[:, 1:] - expected[:, :1]
+    gains, said = gains - gains.mean(axis=0), said - said.mean(axis=0)
+    total, spread = float((gains**2).mean(axis=0).sum()), (said**2).mean(axis=0)
+    together = np.maximum((gains * said).mean(axis=0), 0.0)
+    known = spread > _LEAST_SPREAD
+    got = float((together[known] ** 2 / spread[known]).sum())
+    return got / total if total > _LEAST_SPREAD else 0.0
 
 
 # --- calibration, dial, curve ---------------------------------------------------------------------
@@ -323,7 +333,7 @@ def _lines(raw: FloatArray | None, scores: FloatArray) -> tuple[FloatArray, Floa
 
 def _slope(x: FloatArray, y: FloatArray) -> float:
     spread = float(x.var())
-    if spread < 1e-12:
+    if spread < _LEAST_SPREAD:
         return 0.0
     slope = float(((x - x.mean()) * (y - y.mean())).mean()) / spread
     return min(max(slope, 0.0), _SLOPE)
