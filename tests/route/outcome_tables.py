@@ -40,7 +40,7 @@ def tables(draw: st.DrawFn) -> Outcomes:
 
 
 def planted(n: int, seed: int = 0, *, answers: bool = True, k: int = 2) -> Outcomes:
-    """A table with a truth to be found: sums are hard for the cheap endpoint, and a wrong sum shows in its answer."""
+    """A table with a truth in it: sums are hard for the cheap endpoint, and a wrong sum shows in its answer."""
     random = np.random.default_rng(seed)
     hard = random.random(n) < 0.5
     kinds = np.where(hard, "sums", "words")
@@ -49,14 +49,13 @@ def planted(n: int, seed: int = 0, *, answers: bool = True, k: int = 2) -> Outco
     numbers = random.integers(2, 90, (n, 2))
     words = random.choice(["harbour", "market", "river", "teacher", "window"], (n, 3))
     prompts = tuple(
-        f"What is {a} * {b}? Show the steps, number {i}." if h else f"Name a {x} by the {y}, case {i}."
+        f"What is {a} * {b}? Show the steps, number {i}."
+        if h
+        else f"Name a {x} by the {y}, case {i}."
         for i, (h, (a, b), (x, y, _)) in enumerate(zip(hard, numbers, words, strict=True))
     )
     told = tuple(
-        tuple(
-            _told(h, a, b, bool(good), x) if answers else None
-            for good in row
-        )
+        tuple(_told(h, a, b, bool(good), x) if answers else None for good in row)
         for h, (a, b), row, (x, *_) in zip(hard, numbers.tolist(), right, words, strict=True)
     )
     unknown = np.full((n, k), np.nan)
@@ -80,4 +79,6 @@ def planted(n: int, seed: int = 0, *, answers: bool = True, k: int = 2) -> Outco
 def _told(hard: bool, a: int, b: int, good: bool, word: str) -> str:
     if not hard:
         return f"The {word}." if good else f"I cannot tell, perhaps the {word}."
-    return f"{a} * {b} = {a * b if good else a * b + 7}. The answer is {a * b if good else a * b + 7}."
+    return (
+        f"{a} * {b} = {a * b if good else a * b + 7}. The answer is {a * b if good else a * b + 7}."
+    )

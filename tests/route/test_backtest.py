@@ -27,7 +27,9 @@ def test_one_endpoint_always() -> None:
     found = replay(table, Always("llama"), "closed-1")
     assert found.quality.value == pytest.approx(table.scores[:, 0].mean())
     assert found.kept.value == pytest.approx(table.scores[:, 0].mean() / table.scores[:, 1].mean())
-    assert found.behind.value == pytest.approx((table.scores[:, 0] - table.scores[:, 1]).mean(), abs=0.02)
+    assert found.behind.value == pytest.approx(
+        (table.scores[:, 0] - table.scores[:, 1]).mean(), abs=0.02
+    )
     assert found.cost is not None
     assert found.cost.value == 0
     assert found.slow is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -28,7 +28,9 @@ def _cases(draw: st.DrawFn, ties: bool = True) -> tuple[np.ndarray, np.ndarray, 
 
 @QUICK
 @given(_cases())
-def test_the_exact_curve_is_every_threshold(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+def test_the_exact_curve_is_every_threshold(
+    case: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
     need, cheap, dear = case
     curve = exact(need, cheap, dear)
     points = {(0.0, float(cheap.mean()))}
@@ -94,7 +96,9 @@ def _slowly(need: list[float], cheap: list[float], dear: list[float]) -> tuple[f
         high = min(low + 1, n - 1)
         step = ordered[high] - ordered[low]
         part = at - low
-        edges.append(ordered[low] + step * part if part < 0.5 else ordered[high] - step * (1 - part))
+        edges.append(
+            ordered[low] + step * part if part < 0.5 else ordered[high] - step * (1 - part)
+        )
     points = []
     for i, edge in enumerate(edges):
         away = [x > edge if i == 10 else x >= edge for x in need]
@@ -102,7 +106,7 @@ def _slowly(need: list[float], cheap: list[float], dear: list[float]) -> tuple[f
         points.append((100 * sum(away) / n, 100 * sum(got) / n))
     points.sort(key=lambda p: p[0])
     weak, strong = 100 * sum(cheap) / n, 100 * sum(dear) / n
-    area = sum((b[0] - a[0]) / 100 * (a[1] + b[1]) / 2 for a, b in zip(points, points[1:], strict=False))
+    area = sum((b[0] - a[0]) / 100 * (a[1] + b[1]) / 2 for a, b in pairwise(points))
     width = (points[-1][0] - points[0][0]) / 100
     found = [(area - weak * width) / (strong * width - weak * width)]
     for part in (0.2, 0.5, 0.8):
@@ -149,7 +153,9 @@ def test_copies_of_an_example_in_one_cluster_are_one_example() -> None:
     four = [np.repeat(one, 4) for one in (need, cheap, dear)]
     again = figures(*four, list(np.repeat(names, 4)), draws=300)
     assert once.apgr.value == pytest.approx(again.apgr.value)
-    assert again.apgr.high - again.apgr.low == pytest.approx(once.apgr.high - once.apgr.low, rel=0.2)
+    assert again.apgr.high - again.apgr.low == pytest.approx(
+        once.apgr.high - once.apgr.low, rel=0.2
+    )
 
 
 def test_every_small_case_of_the_published_steps() -> None:

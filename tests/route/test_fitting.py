@@ -125,7 +125,7 @@ def test_order_of_rows_and_endpoints_does_not_matter(mode: str) -> None:
     order = np.random.default_rng(9).permutation(80)
     other = fit(_columns_turned(table.take(order)), mode)  # pyright: ignore
     assert one.endpoints == other.endpoints == ("llama", "closed-1")
-    assert one.candidates == pytest.approx(other.candidates)
+    assert dict(one.candidates) == pytest.approx(dict(other.candidates))
     assert np.allclose(one.dial, other.dial)
     new = planted(30, seed=3)
     assert np.allclose(_needs(one, new), _needs(other, new))
@@ -153,7 +153,9 @@ def test_three_endpoints_are_all_used(three: Router) -> None:
 
 
 def test_a_decision_says_why(cascade: Router) -> None:
-    weak = Seen("What is 17 * 3? Show the steps, number 1.", "sums", "17 * 3 = 58. The answer is 58.")
+    weak = Seen(
+        "What is 17 * 3? Show the steps, number 1.", "sums", "17 * 3 = 58. The answer is 58."
+    )
     good = replace(weak, answer="17 * 3 = 51. The answer is 51.")
     told, kept = decide(cascade, weak, 0.3), decide(cascade, good, 0.3)
     assert (told.endpoint, kept.endpoint) == ("closed-1", "llama")
@@ -174,7 +176,10 @@ def test_copies_are_never_learnt_from_and_tested_on() -> None:
     twice = replace(
         table,
         ids=tuple(f"{i}" for i in range(50)),
-        prompts=tuple(f" {table.prompts[i // 2].upper()} " if i % 2 else table.prompts[i // 2] for i in range(50)),
+        prompts=tuple(
+            f" {table.prompts[i // 2].upper()} " if i % 2 else table.prompts[i // 2]
+            for i in range(50)
+        ),
         clusters=tuple("c" if i in (3, 40) else f"{i}" for i in range(50)),
     )
     of = groups(twice)

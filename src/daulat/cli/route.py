@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from daulat.route.learning.rules import Rule
     from daulat.settings import Settings
 
+_SETTINGS = (0.1, 0.2, 0.3, 0.5, 0.7)
 _SEED = click.IntRange(0, 2**31 - 1)
 
 
@@ -47,8 +48,8 @@ def route() -> None:
     "--mode",
     type=click.Choice(["before", "cascade", "both"]),
     help=_(
-        "before: choose from the prompt alone. cascade: the cheapest endpoint answers first, its answer is kept "
-        "or not. both: fit both, keep the better. [default: cascade where its answers are known]"
+        "before: choose from the prompt alone. cascade: the cheapest endpoint answers first, its answer is "
+        "kept or not. both: fit both, keep the better. [default: cascade where its answers are known]"
     ),
 )
 @click.option("--open", "cheap", metavar=_("NAME"), help=_("The open endpoint of two."))
@@ -85,7 +86,7 @@ def fit(task: str, mode: str | None, as_json: bool, **given: Any) -> None:
     chosen = settings(prepare=True)
     named, outcomes = shelf.table(chosen.home, task)
     fitted = [_fitted(chosen, outcomes, one, given) for one in _modes(outcomes, mode, given)]
-    best = max(fitted, key=lambda router: router.candidates[0][1] if router.candidates else 0.0)
+    best = max(fitted, key=lambda router: router.earned() if router.curve else 0.0)
     name = given["name"] or named
     path = shelf.save(chosen.home, name, best)
     if as_json:
@@ -94,11 +95,12 @@ def fit(task: str, mode: str | None, as_json: bool, **given: Any) -> None:
     for router in fitted:
         routed.show(name, router, kept=router is best)
     say.note(_("It is kept in {path}.").format(path=path))
-    say.note(
-        _(
-            "`daulat route backtest {task} --router {name} --at 0.3 --rest` replays it over what it has not seen."
-        ).format(task=task, name=name)
-    )
+    if best.fitted_on.labels < best.fitted_on.examples:
+        say.note(
+            _(
+                "`daulat route backtest {task} --router {name} --rest` replays it over what it has not seen."
+            ).format(task=task, name=name)
+        )
 
 
 def _modes(outcomes: Outcomes, mode: str | None, given: dict[str, Any]) -> Sequence[Mode]:
@@ -143,9 +145,13 @@ def _encode(chosen: Settings, model: str) -> Encode | None:
     if not model:
         return None
     from daulat.endpoints.encoding import encoder
+    from daulat.errors import NotFoundError
     from daulat.models.catalogue import Catalogue
 
-    return encoder(Catalogue(chosen.home).get(model), chosen.engine.threads or 1)
+    entry = Catalogue(chosen.home).get(model)
+    if entry is None:
+        raise NotFoundError(f"There is no model {model[:80]!r}: `daulat models pull {model[:80]}`.")
+    return encoder(entry, chosen.engine.threads or 1)
 
 
 @contextlib.contextmanager
@@ -195,18 +201,27 @@ def show(name: str | None, as_json: bool) -> None:
 @route.command(
     "backtest",
     help=_(
-        "Replay rules over TASK, a task with outcomes or an outcome file: what they would have cost and delivered."
+        "Replay rules over TASK, a task with outcomes or an outcome file (docs/outcomes.md): what they would "
+        "have cost and delivered. The record's own exchanges have no scores: they cannot be replayed before "
+        "`daulat compare` has made outcomes of them."
     ),
 )
 @click.argument("task")
-@click.option("--router", metavar=_("NAME"), help=_("A router, with --at or --keep."))
+@click.option(
+    "--router",
+    metavar=_("NAME"),
+    help=_("A router: its name or its file. Its figures, and what some settings would do."),
+)
 @click.option(
     "--at",
     "levels",
     multiple=True,
     type=click.FloatRange(0, 1),
     metavar=_("LEVEL"),
-    help=_("Setting of its dial, from 0 (cheapest) to 1 (dearest); may be repeated."),
+    help=_(
+        "Setting of its dial, from 0 (cheapest) to 1 (dearest); may be repeated. [default: 0.1, 0.2, 0.3, "
+        "0.5, 0.7]"
+    ),
 )
 @click.option(
     "--keep",
@@ -225,7 +240,7 @@ def show(name: str | None, as_json: bool) -> None:
     "--policy",
     type=click.Path(path_type=Path),
     metavar=_("FILE"),
-    help=_("A file of rules (docs/routers.md)."),
+    help=_("A file of rules (docs/outcomes.md)."),
 )
 @click.option(
     "--rule",
@@ -244,7 +259,8 @@ def show(name: str | None, as_json: bool) -> None:
 def backtest(task: str, as_json: bool, rest: bool, **given: Any) -> None:
     from daulat.cli import routed
     from daulat.route.learning import shelf
-    from daulat.route.learning.backtest import replay
+    from daulat.route.learning.backtest import curved, replay
+    from daulat.route.learning.rules import Routed
 
     chosen = settings()
     _named, outcomes = shelf.table(chosen.home, task)
@@ -253,10 +269,12 @@ def backtest(task: str, as_json: bool, rest: bool, **given: Any) -> None:
     rules = _rules(chosen, router, given)
     against = given["against"] or _dearest(outcomes, router)
     found = [replay(outcomes, rule, against) for rule in _beside(rules, outcomes)]
+    dial = next((rule for rule in rules if isinstance(rule, Routed)), None)
+    whole = curved(outcomes, dial) if dial is not None else None
     if as_json:
-        say.as_json([routed.replay_as_plain(one) for one in found])
+        say.as_json(routed.replays_as_plain(found, whole))
     else:
-        routed.show_replays(found, chosen.money.currency)
+        routed.show_replays(found, whole, chosen.money.currency)
 
 
 def _replayed(outcomes: Outcomes, router: Router | None, rest: bool) -> Outcomes:
@@ -268,6 +286,13 @@ def _replayed(outcomes: Outcomes, router: Router | None, rest: bool) -> Outcomes
             raise click.UsageError(_("--rest needs --router."))
         return outcomes
     left = not_seen(outcomes, router)
+    if rest and len(left) == 0:
+        raise click.UsageError(
+            _(
+                "The router was fitted on all of these examples, or on copies of them. Fit it on some of them "
+                "(--labels), or replay another file."
+            )
+        )
     if rest:
         return left
     if len(left) < len(outcomes):
@@ -308,9 +333,7 @@ def _levels(router: Router, given: dict[str, Any]) -> list[float]:
                 _("No setting of this router kept {part:.0%} when it was fitted.").format(part=part)
             )
     levels = [*given["levels"], *(level for _part, level in kept)]
-    if not levels:
-        raise click.UsageError(_("--router needs --at or --keep."))
-    return levels
+    return levels or list(_SETTINGS)
 
 
 def _dearest(outcomes: Outcomes, router: Router | None) -> str:

@@ -16,8 +16,8 @@ from daulat.cli import say
 from daulat.cli.words import _
 
 if TYPE_CHECKING:
-    from daulat.route.learning.backtest import Replay
-    from daulat.route.learning.curves import Interval
+    from daulat.route.learning.backtest import Curved, Replay
+    from daulat.route.learning.curves import Figures, Interval
     from daulat.route.learning.router import Point, Router
     from daulat.statistics.samples import Estimate
 
@@ -66,13 +66,15 @@ def _labels(router: Router) -> str:
 
 
 def _figures(router: Router) -> list[tuple[str, str]]:
-    if router.figures is None:
-        return []
-    found = router.figures
+    return [] if router.figures is None else _of_curve(router.figures)
+
+
+def _of_curve(found: Figures) -> list[tuple[str, str]]:
     return [
         ("APGR", _interval(found.apgr, "{:.3f}")),
         ("CPT 50 %", _interval(found.cpt50, "{:.1f} %")),
         ("CPT 80 %", _interval(found.cpt80, "{:.1f} %")),
+        (_("Calls for 95 %"), _interval(found.keep95, "{:.1f} %")),
     ]
 
 
@@ -168,8 +170,11 @@ def _known(value: float) -> float | None:
 # --- replays --------------------------------------------------------------------------------------
 
 
-def show_replays(found: Sequence[Replay], currency: str) -> None:
-    """A row for each rule."""
+def show_replays(found: Sequence[Replay], whole: Curved | None, currency: str) -> None:
+    """A row for each rule, below the figures of the router's whole dial."""
+    if whole is not None:
+        say.pairs(_of_curve(whole.figures))
+        click.echo()
     heads = (
         *(_("Rule"), _("Quality"), _("Kept of {name}").format(name=found[0].reference)),
         *(_("Asked"), _("{currency} each").format(currency=currency), _("Of its cost")),
@@ -192,13 +197,14 @@ def show_replays(found: Sequence[Replay], currency: str) -> None:
 
 def _replay_row(one: Replay) -> tuple[str, ...]:
     asked = ", ".join(f"{name} {share:.1%}" for name, share in one.asks if share > 0)
+    other = dict(one.asks)[one.reference] < 1 or sum(share for _name, share in one.asks) > 1
     return (
         one.rule,
         _estimate(one.quality, "{:.3f}", 1),
-        _estimate(one.kept, "{:.1f} %", 100),
+        _estimate(one.kept, "{:.1f} %", 100, ends=other),
         asked,
         _estimate(one.cost, "{:.4g}", 1),
-        _estimate(one.spending, "{:.1f} %", 100),
+        _estimate(one.spending, "{:.1f} %", 100, ends=other),
         _estimate(one.seconds, "{:.2f}", 1, ends=False),
         _estimate(one.slow, "{:.2f}", 1, ends=False),
     )
@@ -213,7 +219,14 @@ def _estimate(one: Estimate | None, form: str, scale: float, *, ends: bool = Tru
     return f"{value} ({form.format(one.low * scale)} - {form.format(one.high * scale)})"
 
 
-def replay_as_plain(one: Replay) -> dict[str, Any]:
-    """A replay as JSON."""
+def replays_as_plain(found: Sequence[Replay], whole: Curved | None) -> dict[str, Any]:
+    """Replays as JSON, with the figures of the router's whole dial."""
+    return {
+        "router": None if whole is None else _plain(asdict(whole)),
+        "rules": [_replay_as_plain(one) for one in found],
+    }
+
+
+def _replay_as_plain(one: Replay) -> dict[str, Any]:
     plain = _plain(asdict(one))
     return {**plain, "answers": dict(one.answers), "asks": dict(one.asks)}

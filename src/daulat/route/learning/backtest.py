@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 
 from daulat.errors import DataError
+from daulat.route.learning.curves import Figures, Published, figures, published
 from daulat.route.learning.outcomes import FloatArray, Outcomes
-from daulat.route.learning.rules import Played, Rule
+from daulat.route.learning.rules import Played, Routed, Rule
 from daulat.statistics.intervals import mean, score
 from daulat.statistics.paired import difference
 from daulat.statistics.percentiles import percentile
@@ -31,7 +32,8 @@ class Replay:
         examples: how many were replayed; left_out: those without a score that was needed.
         answers: the share that each endpoint answers; asks: the share that it is asked.
         quality: mean score; kept: that over the reference's; behind: that less the reference's.
-        cost: money an example; cost_there: with the reference; spending: the one over the other; None: not known.
+        cost: money an example; cost_there: with the reference; spending: the one over the other; None: not
+            known.
         seconds: mean; slow: the 95th percentile; None: not known, or the rule draws by lot.
     """
 
@@ -49,6 +51,37 @@ class Replay:
     spending: Estimate | None
     seconds: Estimate | None
     slow: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Curved:
+    """What a router of two endpoints comes to over its whole dial, on examples that need not be its own.
+
+    Attributes:
+        examples: those with the scores of both.
+        figures: of every threshold; published: by RouteLLM's protocol of eleven points.
+    """
+
+    examples: int
+    figures: Figures
+    published: Published
+
+
+def curved(outcomes: Outcomes, routed: Routed) -> Curved | None:
+    """The figures of a router on a table; None where it has more than two endpoints or nothing is scored.
+
+    Raises:
+        NotFoundError: the table lacks an endpoint.
+    """
+    table = outcomes.only(routed.router.endpoints)
+    rows = np.flatnonzero(~np.isnan(table.scores).any(axis=1))
+    if len(table.endpoints) != 2 or len(rows) == 0:
+        return None
+    table = table.take(rows)
+    needs, (cheap, dear) = routed.steps(table).needs(), table.scores.T
+    return Curved(
+        len(rows), figures(needs, cheap, dear, table.clusters), published(needs, cheap, dear)
+    )
 
 
 def replay(outcomes: Outcomes, rule: Rule, reference: str, confidence: float = 0.95) -> Replay:

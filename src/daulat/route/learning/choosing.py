@@ -1,8 +1,9 @@
-"""From expected scores to a choice: the score is weighed against the price, and the dial says what money is worth.
+"""From expected scores to a choice: scores are weighed against prices, and the dial says what money is worth.
 
-An endpoint's utility is its expected score less `worth` times its price. Lowering `worth` moves every example to an
-endpoint of the same price or a dearer one, never to a cheaper one, since utilities are straight lines in it: so the
-dial is monotone for any number of endpoints. With two endpoints this is a threshold on the expected gain.
+An endpoint's utility is its expected score less `worth` times its price. Lowering `worth` moves every example
+to an endpoint of the same price or a dearer one, never to a cheaper one, since utilities are straight lines
+in it: so the dial is monotone for any number of endpoints. With two endpoints this is a threshold on the
+expected gain.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Steps:
         """int64 [n]: the endpoint with the largest utility; of equals the cheapest.
 
         Args:
-            worth: score that a unit of price is worth; infinite: always the cheapest, minus infinite: the dearest.
+            worth: score that a unit of price is worth; infinite: always the cheapest, minus infinite: the
+                dearest.
         """
         if worth == -np.inf:
             return np.full(len(self.places), self.worths.shape[1])
@@ -56,9 +58,10 @@ def steps(expected: FloatArray, prices: FloatArray) -> Steps:
     """
     n, k = expected.shape
     places, worths = np.zeros((n, k), np.int64), np.full((n, k - 1), -np.inf)
-    at, last, rows = np.zeros(n, np.int64), np.full(n, np.inf), np.arange(n)
+    at, last, rows = np.zeros(n, np.int64), np.full(n, np.inf), np.arange(n, dtype=np.int64)
+    columns = np.arange(k, dtype=np.int64)
     for step in range(k - 1):
-        above = np.arange(k) > at[:, None]
+        above = columns > at[:, None]
         rise = expected - expected[rows, at][:, None]
         ratio = np.full((n, k), -np.inf)
         np.divide(rise, prices - prices[at][:, None], out=ratio, where=above)

@@ -1,9 +1,9 @@
 """How much quality a share of dear calls buys: RouteLLM's protocol as published, and an exact one beside it.
 
-A *need* says of every example how much it is worth to leave the cheap endpoint; the largest needs go first. Both
-curves are for two endpoints. RouteLLM: I. Ong et al., "RouteLLM: Learning to Route LLMs with Preference Data"
-(arXiv 2406.18665): PGR is the share of the gap between cheap and dear that is closed, APGR its mean over the share of
-dear calls, CPT(x) the share of dear calls for a PGR of x.
+A *need* says of every example how much it is worth to leave the cheap endpoint; the largest needs go first.
+Both curves are for two endpoints. RouteLLM: I. Ong et al., "RouteLLM: Learning to Route LLMs with Preference
+Data" (arXiv 2406.18665): PGR is the share of the gap between cheap and dear that is closed, APGR its mean
+over the share of dear calls, CPT(x) the share of dear calls for a PGR of x.
 
 Not here: more than two endpoints, and what choices cost (`choosing`).
 """
@@ -41,22 +41,24 @@ class Published:
 def published(need: FloatArray, cheap: FloatArray, dear: FloatArray, steps: int = 10) -> Published:
     """The figures as RouteLLM's evaluation computes them (routellm/evals, commit 0b64fda).
 
-    Thresholds are the quantiles of the need at 0, 1/steps, ..., 1; what is at or above one goes to the dear endpoint,
-    at the last one what is above. APGR is the trapezoidal area between them, CPT a linear interpolation. Where
-    needs are tied, two thresholds may be one; its own code stops there, this one goes on.
+    Thresholds are the quantiles of the need at 0, 1/steps, ..., 1; what is at or above one goes to the dear
+    endpoint, at the last one what is above. APGR is the trapezoidal area between them, CPT a linear
+    interpolation. Where needs are tied, two thresholds may be one; its own code stops there, this one goes on.
     """
     edges = np.percentile(need, np.linspace(0, 1, steps + 1) * 100)  # as pandas.qcut does
     chosen = [need >= edge for edge in edges[:-1]] + [need > edges[-1]]
-    share = np.array([one.mean() for one in chosen])
-    quality = np.array([np.where(one, dear, cheap).mean() for one in chosen])
+    # In percent before anything is compared, as there: rounding decides which of equal qualities is reached.
+    n = len(need)
+    share = np.array([100 * one.sum() / n for one in chosen])
+    quality = np.array([100 * np.where(one, dear, cheap).sum() / n for one in chosen])
     order = np.argsort(share, kind="stable")
     share, quality = share[order], quality[order]
-    low, gap = float(cheap.mean()), float(dear.mean() - cheap.mean())
-    width = float(share[-1] - share[0])
+    low, high = 100 * float(cheap.sum()) / n, 100 * float(dear.sum()) / n
+    gap, width = high - low, float(share[-1] - share[0])
     if gap <= 0 or width <= 0:
         return Published(math.nan, math.nan, math.nan, math.nan)
     area = float(np.trapezoid(quality, share)) - low * width
-    cpt = [100 * float(np.interp(low + part * gap, quality, share)) for part in (0.2, 0.5, 0.8)]
+    cpt = [float(np.interp(low + part * gap, quality, share)) for part in (0.2, 0.5, 0.8)]
     return Published(area / (gap * width), *cpt)
 
 

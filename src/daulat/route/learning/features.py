@@ -1,4 +1,4 @@
-"""What a router knows of an example before it chooses: figures, words, category, and vectors where there are any.
+"""What a router knows of an example before it chooses: figures, words, category, vectors if there are any.
 
 *before*: what the prompt shows. *cascade*: besides, what the first endpoint's own answer shows. All of it is
 local: nothing is sent anywhere, and no model is asked but the encoder that a caller brings as a function.
@@ -80,14 +80,15 @@ class Features:
         """The examples of these row numbers."""
         lengths = np.diff(self.starts)[rows]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        inside = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths)
-        chosen = np.repeat(self.starts[:-1][rows], lengths) + inside
+        # Where an example's terms begin there, less where they begin here, and counted on from there.
+        moved = np.repeat(self.starts[:-1][rows] - starts[:-1], lengths)
+        chosen = np.arange(len(moved)) + moved
         return Features(
             self.figures[rows],
             starts,
             self.terms[chosen],
             self.counts[chosen],
-            tuple(self.categories[i] for i in rows),
+            tuple(self.categories[int(i)] for i in rows),
             self.vectors[rows],
         )
 

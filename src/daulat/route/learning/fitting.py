@@ -1,8 +1,8 @@
 """Fitting a router on outcomes: candidates, cross-validation, calibration, the dial.
 
-Every candidate predicts every example from a fit that has not seen it nor anything of its cluster or with its prompt.
-The one whose cost-quality curve has the largest area is taken, its predictions are calibrated, the dial is set to
-them, and it is fitted again on all. Rows without every endpoint's score are left out.
+Every candidate predicts every example from a fit that has not seen it nor anything of its cluster or with its
+prompt. The one whose cost-quality curve has the largest area is taken, its predictions are calibrated, the
+dial is set to them, and it is fitted again on all. Rows without every endpoint's score are left out.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _check(table: Outcomes, mode: Mode, labels: int) -> None:
 
 
 def not_seen(outcomes: Outcomes, router: Router) -> Outcomes:
-    """The examples of a table that a router was not fitted on, nor anything of their cluster or with their prompt.
+    """The examples that a router was not fitted on, nor anything of their cluster or with their prompt.
 
     Of another table than that which it was fitted on, all of it.
     """
@@ -181,9 +181,9 @@ def not_seen(outcomes: Outcomes, router: Router) -> Outcomes:
     if on.outcomes != outcomes.digest():
         return outcomes
     table = usable(outcomes, router.endpoints)
-    learnt = {table.ids[i] for i in _drawn(table, on.limit or MAX_LABELS, on.seed)}
+    learnt = frozenset(table.take(_drawn(table, on.limit or MAX_LABELS, on.seed)).ids)
     of = groups(outcomes)
-    seen = np.array([own in learnt for own in outcomes.ids])
+    seen = np.array([own in learnt for own in outcomes.ids], bool)
     return outcomes.take(np.flatnonzero(~np.isin(of, of[seen])))
 
 
@@ -212,20 +212,16 @@ class _Candidates:
         if " + " in name:
             return Average(tuple(self.one(part) for part in name.split(" + ")))
         kind, _, rest = name.partition(" ")
-        match kind:
-            case "mean":
-                return models.fit_prior(self._features.without_categories(), self._scores)
-            case "prior":
-                return models.fit_prior(self._features, self._scores)
-            case "neighbours":
-                return models.fit_neighbours(self._features, self._scores, self._seed)
-            case "logistic":
-                return models.fit_logistic(self._features, self._scores, float(rest), words=True)
-            case "trees":
-                return self._boosted()
-            case _:
-                words, _, penalty = rest.rpartition(" ")
-                return self._path(words == "words").fit(float(penalty))
+        features, scores = self._features, self._scores
+        made: Mapping[str, Callable[[], Part]] = {
+            "mean": lambda: models.fit_prior(features.without_categories(), scores),
+            "prior": lambda: models.fit_prior(features, scores),
+            "neighbours": lambda: models.fit_neighbours(features, scores, self._seed),
+            "logistic": lambda: models.fit_logistic(features, scores, float(rest), words=True),
+            "trees": self._boosted,
+            "ridge": lambda: self._ridge(*rest.split(" ")),
+        }
+        return made[kind]()
 
     def all(self) -> Iterator[tuple[str, Part]]:
         """Each plain candidate with its name; averages are made of their predictions."""
@@ -239,10 +235,11 @@ class _Candidates:
             yield f"logistic {penalty:g}", self.one(f"logistic {penalty:g}")
         yield "trees", self.one("trees")
 
-    def _path(self, words: bool) -> models.RidgePath:
+    def _ridge(self, block: str, penalty: str) -> Part:
+        words = block == "words"
         if words not in self._paths:
             self._paths[words] = models.RidgePath(self._features, self._scores, words=words)
-        return self._paths[words]
+        return self._paths[words].fit(float(penalty))
 
     def _boosted(self) -> Part:
         if self._trees is None:

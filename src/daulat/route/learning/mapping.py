@@ -1,8 +1,9 @@
 """From features to the numbers that a linear model weighs: four blocks, each of unit size an example.
 
 - the category, as one number each;
-- every figure as nine overlapping bumps, so that a sum of weights is a smooth curve in that figure: the map of an
-  additive Gaussian kernel (C. K. I. Williams, C. E. Rasmussen, "Gaussian Processes for Machine Learning", 2006);
+- every figure as nine overlapping bumps, so that a sum of weights is a smooth curve in that figure: the map
+  of an additive Gaussian kernel (C. K. I. Williams, C. E. Rasmussen, "Gaussian Processes for Machine Learning",
+  2006);
 - the words, as tf-idf (G. Salton, C. Buckley, "Term-weighting approaches in automatic text retrieval", 1988);
 - the vectors.
 
@@ -12,16 +13,14 @@ A ridge regression over blocks of equal size shrinks what each of them says alik
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from importlib import import_module
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daulat.route.learning.features import Features
 from daulat.route.learning.outcomes import FloatArray
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 _STEP: Final = 0.75
 CENTRES: Final = np.arange(-3.0, 3.01, _STEP)
@@ -89,11 +88,9 @@ class FeatureMap:
         place = {name: i for i, name in enumerate(self.categories)}
         return np.array([place.get(name, -1) for name in features.categories], np.int64)
 
-    def matrix(self, features: Features) -> csr_array:
-        """All blocks side by side, [n, size]."""
-        from scipy.sparse import csr_array, hstack  # noqa: PLC0415 - only while fitting
-
-        n = len(features)
+    def matrix(self, features: Features) -> Any:
+        """All blocks side by side, a `csr_array` of scipy, [n, size]."""
+        csr_array, n = sparse().csr_array, len(features)
         codes = self.codes(features)
         known = np.flatnonzero(codes >= 0)
         one = csr_array(
@@ -102,7 +99,7 @@ class FeatureMap:
         rows, places, values = self.words(features)
         words = csr_array((values, (rows, places)), shape=(n, len(self.terms)))
         dense = (csr_array(self.bumps(features)), csr_array(features.vectors))
-        return csr_array(hstack([one, dense[0], words, dense[1]], format="csr"))
+        return csr_array(sparse().hstack([one, dense[0], words, dense[1]], format="csr"))
 
     def product(self, features: Features, weights: FloatArray) -> FloatArray:
         """float64 [n, k]: `matrix(features) @ weights`, with numpy alone; `weights` is [size, k]."""
@@ -118,6 +115,11 @@ class FeatureMap:
             part = values * of_words[places, column]
             total[:, column] += np.bincount(rows, part, len(features))
         return total + features.vectors @ of_vectors
+
+
+def sparse() -> Any:
+    """scipy.sparse, imported when something is fitted; its types are not known to checkers."""
+    return import_module("scipy.sparse")
 
 
 def fit_map(features: Features, *, words: bool = True) -> FeatureMap:

@@ -1,20 +1,21 @@
 """Fitting: from features and scores to the parts that predict scores.
 
-Plain models, each with few choices: a prior for each category, nearest neighbours, ridge and logistic regression
-over mapped features, boosted trees. scikit-learn and scipy are imported here when something is fitted. Which of
-them a router takes is `fitting`'s affair.
+Plain models, each with few choices: a prior for each category, nearest neighbours, ridge and logistic
+regression over mapped features, boosted trees. scikit-learn and scipy are imported here when something is
+fitted. Which of them a router takes is `fitting`'s affair.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daulat.route.learning.features import Features
-from daulat.route.learning.mapping import FeatureMap, fit_map
+from daulat.route.learning.mapping import fit_map, sparse
 from daulat.route.learning.outcomes import FloatArray
 from daulat.route.learning.parts import Linear, Neighbours, Prior, Trees, placed, tabled
 
@@ -23,6 +24,8 @@ STRENGTH: Final = 20.0
 PENALTIES: Final = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 NEIGHBOURS: Final = 50
 MAX_NEIGHBOURS: Final = 4000
+DIRECT: Final = 1500
+_NEAR_ENOUGH: Final = 1e-5
 _DIGITS: Final = 9
 
 TREES: Final[Mapping[str, Any]] = {
@@ -51,23 +54,41 @@ def fit_prior(features: Features, scores: FloatArray, strength: float = STRENGTH
 class RidgePath:
     """Ridge regressions over one map for every penalty at once.
 
-    The dual form (C. Saunders, A. Gammerman, V. Vovk, ICML 1998): with the kernel's eigenvalues every penalty costs
-    one product.
+    The dual form (C. Saunders, A. Gammerman, V. Vovk, ICML 1998): with the kernel's eigenvalues every penalty
+    costs one product. Of more examples than `DIRECT` eigenvalues would take minutes: conjugate gradients
+    (M. R. Hestenes, E. Stiefel, 1952) come near enough in seconds.
     """
 
     def __init__(self, features: Features, scores: FloatArray, *, words: bool) -> None:
         self._map = fit_map(features, words=words)
-        self._matrix = self._map.matrix(features)
-        values, self._basis = np.linalg.eigh((self._matrix @ self._matrix.T).toarray())
-        self._values = np.maximum(values, 0.0)
+        self._matrix: Any = self._map.matrix(features)
         self._mean = scores.mean(axis=0)
-        self._turned = self._basis.T @ (scores - self._mean)
+        self._targets = scores - self._mean
+        self._direct = len(scores) <= DIRECT
+        if self._direct:
+            values, self._basis = np.linalg.eigh((self._matrix @ self._matrix.T).toarray())
+            self._values = np.maximum(values, 0.0)
+            self._turned = self._basis.T @ self._targets
 
     def fit(self, penalty: float) -> Linear:
         """The regression with this penalty; the intercept is not penalised."""
-        duals = self._basis @ (self._turned / (self._values + penalty)[:, None])
+        duals = self._solved(penalty) if self._direct else self._approached(penalty)
         weights = np.asarray(self._matrix.T @ duals)
         return Linear(self._map, weights.round(_DIGITS), self._mean, logistic=False)
+
+    def _solved(self, penalty: float) -> FloatArray:
+        return self._basis @ (self._turned / (self._values + penalty)[:, None])
+
+    def _approached(self, penalty: float) -> FloatArray:
+        linalg: Any = import_module("scipy.sparse.linalg")
+
+        def kernel(duals: FloatArray) -> FloatArray:
+            return self._matrix @ (self._matrix.T @ duals) + penalty * duals
+
+        n = len(self._targets)
+        operator = linalg.LinearOperator((n, n), kernel, dtype=np.float64)
+        found = [linalg.cg(operator, one, rtol=_NEAR_ENOUGH)[0] for one in self._targets.T]
+        return np.stack(found, axis=1)
 
 
 def fit_logistic(features: Features, scores: FloatArray, penalty: float, *, words: bool) -> Linear:
@@ -95,10 +116,8 @@ def fit_logistic(features: Features, scores: FloatArray, penalty: float, *, word
 
 def _halved(matrix: Any, target: FloatArray) -> tuple[Any, NDArray[np.int64], FloatArray]:
     """Each example as a success and a failure, weighted by its score."""
-    from scipy.sparse import csr_array, vstack  # noqa: PLC0415
-
     won, lost = np.flatnonzero(target > 0), np.flatnonzero(target < 1)
-    x = csr_array(vstack([matrix[won], matrix[lost]], format="csr"))
+    x = sparse().csr_array(sparse().vstack([matrix[won], matrix[lost]], format="csr"))
     y = np.repeat([1, 0], [len(won), len(lost)])
     return x, y, np.concatenate([target[won], 1 - target[lost]])
 

@@ -1,7 +1,7 @@
 """Models as they are stored and applied: plain numbers, and a few lines of numpy that apply them.
 
-Each gives, for every endpoint, the score that its answer is expected to get. They are fitted in `models`; the tests
-hold what is applied here equal to what scikit-learn predicts.
+Each gives, for every endpoint, the score that its answer is expected to get. They are fitted in `models`; the
+tests hold what is applied here equal to what scikit-learn predicts.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A fitted router: what it is, how it is stored, and how it decides.
 
-It is frozen and stored as canonical JSON, named by its digest. `decide` is quick (numpy on a few thousand numbers) and
-sends nothing anywhere. The dial goes from 0, always the cheapest endpoint, to 1, always the dearest: at 0.3 about
-30 % of work like that it was fitted on leaves the cheapest endpoint. A higher setting never moves a request to
-a cheaper endpoint.
+It is frozen and stored as canonical JSON, named by its digest. `decide` is quick (numpy on a few thousand
+numbers) and sends nothing anywhere. The dial goes from 0, always the cheapest endpoint, to 1, always the
+dearest: at 0.3 about 30 % of work like that it was fitted on leaves the cheapest endpoint. A higher setting
+never moves a request to a cheaper endpoint.
 
 Not here: fitting (`fitting`), and what quality a setting is sure to keep (`route.certificate`).
 """
@@ -71,11 +71,12 @@ class Router:
     Attributes:
         mode: when it decides: before anything is asked, or after the first endpoint has answered.
         endpoints: k names from cheap to dear.
-        prices: float64 [k], rising: what leaving the first for another costs; 0, 1, ... where costs are not known.
+        prices: float64 [k], rising: what leaving the first for another costs; 0, 1, ... where costs are not
+            known.
         encoder: name of the model whose vectors of prompts it needs; empty: none.
         part: predicts scores, [n, k].
-        slopes, intercepts: float64 [k], calibration out of fold: of the first endpoint's score, and of the others'
-            gains over it.
+        slopes, intercepts: float64 [k], calibration out of fold: of the first endpoint's score, and of the
+            others' gains over it.
         dial: float64 [STOPS], falling: what a unit of price is worth at each setting.
         candidates: what was tried, with its area of the cost-quality curve in cross-validation.
         curve: what settings delivered in cross-validation; figures: of two endpoints.
@@ -107,7 +108,7 @@ class Router:
         return steps(self.expected(features), self.prices)
 
     def worth(self, level: float) -> float:
-        """What a unit of price is worth at a setting of the dial: falling from infinite at 0 to minus infinite at 1.
+        """What a unit of price is worth at a setting of the dial: from infinite at 0 to minus infinite at 1.
 
         Raises:
             RequestError: the level is not from 0 to 1.
@@ -117,6 +118,25 @@ class Router:
         if level in (0, 1):
             return math.inf if level == 0 else -math.inf
         return float(np.interp(level, np.linspace(0, 1, STOPS), self.dial))
+
+    def earned(self) -> float:
+        """The mean quality in cross-validation over all that can be spent, from cheapest to dearest.
+
+        Routers of one table can be compared by it whatever their mode: a cascade pays for the answers that it
+        throws away. Where costs are not known, the share that leaves the cheapest takes their place, and the
+        cheapest's answers are free. NaN where nothing was cross-validated.
+        """
+        if not self.curve:
+            return math.nan
+        known = all(math.isfinite(point.cost) for point in self.curve)
+        paid = [point.cost if known else point.share for point in self.curve]
+        most = paid[-1] - (paid[0] if known and self.mode == "cascade" else 0.0)
+        best = np.maximum.accumulate([point.quality for point in self.curve])
+        if most <= paid[0]:
+            return float(best[0])
+        at: FloatArray = np.linspace(paid[0], most, 1001)
+        got: FloatArray = np.interp(at, np.maximum.accumulate(paid), best)
+        return float(np.trapezoid(got, at)) / (most - paid[0])
 
     def level_keeping(self, part: float) -> float:
         """The lowest setting that kept this part of the dearest endpoint's quality in cross-validation.
@@ -143,7 +163,8 @@ class Decision:
 
     Attributes:
         endpoint: who answers; in a cascade the first endpoint: keep its answer.
-        probability: the score that its answer is expected to get; of scores 0 and 1, the probability that it is good.
+        probability: the score that its answer is expected to get; of scores 0 and 1, the probability that it
+            is good.
         expected: that of every endpoint, in the router's order.
         need: the share of work like that it was fitted on that needs a dearer endpoint less than this does.
         why: a sentence.

@@ -1,7 +1,7 @@
-"""Rules that a backtest replays: a router at a setting, one endpoint always, a random share, or a file of rules.
+"""Rules that a backtest replays: a router at a setting, one endpoint, a random share, or a file of rules.
 
-A rule says for every example with which probability each endpoint answers it, and with which it is asked. The file of rules is TOML
-(docs/routers.md): conditions on the prompt, in order, and what is to be used otherwise.
+A rule says for every example with which probability each endpoint answers it, and with which it is asked. The
+file of rules is TOML (docs/outcomes.md): conditions on the prompt, in order, and what is to be used otherwise.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.errors import DataError, RequestError
+from daulat.route.learning.choosing import Steps
 from daulat.route.learning.features import Encode, extract, seen_in
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.route.learning.router import Router, encoding
@@ -30,7 +31,8 @@ class Played:
     """What a rule does with n examples and k endpoints.
 
     Attributes:
-        answers: float64 [n, k]: the probability that this endpoint's answer is the one that counts; rows sum to 1.
+        answers: float64 [n, k]: the probability that this endpoint's answer is the one that counts; rows sum
+            to 1.
         asks: float64 [n, k]: that this endpoint is asked, and costs time and money.
     """
 
@@ -100,13 +102,17 @@ class Routed:
 
     def play(self, outcomes: Outcomes) -> Played:
         columns = np.array([outcomes.column(name) for name in self.router.endpoints])
-        seen = seen_in(outcomes, self.router.endpoints[0])
-        features = extract(seen, self.router.mode, encoding(self.router, self.encode))
-        chosen = self.router.steps(features).choose(self.router.worth(self.level))
+        chosen = self.steps(outcomes).choose(self.router.worth(self.level))
         played = _each_once(outcomes, columns[chosen])
         if self.router.mode == "cascade":
             played.asks[:, columns[0]] = 1.0
         return played
+
+    def steps(self, outcomes: Outcomes) -> Steps:
+        """What the dial chooses for the examples of a table, from all that it has."""
+        seen = seen_in(outcomes, self.router.endpoints[0])
+        encode = encoding(self.router, self.encode)
+        return self.router.steps(extract(seen, self.router.mode, encode))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,7 @@ class Written:
         undecided = np.ones(len(outcomes), bool)
         for condition, rule in self.rules:
             pairs = zip(outcomes.prompts, outcomes.categories, strict=True)
-            mine = undecided & np.array([condition.holds(*one) for one in pairs])
+            mine = undecided & np.array([condition.holds(*one) for one in pairs], bool)
             played = rule.play(outcomes)
             out.answers[mine], out.asks[mine] = played.answers[mine], played.asks[mine]
             undecided &= ~mine
@@ -182,7 +188,9 @@ def read_rules(path: Path, find: Find, encode: Encode | None = None) -> Written:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}. Check the path.") from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError(f"{path} is not TOML ({error}). docs/routers.md shows the form.") from error
+        raise DataError(
+            f"{path} is not TOML ({error}). docs/outcomes.md shows the form."
+        ) from error
     unknown = sorted(set(table) - {"otherwise", "rules"})
     if unknown:
         raise DataError(
@@ -220,9 +228,9 @@ def _used(table: Mapping[str, Any], where: str, find: Find, encode: Encode | Non
     use, router, level = table.get("use"), table.get("router"), table.get("level")
     if isinstance(use, str) and use and router is None and level is None:
         return Always(use)
-    number = isinstance(level, int | float) and not isinstance(level, bool)
-    if use is None and isinstance(router, str) and number and 0 <= level <= 1:
-        return Routed(find(router), float(level), encode)
+    number = isinstance(level, int | float) and not isinstance(level, bool) and 0 <= level <= 1
+    if use is None and isinstance(router, str) and number:
+        return Routed(find(router), float(cast("float", level)), encode)
     raise DataError(
         f'{where} needs either `use = "ENDPOINT"`, or `router = "NAME"` and `level` from 0 to 1.'
     )
@@ -264,6 +272,7 @@ def parse(text: str) -> Rule:
         if cheap and dear and 0 <= value <= 1:
             return RandomShare(cheap, dear, value)
     raise RequestError(
-        f"{text[:80]!r} is no rule. Write always:ENDPOINT, or random:CHEAP:DEAR:SHARE with a share from 0 to 1.",
+        f"{text[:80]!r} is no rule. Write always:ENDPOINT, or random:CHEAP:DEAR:SHARE with a share from "
+        "0 to 1.",
         param="rule",
     )

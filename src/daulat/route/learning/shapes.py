@@ -14,11 +14,11 @@ from typing import Final
 from daulat.route.learning.texts import Ending, ending, numbers, options, seen, sums
 
 _WORD: Final = re.compile(r"[^\W\d_]+")
-_MATHS: Final = re.compile(r"[\\^=√∫∑∏∪∩<>≤≥+*/±→∞|]")
+_MATHS: Final = re.compile(r"[\\^=√∫∑∏\u222a∩<>≤≥+*/±→∞|]")
 _NUMERIC: Final = re.compile(
-    r"[^\w]{0,8}\d[\d\s,.:/^%°$€£×*+-]{0,40}[a-zA-Z/°%]{0,8}[\s\w/^.]{0,6}"
+    r"[^\w]{0,8}\d[\d\s,.:/^%°$€£\u00d7*+-]{0,40}[a-zA-Z/°%]{0,8}[\s\w/^.]{0,6}"
 )
-_FORMULA: Final = re.compile(r"[\\^=√∫∑∪∩<>]|\d\s?[+*/-]\s?[\dx]|\b[xyzn]\b")
+_FORMULA: Final = re.compile(r"[\\^=√∫∑\u222a∩<>]|\d\s?[+*/-]\s?[\dx]|\b[xyzn]\b")
 _ROMAN: Final = re.compile(r"\bI{1,3}\b(?:,| and| only)")
 
 
@@ -33,8 +33,9 @@ _ASKS: Final = {
     "which": _any("which", "manakah"),
     "amount": _any(
         r"how (?:many|much|long|far|fast|old)",
-        r"what (?:is|are|was|will be) the (?:\w+ )?(?:value|probability|sum|product|area|total|number|average|mean|"
-        r"length|volume|cost|price|rate|ratio|percent(?:age)?|distance|speed|time|amount|energy|mass|largest|smallest)",
+        r"what (?:is|are|was|will be) the (?:\w+ )?(?:value|probability|sum|product|area|total|number|"
+        r"average|mean|length|volume|cost|price|rate|ratio|percent(?:age)?|distance|speed|time|amount|energy|mass|largest|"
+        r"smallest)",
         "berapa(?:kah)?",
     ),
     "task": _any(

@@ -32,8 +32,8 @@ def save(home: Path, name: str, router: Router) -> Path:
     """
     if not _NAME.fullmatch(name):
         raise RequestError(
-            f"{name[:80]!r} cannot be a router's name: use 1 to 64 letters, digits, dots, dashes and underscores, "
-            "and begin and end with a letter or digit. --name gives another.",
+            f"{name[:80]!r} cannot be a router's name: use 1 to 64 letters, digits, dots, dashes and "
+            "underscores, and begin and end with a letter or digit. --name gives another.",
             param="name",
         )
     folder = home / "routers"

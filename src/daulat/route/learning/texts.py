@@ -1,4 +1,4 @@
-"""What can be read off a text without understanding it: numbers, sums that can be checked, options, final answers.
+"""What can be read off a text without understanding it: numbers, sums to be checked, options, final answers.
 
 Every search is linear in the text's length, and a long text is looked at in its beginning and its end only.
 """
@@ -6,9 +6,9 @@ Every search is linear in the text's length, and a long text is looked at in its
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import add, mul, sub, truediv
+from operator import add, mul, sub
 from typing import Final
 
 SEEN: Final = 16_384
@@ -19,14 +19,19 @@ _NUMBER: Final = re.compile(r"\d[\d,]{0,24}(?:\.\d{1,18})?")
 _OPTION_LINE: Final = re.compile(r"^[ \t]*\(?([A-Z])[).:][ \t]+", re.MULTILINE)
 _OPTION_INLINE: Final = re.compile(r"(?<!\S)\(([A-Z])\)\s")
 _RESULT: Final = re.compile(
-    r"[\s$€£]{0,4}(-?\d[\d,]{0,24}(?:\.\d{1,18})?)(?![\d]|\s{0,2}[-+*/×÷(^])"
+    r"[\s$€£]{0,4}(-?\d[\d,]{0,24}(?:\.\d{1,18})?)(?![\d]|\s{0,2}[-+*/\u00d7÷(^])"
 )
-_TERM: Final = re.compile(r"\d[\d,]{0,24}(?:\.\d{1,18})?%?|[-+*/×÷x()]")
-_SUM: Final = frozenset("0123456789.,+-*/×÷x()$€£% ")
+_TERM: Final = re.compile(r"\d[\d,]{0,24}(?:\.\d{1,18})?%?|[-+*/\u00d7÷x()]")
+_SUM: Final = frozenset("0123456789.,+-*/\u00d7÷x()$€£% ")
 _SUM_LENGTH: Final = 60
 _PRECEDENCE: Final = {"+": 1, "-": 1, "*": 2, "/": 2}
-_SIGN: Final = {"+": add, "-": sub, "*": mul, "/": truediv}
-_SIGNS: Final = str.maketrans({"×": "*", "x": "*", "÷": "/"})
+_SIGN: Final[Mapping[str, Callable[[float, float], float]]] = {
+    "+": add,
+    "-": sub,
+    "*": mul,
+    "/": lambda left, right: left / right,
+}
+_SIGNS: Final = str.maketrans({"\u00d7": "*", "x": "*", "÷": "/"})
 
 _MARKS: Final = (
     "####",
@@ -41,7 +46,7 @@ _MARKS: Final = (
 )
 """What announces a final answer, in small letters."""
 _LETTER: Final = re.compile(
-    r"[\s:*_]{0,4}(?:is|adalah)?[\s:*_(\[\\{$\"']{0,8}(?:text\{|option |opsi )?\(?([A-Z])(?![A-Za-z'])"
+    r"[\s:*_]{0,4}(?:is|adalah)?[\s:*_(\[\\{$\"']{0,8}(?:text\{|option |opsi )?\(?([A-Z])(?![A-Za-z0-9'])"
 )
 _LONE_LETTER: Final = re.compile(r"[\s*_(\[\"']{0,6}([A-Z])(?:[).:,*\]\"']|\s*$|\s*\n)")
 
