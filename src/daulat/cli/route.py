@@ -17,8 +17,10 @@ from daulat.cli import say
 from daulat.cli.shell import OrderedGroup, common, settings
 from daulat.cli.standing import status
 from daulat.cli.words import _
+from daulat.errors import CertificateError
 
 if TYPE_CHECKING:
+    from daulat.evaluate.following import Followed
     from daulat.route.learning.features import Encode, Mode
     from daulat.route.learning.outcomes import Outcomes
     from daulat.route.learning.router import Router
@@ -238,7 +240,14 @@ def show(name: str | None, as_json: bool) -> None:
     ),
 )
 @click.option(
-    "--rest", is_flag=True, help=_("Only over examples that the router was not fitted on.")
+    "--certificate",
+    metavar=_("NAME"),
+    help=_("A certificate (`daulat certify`): its router at its threshold."),
+)
+@click.option(
+    "--rest",
+    is_flag=True,
+    help=_("Only over examples that the router, or the certificate, was not made from."),
 )
 @click.option(
     "--policy",
@@ -268,9 +277,13 @@ def backtest(task: str, as_json: bool, rest: bool, **given: Any) -> None:
 
     chosen = settings()
     _named, outcomes = shelf.table(chosen.home, task)
-    router = shelf.load(chosen.home, given["router"]) if given["router"] else None
-    outcomes = _replayed(outcomes, router, rest)
-    rules = _rules(chosen, router, given)
+    if given["certificate"]:
+        outcomes, followed = _certified(chosen, outcomes, rest, given)
+        router, rules = followed.router, [followed, *_rules(chosen, None, given)]
+    else:
+        router = shelf.load(chosen.home, given["router"]) if given["router"] else None
+        outcomes = _replayed(outcomes, router, rest)
+        rules = _rules(chosen, router, given)
     against = given["against"] or _dearest(outcomes, router)
     found = [replay(outcomes, rule, against) for rule in _beside(rules, outcomes)]
     dial = next((rule for rule in rules if isinstance(rule, Routed)), None)
@@ -281,13 +294,39 @@ def backtest(task: str, as_json: bool, rest: bool, **given: Any) -> None:
         routed.show_replays(found, whole, chosen.money.currency)
 
 
+def _certified(
+    chosen: Settings, outcomes: Outcomes, rest: bool, given: dict[str, Any]
+) -> tuple[Outcomes, Followed]:
+    """What is replayed, and the rule; a certificate that does not stand is replayed with a warning."""
+    from daulat.evaluate.certificates import Certificates
+    from daulat.evaluate.following import Followed, not_used
+    from daulat.evaluate.standing import look
+
+    if given["router"]:
+        raise click.UsageError(_("Give --router or --certificate, and not both."))
+    found = look(Certificates(chosen.home), given["certificate"], chosen)
+    if found.certificate is None or found.router is None:
+        raise CertificateError(" ".join(found.void))
+    for why in found.void:
+        say.warn(why)
+    left = not_used(outcomes, found.certificate)
+    if not rest and len(left) < len(outcomes):
+        say.warn(
+            _(
+                "The certificate was made from {count} of these examples. --rest leaves them out."
+            ).format(count=len(outcomes) - len(left))
+        )
+    followed = Followed(found.certificate, found.router, _encode(chosen, found.router.encoder))
+    return (left if rest else outcomes), followed
+
+
 def _replayed(outcomes: Outcomes, router: Router | None, rest: bool) -> Outcomes:
     """What is replayed; a router's own examples flatter it."""
     from daulat.route.learning.fitting import not_seen
 
     if router is None:
         if rest:
-            raise click.UsageError(_("--rest needs --router."))
+            raise click.UsageError(_("--rest needs --router or --certificate."))
         return outcomes
     left = not_seen(outcomes, router)
     if rest and len(left) == 0:

@@ -272,9 +272,12 @@ def _saved(pair: Outcomes, closed: BoolArray, parts: Split, mode: Mode) -> Measu
     known = rows[~np.isnan(spent[rows]) & ~np.isnan(dear[rows])]
     found = ratio(spent[known], dear[known], clusters=_clusters(pair, known, parts))
     flipped = found.mirrored()
-    value = None if flipped.value is None else 1 + flipped.value
+    if flipped.value is None:
+        return Measured(None, None, None, found.confidence, f"{found.method}, {where}", found.n)
     low, high = (1 + end if np.isfinite(end) else None for end in (flipped.low, flipped.high))
-    return Measured(value, low, high, found.confidence, f"{found.method}, {where}", found.n)
+    return Measured(
+        1 + flipped.value, low, high, found.confidence, f"{found.method}, {where}", found.n
+    )
 
 
 def _differ(pair: Outcomes, closed: BoolArray, parts: Split) -> Measured:

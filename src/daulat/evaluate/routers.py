@@ -17,7 +17,7 @@ import numpy as np
 from daulat.errors import RequestError
 from daulat.evaluate.certifying import Fit
 from daulat.route.certificate import Mode
-from daulat.route.learning.features import Encode, Seen, extract, seen_in
+from daulat.route.learning.features import Encode, Features, Seen, extract, seen_in
 from daulat.route.learning.fitting import Tell, fit
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.route.learning.router import Router, encoding
@@ -89,7 +89,12 @@ def opinion(router: Router, seen: Seen) -> tuple[float, float]:
 
 def _gains(router: Router, seen: Sequence[Seen], encode: Encode | None) -> FloatArray:
     features = extract(seen, router.mode, encoding(router, encode))
-    lots = np.array([_lot(one.prompt) for one in seen], np.float64)
+    return gains_of(router, features, [one.prompt for one in seen])
+
+
+def gains_of(router: Router, features: Features, prompts: Sequence[str]) -> FloatArray:
+    """float64 [n]: as `Learnt.gains`, where what is known of the examples has been extracted."""
+    lots = np.array([_lot(prompt) for prompt in prompts], np.float64)
     return router.steps(features).needs() + _apart(router) * lots
 
 

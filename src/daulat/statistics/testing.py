@@ -66,7 +66,7 @@ def graphical(
     _check_graph(weights, paths, len(p))
     rejected = np.zeros(len(p), np.bool_)
     while True:
-        ready = np.flatnonzero(~rejected & (p <= alpha * weights))
+        ready = np.flatnonzero(~rejected & (weights > 0) & (p <= alpha * weights))
         if not ready.size:
             return rejected
         one = int(ready[0])
