@@ -21,7 +21,7 @@ from daulat.policy import Reach, Rules
 from daulat.route import Asked, Opinion, Rule, Target
 from daulat.values.answer import Done, Piece
 from daulat.values.request import ChatRequest, EmbeddingRequest, Message, Sampling, Tool, Toolbox
-from tests.flow.halls import Hallway, agree, hallway, settled
+from tests.flow.halls import CAPABILITIES, Hallway, agree, hallway, settled
 
 OPEN, CLOSED = Target("open", "m"), Target("closed", "m")
 
@@ -32,9 +32,11 @@ class Router:
 
     keep: bool = True
     shown: list[tuple[str, str | None]] = field(default_factory=list[tuple[str, str | None]])
+    logprobs: list[float | None] = field(default_factory=list[float | None])
 
     def __call__(self, asked: Asked) -> Opinion:
         self.shown.append((asked.prompt, asked.answer))
+        self.logprobs.append(asked.logprob)
         return Opinion(self.keep, 0.25 if self.keep else 0.75)
 
 
@@ -170,6 +172,30 @@ class TestTheSafeWay:
         tools = Toolbox((Tool("t", None, {"type": "object"}),))
         async with house(rule(Router())) as here:
             assert (await ruled(here, chat(tools=tools)))[0::2] == ("outside", "closed")
+
+    async def test_a_router_hears_the_probabilities_that_it_needs(self, house: House) -> None:
+        router = Router()
+        able = {"open": {"capabilities": (*CAPABILITIES, "logprobs")}}
+        async with house(rule(router, needs=frozenset(["logprob"])), tables=able) as here:
+            assert (await ruled(here, chat()))[0::2] == ("kept", "open")
+            assert router.logprobs[0] is not None
+            assert router.logprobs[0] <= 0
+
+    async def test_where_nobody_tells_them_it_is_not_what_was_certified(self, house: House) -> None:
+        async with house(rule(Router(), needs=frozenset(["logprob"]))) as here:
+            assert (await ruled(here, chat()))[0::2] == ("outside", "closed")
+            assert "probabilities" in closing(here)["why"]
+
+    @pytest.mark.parametrize("mode", ["before", "cascade"])
+    async def test_categories_are_asked_for_where_they_count(self, house: House, mode: str) -> None:
+        async with house(rule(Router(), mode=mode, needs=frozenset(["category"]))) as here:
+            assert (await ruled(here, chat()))[0] == "outside"
+            exchange = await here.hall.open(here.caller, chat(), "", Label("", "ships"))
+            assert exchange.ruling is not None
+            assert exchange.ruling.asked.category == "ships"
+            assert exchange.ruling.way in ("kept", "judging")
+            async with contextlib.aclosing(exchange.events()) as events:
+                assert [event async for event in events]
 
     async def test_a_changed_model_ends_the_certificate(self, house: House) -> None:
         async with house(rule(Router(), digests={OPEN: "sha256:of-another"})) as here:
