@@ -119,14 +119,18 @@ def kept_at_least(counts: Counts, alpha: float, step: float = 1e-3) -> float:
 
     A lower bound with confidence 1 - alpha, since the hypotheses of different shares lie within each other.
     """
-    lowest, highest = 0, round(1 / step)
-    while lowest < highest:
-        middle = (lowest + highest + 1) // 2
-        if keeps(counts, middle * step, alpha)[0]:
-            lowest = middle
-        else:
-            highest = middle - 1
-    return lowest * step
+    shares = np.arange(1, round(1 / step) + 1) * step
+    reached = np.array([statistic(counts, float(share))[0] for share in shares])
+    # Critical values take long and hardly differ: the one for about the right share says where to look.
+    about = shares[max(0, int((reached >= normal_quantile(1 - alpha) + 0.1).sum()) - 1)]
+    paid, quality = (1 - _PAID) * alpha, _quality(counts, _PAID * alpha)
+    value = critical_value(min(counts.n, LARGEST), float(about), paid, *quality)
+    found = int((reached >= value).sum())
+    while found < len(shares) and keeps(counts, float(shares[found]), alpha)[0]:
+        found += 1
+    while found and not keeps(counts, float(shares[found - 1]), alpha)[0]:
+        found -= 1
+    return float(shares[found - 1]) if found else 0.0
 
 
 def _check(keep: float, alpha: float = 0.5) -> None:
