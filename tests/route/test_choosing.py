@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from outcome_tables import planted
 
-from daulat.route.learning.choosing import frontier, frontier_area, spent, steps, stops
+from daulat.route.learning.choosing import spent, steps
 
 QUICK = settings(deadline=None)
 
@@ -62,7 +62,6 @@ def test_constant_scores_stay_with_the_cheapest_endpoint() -> None:
     found = steps(np.full((5, 3), 0.7), np.array([0.0, 1.0, 2.0]))
     assert (found.choose(0.0) == 0).all()
     assert (found.choose(-1e-9) > 0).all()
-    assert stops(found)[0] == np.inf
 
 
 def test_a_cascade_pays_for_the_answer_that_it_throws_away() -> None:
@@ -74,17 +73,3 @@ def test_a_cascade_pays_for_the_answer_that_it_throws_away() -> None:
     assert before.share == cascade.share == pytest.approx(away)
     assert cascade.cost == pytest.approx(before.cost + away * 0.0)
     assert cascade.seconds == pytest.approx(before.seconds + away * 0.5)
-
-
-def test_the_frontier_goes_from_the_cheapest_to_the_dearest() -> None:
-    table = planted(60, k=3)
-    prices = np.array([0.0, 0.01, 0.02])
-    found = steps(table.scores, prices)
-    points = frontier(table, found, "before")
-    assert points[0].cost == 0
-    assert points[-1].cost == pytest.approx(0.02)
-    assert max(point.quality for point in points) == table.scores.max(axis=1).mean()
-    costs = [point.cost for point in points]
-    assert costs == sorted(costs)
-    nothing = steps(np.zeros_like(table.scores), prices)
-    assert frontier_area(table.scores, found, prices) > frontier_area(table.scores, nothing, prices)

@@ -14,7 +14,7 @@ from outcome_tables import planted
 from daulat.errors import DataError, RequestError
 from daulat.route.learning.curves import exact
 from daulat.route.learning.features import Seen, extract, seen_in
-from daulat.route.learning.fitting import fit, not_seen
+from daulat.route.learning.fitting import explained, fit, not_seen
 from daulat.route.learning.folds import folds, groups, in_order
 from daulat.route.learning.outcomes import Outcomes
 from daulat.route.learning.router import Router, decide, decisions, from_json, to_json
@@ -157,13 +157,13 @@ def test_a_decision_says_why(cascade: Router) -> None:
         "What is 17 * 3? Show the steps, number 1.", "sums", "17 * 3 = 58. The answer is 58."
     )
     good = replace(weak, answer="17 * 3 = 51. The answer is 51.")
-    told, kept = decide(cascade, weak, 0.3), decide(cascade, good, 0.3)
+    told, kept = decide(cascade, weak, 0.5), decide(cascade, good, 0.5)
     assert (told.endpoint, kept.endpoint) == ("closed-1", "llama")
     assert told.need > 0.6 > kept.need
     assert all(0 <= one <= 1 for one in told.expected)
     assert told.probability == told.expected[1]
     assert "llama" in told.why
-    assert "30%" in told.why
+    assert "50%" in told.why
     with pytest.raises(RequestError, match="answer"):
         decide(cascade, replace(weak, answer=None), 0.3)
     for level in (-0.1, 1.1, math.nan):
@@ -210,6 +210,21 @@ def test_labels_are_drawn_and_the_rest_is_not_seen() -> None:
     assert fit(copied, "before", labels=40, seed=3).digest() == router.digest()
     other = planted(20, seed=2)
     assert not_seen(other, router) is other
+
+
+def test_explained_is_the_squared_correlation_of_gains() -> None:
+    random = np.random.default_rng(2)
+    scores, said = random.random((200, 2)), random.random((200, 2))
+    said[:, 1] += scores[:, 1]
+    expected = np.corrcoef(said[:, 1] - said[:, 0], scores[:, 1] - scores[:, 0])[0, 1] ** 2
+    assert explained(scores, said) == pytest.approx(expected)
+    assert explained(scores, 3 * said + 1) == pytest.approx(expected)
+    assert explained(scores, scores) == pytest.approx(1)
+    assert explained(scores, -scores) == 0
+    assert explained(scores, np.ones_like(scores)) == 0
+    assert explained(np.ones_like(scores), said) == 0
+    three = np.column_stack([scores, random.random(200)])
+    assert 0 < explained(three, np.column_stack([said, three[:, 2]])) < 1
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 19])

@@ -150,7 +150,7 @@ def as_plain(name: str, router: Router) -> dict[str, Any]:
         "prices": router.prices.tolist(),
         "encoder": router.encoder,
         "fitted_on": asdict(router.fitted_on),
-        "candidates": [{"name": one, "area": _known(area)} for one, area in router.candidates],
+        "candidates": [{"name": one, "explained": share} for one, share in router.candidates],
         "figures": None if router.figures is None else _plain(asdict(router.figures)),
         "curve": [_plain(asdict(point)) for point in router.curve],
         "keep": {f"{part:g}": _known(router.level_keeping(part)) for part in _KEEP},

@@ -9,15 +9,12 @@ expected gain.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daulat.route.learning.features import Mode
 from daulat.route.learning.outcomes import FloatArray, Outcomes
-
-_SWEEP: Final = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,24 +99,3 @@ def spent(outcomes: Outcomes, chosen: NDArray[np.int64], mode: Mode) -> Spent:
         seconds = seconds + np.where(away, outcomes.seconds[:, 0], 0.0)
     quality = outcomes.scores[rows, chosen]
     return Spent(*(float(one.mean()) for one in (chosen > 0, quality, cost, seconds)))
-
-
-def frontier(outcomes: Outcomes, found: Steps, mode: Mode) -> list[Spent]:
-    """What the dial delivers from always the cheapest to always the dearest, at most 202 points."""
-    return [spent(outcomes, found.choose(worth), mode) for worth in stops(found)]
-
-
-def stops(found: Steps) -> list[float]:
-    """Settings of the dial from the cheapest to the dearest, evenly over what they change."""
-    finite = found.worths[np.isfinite(found.worths)]
-    between = np.unique(np.quantile(finite, np.linspace(0, 1, _SWEEP)))[::-1] if finite.size else ()
-    return [np.inf, *(float(stop) for stop in between), -np.inf]
-
-
-def frontier_area(scores: FloatArray, found: Steps, prices: FloatArray) -> float:
-    """The mean quality over all that the dial can spend, from the cheapest to the dearest endpoint's price."""
-    rows = np.arange(len(scores))
-    chosen = [found.choose(worth) for worth in stops(found)]
-    paid = [float(prices[one].mean()) for one in chosen]
-    quality = [float(scores[rows, one].mean()) for one in chosen]
-    return float(np.trapezoid(quality, paid)) / (paid[-1] - paid[0])

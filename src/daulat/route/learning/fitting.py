@@ -1,8 +1,9 @@
 """Fitting a router on outcomes: candidates, cross-validation, calibration, the dial.
 
 Every candidate predicts every example from a fit that has not seen it nor anything of its cluster or with its
-prompt. The one whose cost-quality curve has the largest area is taken, its predictions are calibrated, the
-dial is set to them, and it is fitted again on all. Rows without every endpoint's score are left out.
+prompt. The one that explains most of what the dearer endpoints gain is taken, its predictions are
+calibrated, the dial is set to them, and it is fitted again on all. Rows without every endpoint's score are
+left out.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from daulat.errors import DataError, RequestError
 from daulat.route.learning import models
-from daulat.route.learning.choosing import Steps, frontier_area, spent, steps
-from daulat.route.learning.curves import Figures, exact, figures
+from daulat.route.learning.choosing import Steps, spent, steps
+from daulat.route.learning.curves import Figures, figures
 from daulat.route.learning.features import Encode, Features, Mode, extract, seen_in
 from daulat.route.learning.folds import folds, groups, in_order
 from daulat.route.learning.outcomes import FloatArray, Outcomes
@@ -32,6 +33,9 @@ MAX_LABELS: Final = 6000
 POINTS: Final = 101
 _LOGISTIC: Final = (2.5, 10.0)
 _SLOPE: Final = 4.0
+_LEAST_SLOPE: Final = 0.05
+"""Of few examples the best line may fall by chance. Then too, more is expected where more is predicted."""
+_LEAST_SPREAD: Final = 1e-12
 
 Tell = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
@@ -69,8 +73,8 @@ def fit(
     prices = _prices(learnt, mode)
     fitted = _Candidates(features, learnt.scores, seed)
     found = _cross_validated(features, learnt.scores, of, seed, tell)
-    areas = {name: _area(learnt.scores, one, prices) for name, one in found.items()}
-    best = max(areas, key=lambda name: areas[name]) if areas else "mean"
+    worth = {name: explained(learnt.scores, one) for name, one in found.items()}
+    best = _chosen(found, worth, learnt.scores, of)
     tell("last fit", 0, 1)
     part = fitted.one(best)
     slopes, intercepts = _lines(found.get(best), learnt.scores)
@@ -96,7 +100,7 @@ def fit(
             labels,
             seed,
         ),
-        candidates=tuple(sorted(areas.items(), key=lambda one: -one[1])),
+        candidates=tuple(sorted(worth.items(), key=lambda one: -one[1])),
         curve=_curve(learnt, chosen, dial, mode) if found else (),
         figures=_two(learnt, chosen, seed) if found else None,
     )
@@ -282,18 +286,57 @@ def _nearest(found: Mapping[str, FloatArray], scores: FloatArray, kind: str) -> 
     return min(errors, key=lambda name: errors[name])
 
 
-def _area(scores: FloatArray, expected: FloatArray, prices: FloatArray) -> float:
-    found = steps(expected, prices)
-    if scores.shape[1] == 2:
-        return exact(found.needs(), scores[:, 0], scores[:, 1]).area()
-    return frontier_area(scores, found, prices)
+def _chosen(
+    found: Mapping[str, FloatArray],
+    worth: Mapping[str, float],
+    scores: FloatArray,
+    of: NDArray[np.int64],
+) -> str:
+    """The candidate to take: the average of a logistic regression and trees, unless another is surely better.
+
+    Differences between candidates are mostly chance, and an average varies least; so what explains more must do
+    so by one standard error, as L. Breiman et al. (1984) prune trees. Without differences between endpoints, or
+    without cross-validation, the mean scores.
+    """
+    gains = scores[:, 1:] - scores[:, :1]
+    if not found or (gains == gains[0]).all():
+        return "mean"
+    best = max(worth, key=lambda name: worth[name])
+    steady = next(name for name in found if name.startswith("logistic") and "+" in name)
+    lost = _errors(scores, found[steady]) - _errors(scores, found[best])
+    by_group = np.bincount(of, lost - lost.mean())
+    error = math.sqrt(float((by_group**2).sum())) / len(lost)
+    return best if float(lost.mean()) > error else steady
+
+
+def _errors(scores: FloatArray, expected: FloatArray) -> FloatArray:
+    """float64 [n]: the squared errors of gains, predicted on their best lines."""
+    slopes, intercepts = _lines(expected, scores)
+    said = calibrated(expected, slopes, intercepts)
+    gap = (scores[:, 1:] - scores[:, :1]) - (said[:, 1:] - said[:, :1])
+    return (gap**2).sum(axis=1)
+
+
+def explained(scores: FloatArray, expected: FloatArray) -> float:
+    """The share of the variance of gains over the first endpoint that predictions explain on their best lines.
+
+    It is what a cost-quality curve comes from, and far less a matter of chance than the area below the curve
+    (docs/experiments.md).
+    """
+    gains, said = scores[:, 1:] - scores[:, :1], expected[:, 1:] - expected[:, :1]
+    gains, said = gains - gains.mean(axis=0), said - said.mean(axis=0)
+    total, spread = float((gains**2).mean(axis=0).sum()), (said**2).mean(axis=0)
+    together = np.maximum((gains * said).mean(axis=0), 0.0)
+    known = spread > _LEAST_SPREAD
+    got = float((together[known] ** 2 / spread[known]).sum())
+    return got / total if total > _LEAST_SPREAD else 0.0
 
 
 # --- calibration, dial, curve ---------------------------------------------------------------------
 
 
 def _lines(raw: FloatArray | None, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Slope and intercept of each line that fits scores and gains best out of fold; slopes are never negative.
+    """Slope and intercept of each line that fits scores and gains best out of fold; slopes always rise.
 
     A gain's line is that of least squares, so its slope says how much of what is predicted is real.
     """
@@ -311,10 +354,10 @@ def _lines(raw: FloatArray | None, scores: FloatArray) -> tuple[FloatArray, Floa
 
 def _slope(x: FloatArray, y: FloatArray) -> float:
     spread = float(x.var())
-    if spread < 1e-12:
+    if spread < _LEAST_SPREAD:
         return 0.0
     slope = float(((x - x.mean()) * (y - y.mean())).mean()) / spread
-    return min(max(slope, 0.0), _SLOPE)
+    return min(max(slope, _LEAST_SLOPE), _SLOPE)
 
 
 def _dial(needs: FloatArray) -> FloatArray:

@@ -32,7 +32,7 @@ TREES: Final[Mapping[str, Any]] = {
     "max_iter": 100,
     "learning_rate": 0.05,
     "max_leaf_nodes": 6,
-    "min_samples_leaf": 20,
+    "min_samples_leaf": 10,
     "l2_regularization": 10.0,
     "max_features": 0.3,
     "early_stopping": False,

@@ -78,7 +78,7 @@ class Router:
         slopes, intercepts: float64 [k], calibration out of fold: of the first endpoint's score, and of the
             others' gains over it.
         dial: float64 [STOPS], falling: what a unit of price is worth at each setting.
-        candidates: what was tried, with its area of the cost-quality curve in cross-validation.
+        candidates: what was tried, with the share of the gains' variance that it explains in cross-validation.
         curve: what settings delivered in cross-validation; figures: of two endpoints.
     """
 
@@ -254,7 +254,7 @@ def to_json(router: Router) -> bytes:
         "intercepts": router.intercepts.tolist(),
         "dial": router.dial.tolist(),
         "fitted_on": asdict(router.fitted_on),
-        "candidates": [[name, _number(area)] for name, area in router.candidates],
+        "candidates": [[name, share] for name, share in router.candidates],
         "curve": [_numbers(asdict(point).values()) for point in router.curve],
         "figures": None
         if router.figures is None
@@ -336,8 +336,8 @@ def _row(value: Any, length: int) -> list[float]:
 
 def _candidate(value: Any) -> tuple[str, float]:
     row = cast("list[Any]", value) if isinstance(value, list) else []
-    inner = Reader(dict(zip(("name", "area"), row, strict=False)), "router.candidates")
-    return inner.text("name"), inner.number("area")
+    inner = Reader(dict(zip(("name", "explained"), row, strict=False)), "router.candidates")
+    return inner.text("name"), inner.number("explained")
 
 
 def _fitted_on(reader: Reader) -> FittedOn:
