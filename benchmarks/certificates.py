@@ -1,14 +1,14 @@
 """Measures what certificates promise against what is kept, on public outcomes.
 
-    DAULAT_DATA=... python benchmarks/certificates.py [--only mmlu,gsm8k] [--routers 20] [--draws 50]
+    DAULAT_DATA=... python benchmarks/certificates.py [--only mmlu,gsm8k] [--routers 16] [--draws 40]
 
-For each set and seed, 1,000 labels (or 2,500) are split as `daulat certify --labels 1000` does, and a router is
-fitted on its share of them. Fitting is what takes long: so the examples that it was not fitted on are then dealt
-out `draws` times, into as many to calibrate on as there were and a held-out rest. Each of these random splits is
-certified, and the certified threshold is applied to the rest: a violation is a rest of whose closed quality less
-is kept than the certificate says. The rest is itself a sample, which matters where it is small; so there is a
-second count, with calibration examples drawn with replacement from all that the router was not fitted on, and
-the truth of all of these.
+For each set and seed, 1,000 labels (or 2,500) are split as `daulat certify --labels 1000` does, and a router
+is fitted on its share of them. Fitting is what takes long: so the examples that it was not fitted on are then
+dealt out `draws` times, into as many to calibrate on as there were and a held-out rest. Each of these random
+splits is certified, and the certified threshold is applied to the rest: a violation is a rest of whose closed
+quality less is kept than the certificate says. The rest is itself a sample, which matters where it is small; so
+there is a second count, with calibration examples drawn with replacement from all that the router was not
+fitted on, and the truth of all of these.
 
 Writes benchmarks/results/certificates.json and the table in docs/benchmarks.md.
 """
@@ -40,7 +40,7 @@ from daulat.statistics.intervals import proportion
 
 FILE = RESULTS / "certificates.json"
 LABELS, KEEP, CONFIDENCE = 1000, 0.95, 0.95
-ROUTERS, DRAWS = 20, 50
+ROUTERS, DRAWS = 16, 40
 LLAMA = "llama-3.1-8b-instruct"
 
 
