@@ -1,14 +1,14 @@
 """Measures what certificates promise against what is kept, on public outcomes.
 
-    DAULAT_DATA=... python benchmarks/certificates.py [--only mmlu,gsm8k] [--routers 20] [--draws 50]
+    DAULAT_DATA=... python benchmarks/certificates.py [--only mmlu,gsm8k] [--routers 16] [--draws 40]
 
-For each set and seed, 1,000 labels are split as `daulat certify --labels 1000` does, and a router is fitted on
-its share of them. Fitting is what takes long: so the examples that it was not fitted on are then dealt out
-`draws` times, into as many to calibrate on as there were and a held-out rest. Each of these random splits is
-certified, and the certified threshold is applied to the rest: a violation is a rest of whose closed quality
-less is kept than the certificate says. The rest is itself a sample, which matters where it is small; so there
-is a second count, with calibration examples drawn with replacement from all that the router was not fitted on,
-and the truth of all of these.
+For each set and seed, 1,000 labels (or 2,500) are split as `daulat certify --labels 1000` does, and a router
+is fitted on its share of them. Fitting is what takes long: so the examples that it was not fitted on are then
+dealt out `draws` times, into as many to calibrate on as there were and a held-out rest. Each of these random
+splits is certified, and the certified threshold is applied to the rest: a violation is a rest of whose closed
+quality less is kept than the certificate says. The rest is itself a sample, which matters where it is small; so
+there is a second count, with calibration examples drawn with replacement from all that the router was not
+fitted on, and the truth of all of these.
 
 Writes benchmarks/results/certificates.json and the table in docs/benchmarks.md.
 """
@@ -40,7 +40,7 @@ from daulat.statistics.intervals import proportion
 
 FILE = RESULTS / "certificates.json"
 LABELS, KEEP, CONFIDENCE = 1000, 0.95, 0.95
-ROUTERS, DRAWS = 20, 50
+ROUTERS, DRAWS = 16, 40
 LLAMA = "llama-3.1-8b-instruct"
 
 
@@ -52,10 +52,12 @@ class Case:
     load: Callable[[Path], Outcomes]
     mode: Mode
     bar: float | None = None
+    labels: int = LABELS
 
 
 CASES = {
     "mmlu": Case("MMLU, from the prompt and its subject", sets.mmlu, "before", 55),
+    "mmlu_2500": Case("the same", sets.mmlu, "before", labels=2500),
     "gsm8k": Case("GSM8K, cascade", sets.gsm8k, "cascade"),
     "pro_llama": Case(
         "MMLU-Pro, gpt-4o over llama-3.1-8b, cascade",
@@ -71,13 +73,14 @@ def measured(case: Case, data: Path, routers: int, draws: int) -> dict[str, Any]
     features = extract(seen_in(outcomes, outcomes.endpoints[0]), case.mode)
     rounds = []
     for seed in range(routers):
-        rounds.append(_round(outcomes, features, case.mode, seed, draws))
+        rounds.append(_round(case, outcomes, features, seed, draws))
         last = rounds[-1]
         print(f"{case.title}: {seed}, closed {np.mean(last['share']):.3f}", flush=True)
     every = {key: np.concatenate([one[key] for one in rounds]) for key in rounds[0]}
     closed = every["share"]
     return {
         "examples": len(outcomes),
+        "labels": case.labels,
         "routers": routers,
         "splits": len(closed),
         "held_out": int(np.median(every["held_out"])),
@@ -92,11 +95,11 @@ def measured(case: Case, data: Path, routers: int, draws: int) -> dict[str, Any]
 
 
 def _round(
-    outcomes: Outcomes, features: Features, mode: Mode, seed: int, draws: int
+    case: Case, outcomes: Outcomes, features: Features, seed: int, draws: int
 ) -> dict[str, np.ndarray]:
     """One router, and as many splits of what it was not fitted on."""
-    parts = split(outcomes, seed=seed, labels=LABELS)
-    router = fit(outcomes.take(parts.train), mode, endpoints=outcomes.endpoints, seed=seed)
+    parts = split(outcomes, seed=seed, labels=case.labels)
+    router = fit(outcomes.take(parts.train), case.mode, endpoints=outcomes.endpoints, seed=seed)
     gains = gains_of(router, features, outcomes.prompts)
     every = Pairs(gains, outcomes.scores[:, 0], outcomes.scores[:, 1])
     train, pool = _take(every, parts.train), np.concatenate([parts.calibrate, parts.audit])
@@ -162,16 +165,14 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 def table(result: Mapping[str, Any]) -> str:
     """A row for each set."""
-    head = (
-        "| set | splits | violations | the same of all | closed share | bar | if all were known |"
-    )
+    head = "| set, labels | splits | violations | the same of all | closed share | bar | if all were known |"
     lines = [f"{head} kept |", "|---|---|---|---|---|---|---|---|"]
     for key, case in CASES.items():
         if key not in result:
             continue
         one = result[key]
         cells = (
-            case.title,
+            f"{case.title}, {case.labels:,}",
             f"{one['splits']:,}",
             _violations(one["violations"]),
             _violations(one["violations_of_all"]),
@@ -218,7 +219,6 @@ def main() -> None:
         "machine": f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
         "routers": given.routers,
         "draws": given.draws,
-        "labels": LABELS,
         "keep": KEEP,
         "confidence": CONFIDENCE,
     }

@@ -44,6 +44,8 @@ def certificate(**changed: Any) -> Certificate:
         kept=FIGURE,
         closed_share=FIGURE,
         saved=Measured(None, None, None, 0.95, "Fieller", 0),
+        differ=FIGURE,
+        temperature=0.0,
         train=400,
         calibrate=600,
         audit=100,

@@ -77,7 +77,7 @@ class Ruling:
     def judge(self, said: Said) -> bool:
         """Whether the open model's answer is kept."""
         if not said.plain:
-            self.way, self.why = "outside", "the answer is not one finished text"
+            self.way, self.why = "outside", "the open model's answer is not a text"
             return False
         if "logprob" in self.rule.needs and said.logprob is None:
             self.way, self.why = "outside", "the open model tells no probabilities of its tokens"

@@ -18,7 +18,7 @@ class Said:
     Attributes:
         text: of the first choice.
         logprob: mean natural-log probability of its tokens; None where they were not told.
-        plain: it is one finished text: no calls, no refusal, not cut by its length.
+        plain: it is one text, whole or cut at its limit: no calls, no refusal.
     """
 
     text: str
@@ -40,7 +40,7 @@ def said(events: Iterable[Event]) -> Said:
             case Piece(choice=0, kind="text"):
                 parts.append(event.text)
                 logprobs += [token.logprob for token in event.logprobs]
-            case Finish(choice=0, reason="stop") | Piece(choice=0, kind="thought"):
+            case Finish(choice=0, reason="stop" | "length") | Piece(choice=0, kind="thought"):
                 pass
             case Piece() | CallPiece() | Finish():
                 plain = False

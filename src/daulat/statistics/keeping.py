@@ -119,14 +119,19 @@ def kept_at_least(counts: Counts, alpha: float, step: float = 1e-3) -> float:
 
     A lower bound with confidence 1 - alpha, since the hypotheses of different shares lie within each other.
     """
-    lowest, highest = 0, round(1 / step)
+    shares = np.arange(1, round(1 / step) + 1) * step
+    reached = np.array([statistic(counts, float(share))[0] for share in shares])
+    low, high = _within((1 - _PAID) * alpha)
+    quality = _quality(counts, _PAID * alpha)
+    lowest, highest = int((reached >= high).sum()), int((reached >= low).sum())
     while lowest < highest:
         middle = (lowest + highest + 1) // 2
-        if keeps(counts, middle * step, alpha)[0]:
+        value, share = float(reached[middle - 1]), float(shares[middle - 1])
+        if _is_critical(min(counts.n, LARGEST), share, value, (1 - _PAID) * alpha, quality):
             lowest = middle
         else:
             highest = middle - 1
-    return lowest * step
+    return float(shares[lowest - 1]) if lowest else 0.0
 
 
 def _check(keep: float, alpha: float = 0.5) -> None:
@@ -201,6 +206,15 @@ def _within(alpha: float) -> tuple[float, float]:
     """Where critical values are looked for."""
     normal = normal_quantile(1 - alpha)
     return normal - 0.25, normal + 1.0
+
+
+def _is_critical(
+    n: int, keep: float, value: float, alpha: float, quality: tuple[float, float]
+) -> bool:
+    """Whether `critical_value` is at most this; quicker than to find it."""
+    target = (1 - _SPARE) * alpha
+    places = _places(n, keep, *quality)
+    return _largest(n, keep, value - _FINE, places, enough=target)[0] <= target
 
 
 def _largest(

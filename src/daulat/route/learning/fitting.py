@@ -34,6 +34,8 @@ MAX_LABELS: Final = 6000
 POINTS: Final = 101
 _LOGISTIC: Final = (2.5, 10.0)
 _SLOPE: Final = 4.0
+_LEAST_SLOPE: Final = 0.05
+"""Of few examples the best line may fall by chance. Then too, more is expected where more is predicted."""
 _LEAST_SPREAD: Final = 1e-12
 
 Tell = Callable[[str, int, int], None]
@@ -73,7 +75,7 @@ def fit(
     fitted = _Candidates(features, learnt.scores, seed)
     found = _cross_validated(features, learnt.scores, of, seed, tell)
     worth = {name: explained(learnt.scores, one) for name, one in found.items()}
-    best = max(worth, key=lambda name: worth[name]) if any(worth.values()) else "mean"
+    best = _chosen(found, worth, learnt.scores, of)
     tell("last fit", 0, 1)
     part = fitted.one(best)
     slopes, intercepts = _lines(found.get(best), learnt.scores)
@@ -296,6 +298,37 @@ def _nearest(found: Mapping[str, FloatArray], scores: FloatArray, kind: str) -> 
     return min(errors, key=lambda name: errors[name])
 
 
+def _chosen(
+    found: Mapping[str, FloatArray],
+    worth: Mapping[str, float],
+    scores: FloatArray,
+    of: NDArray[np.int64],
+) -> str:
+    """The candidate to take: the average of a logistic regression and trees, unless another is surely better.
+
+    Differences between candidates are mostly chance, and an average varies least; so what explains more must do
+    so by one standard error, as L. Breiman et al. (1984) prune trees. Without differences between endpoints, or
+    without cross-validation, the mean scores.
+    """
+    gains = scores[:, 1:] - scores[:, :1]
+    if not found or (gains == gains[0]).all():
+        return "mean"
+    best = max(worth, key=lambda name: worth[name])
+    steady = next(name for name in found if name.startswith("logistic") and "+" in name)
+    lost = _errors(scores, found[steady]) - _errors(scores, found[best])
+    by_group = np.bincount(of, lost - lost.mean())
+    error = math.sqrt(float((by_group**2).sum())) / len(lost)
+    return best if float(lost.mean()) > error else steady
+
+
+def _errors(scores: FloatArray, expected: FloatArray) -> FloatArray:
+    """float64 [n]: the squared errors of gains, predicted on their best lines."""
+    slopes, intercepts = _lines(expected, scores)
+    said = calibrated(expected, slopes, intercepts)
+    gap = (scores[:, 1:] - scores[:, :1]) - (said[:, 1:] - said[:, :1])
+    return (gap**2).sum(axis=1)
+
+
 def explained(scores: FloatArray, expected: FloatArray) -> float:
     """The share of the variance of gains over the first endpoint that predictions explain on their best lines.
 
@@ -315,7 +348,7 @@ def explained(scores: FloatArray, expected: FloatArray) -> float:
 
 
 def _lines(raw: FloatArray | None, scores: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Slope and intercept of each line that fits scores and gains best out of fold; slopes are never negative.
+    """Slope and intercept of each line that fits scores and gains best out of fold; slopes always rise.
 
     A gain's line is that of least squares, so its slope says how much of what is predicted is real.
     """
@@ -336,7 +369,7 @@ def _slope(x: FloatArray, y: FloatArray) -> float:
     if spread < _LEAST_SPREAD:
         return 0.0
     slope = float(((x - x.mean()) * (y - y.mean())).mean()) / spread
-    return min(max(slope, 0.0), _SLOPE)
+    return min(max(slope, _LEAST_SLOPE), _SLOPE)
 
 
 def _dial(needs: FloatArray) -> FloatArray:
