@@ -49,6 +49,7 @@ def rule(router: Router, **more: Any) -> Rule:
         "closed": CLOSED,
         "digests": {},
         "needs": frozenset[str](),
+        "temperature": None,
         "opinion": router,
         "similarity": lambda prompt: 1.0 if "harbour" in prompt else 0.0,
         "limit": 0.5,
@@ -196,6 +197,24 @@ class TestTheSafeWay:
             assert exchange.ruling.way in ("kept", "judging")
             async with contextlib.aclosing(exchange.events()) as events:
                 assert [event async for event in events]
+
+    @pytest.mark.parametrize(("wanted", "asked", "way"), [(1.0, 0.0, "kept"), (0.0, 0.0, "kept")])
+    async def test_answers_are_asked_for_as_they_were_certified(
+        self, house: House, wanted: float, asked: float, way: str
+    ) -> None:
+        one = chat(sampling=Sampling(max_tokens=50, temperature=wanted))
+        async with house(rule(Router(), temperature=0.0)) as here:
+            assert (await ruled(here, one))[0] == way
+            (entry,) = here.record.entries(kind="exchange.opened")
+            assert entry.body["sampling"]["temperature"] == asked
+
+    async def test_other_temperatures_were_not_certified(self, house: House) -> None:
+        warm = chat(sampling=Sampling(max_tokens=50, temperature=0.7))
+        async with house(rule(Router(), temperature=0.0)) as here:
+            assert (await ruled(here, warm))[0::2] == ("outside", "closed")
+            assert "temperature 0.7" in closing(here)["why"]
+        async with house(rule(Router(), temperature=None)) as here:
+            assert (await ruled(here, warm))[0] == "kept"
 
     async def test_a_changed_model_ends_the_certificate(self, house: House) -> None:
         async with house(rule(Router(), digests={OPEN: "sha256:of-another"})) as here:

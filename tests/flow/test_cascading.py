@@ -105,9 +105,9 @@ def test_what_is_said() -> None:
     [
         Piece(0, "I cannot", kind="refusal"),
         CallPiece(0, 0, "id", "name"),
-        Finish(0, "length"),
+        Finish(0, "content_filter"),
         Piece(1, "another choice"),
     ],
 )
-def test_what_is_not_one_finished_text(odd: Piece | CallPiece | Finish) -> None:
+def test_what_is_not_one_text(odd: Piece | CallPiece | Finish) -> None:
     assert not said([Piece(0, "a"), odd]).plain

@@ -110,12 +110,14 @@ class Window:
         name: what the certificate is to be called; `task`: the task or file.
         task_digest: empty: it is a file.
         identities: of endpoints, by name, where they are known.
+        temperature: at which they were asked; None: not known.
     """
 
     name: str
     task: str
     task_digest: str = ""
     identities: tuple[Identity, ...] = ()
+    temperature: float | None = None
 
     def identity(self, endpoint: str) -> Identity:
         """The endpoint's."""
@@ -224,6 +226,7 @@ def _certificate(
         closed_share=_closed_share(pair, closed, parts, router.mode),
         saved=_saved(pair, closed, parts, router.mode),
         differ=_differ(pair, closed, parts),
+        temperature=window.temperature,
         train=len(parts.train),
         calibrate=len(parts.calibrate),
         audit=len(parts.audit),

@@ -87,6 +87,7 @@ def _rule(paper: Certificate, router: Router, meant: Meant) -> Rule:
         closed=closed,
         digests={open_: paper.open.model, closed: paper.closed.model},
         needs=frozenset(router.given),
+        temperature=paper.temperature,
         opinion=_opinion(router, paper.threshold),
         similarity=router.profile.similarity,
         limit=router.profile.limit,

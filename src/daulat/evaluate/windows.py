@@ -69,18 +69,21 @@ def _of_task(folder: Path, task: str, name: str, settings: Settings) -> tuple[Ou
             f"The task {task} has no answers yet. Run `daulat compare {task} --endpoints OPEN,CLOSED` first."
         )
     outcomes = read(folder / _OUTCOMES)
-    known = _as_compared(folder, task, identities(outcomes.endpoints, settings))
+    models, temperature = _compared(folder)
+    known = _as_compared(models, task, identities(outcomes.endpoints, settings))
     definition = task_digest(settings.home, task)
-    return outcomes, Window(checked(name or task), task, definition, tuple(known.values()))
+    named = checked(name or task)
+    return outcomes, Window(named, task, definition, tuple(known.values()), temperature)
 
 
-def _as_compared(folder: Path, task: str, now: Mapping[str, Identity]) -> Mapping[str, Identity]:
+def _as_compared(
+    then: Mapping[str, str], task: str, now: Mapping[str, Identity]
+) -> Mapping[str, Identity]:
     """What stood behind the endpoints when they answered, as the newest comparison has it.
 
     Raises:
         DataError: something else does now: a certificate would be void at once.
     """
-    then = _compared(folder)
     for name, model in then.items():
         if name in now and now[name].model != model:
             raise DataError(
@@ -90,19 +93,26 @@ def _as_compared(folder: Path, task: str, now: Mapping[str, Identity]) -> Mappin
     return {**{name: Identity(name, model) for name, model in then.items()}, **now}
 
 
-def _compared(folder: Path) -> dict[str, str]:
-    """The models by the names of endpoints that answered, from the newest report; empty: nothing says."""
+def _compared(folder: Path) -> tuple[dict[str, str], float | None]:
+    """The models by the names of endpoints that answered, and at which temperature; from the newest report.
+
+    Raises:
+        DataError: the newest report is damaged.
+    """
     reports = sorted(folder.glob(_REPORTS), key=lambda path: path.stat().st_mtime_ns)
     if not reports or reports[-1].stat().st_size > _MOST:
-        return {}
+        return {}, None
     try:
-        sides: Any = json.loads(reports[-1].read_bytes())["endpoints"]
+        report: Any = json.loads(reports[-1].read_bytes())
+        sides = report["endpoints"]
+        temperature = report["about"]["how"].get("temperature")
         found = {str(side["name"]): joined(map(str, side["identity"])) for side in sides}
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"The newest report of the task, {reports[-1].parent.name}, is damaged. Compare again."
         ) from error
-    return {name: model for name, model in found.items() if model}
+    models = {name: model for name, model in found.items() if model}
+    return models, float(temperature) if isinstance(temperature, int | float) else None
 
 
 def task_digest(home: Path, task: str) -> str:

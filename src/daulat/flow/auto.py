@@ -16,7 +16,7 @@ from daulat.errors import ModelNotFoundError, UnsupportedFieldError
 from daulat.flow.cascading import Said
 from daulat.route import Asked, Opinion, Rule, Target
 from daulat.values.plan import Step
-from daulat.values.request import ChatRequest, Request
+from daulat.values.request import ChatRequest, Request, Sampling
 
 AUTO: Final = "daulat/auto"
 HEADER: Final = "daulat-task"
@@ -87,6 +87,13 @@ class Ruling:
         )
         self.way = "kept" if self.opinion.keep else "escalated"
         return self.opinion.keep
+
+    def asking(self, request: ChatRequest) -> ChatRequest:
+        """The request as it is asked: at the certified temperature, where the client has not chosen one."""
+        if self.rule.temperature is None or not _unchosen(request.sampling):
+            return request
+        sampling = replace(request.sampling, temperature=self.rule.temperature)
+        return replace(request, sampling=sampling)
 
     def listens(self, step: Step) -> bool:
         """Whether the router needs the probabilities of the tokens that a step answers with."""
@@ -173,17 +180,12 @@ class Auto:
         """Why a certificate does not hold; None: it does."""
         return self._voided.get(certificate)
 
-    def ruling(self, request: Request, label: Label) -> Ruling:
+    def ruling(self, request: ChatRequest, label: Label) -> Ruling:
         """What is to become of a request to `daulat/auto`.
 
         Raises:
             ModelNotFoundError: no certificate for that task, or none at all.
-            UnsupportedFieldError: it is not a chat.
         """
-        if not isinstance(request, ChatRequest):
-            raise UnsupportedFieldError(
-                f"{AUTO} answers chats. Name a model for anything else.", param="model"
-            )
         named = request.model.removeprefix(AUTO).removeprefix("/") or label.task
         prompt = "\n\n".join(message.content for message in request.messages)
         rule, belongs = self._found(named, prompt)
@@ -192,7 +194,7 @@ class Auto:
             return Ruling(rule, "void", why, asked)
         if not belongs:
             return Ruling(rule, "outside", "it does not look like the task", asked)
-        if why := _unusual(request) or _unsaid(rule, label):
+        if why := _unusual(request) or _unsaid(rule, label) or _warmer(rule, request):
             return Ruling(rule, "outside", why, asked)
         if rule.mode == "cascade":
             return Ruling(rule, "judging", "", asked)
@@ -220,6 +222,19 @@ class Auto:
         return likely, likely.similarity(prompt) >= likely.limit
 
 
+def only_chats(request: Request) -> ChatRequest:
+    """The request, if it is one that certificates speak of.
+
+    Raises:
+        UnsupportedFieldError: it is not a chat.
+    """
+    if isinstance(request, ChatRequest):
+        return request
+    raise UnsupportedFieldError(
+        f"{AUTO} answers chats. Name a model for anything else.", param="model"
+    )
+
+
 def _is(step: Step, target: Target) -> bool:
     return (step.endpoint, step.model_id) == (target.endpoint, target.model)
 
@@ -244,6 +259,19 @@ def _unsaid(rule: Rule, label: Label) -> str:
     if "category" in rule.needs and not label.category:
         return f"it names no category ({CATEGORY_HEADER})"
     return ""
+
+
+def _unchosen(sampling: Sampling) -> bool:
+    """Whether the temperature is the usual one, which a client that does not care leaves out."""
+    return sampling.temperature == Sampling().temperature
+
+
+def _warmer(rule: Rule, request: ChatRequest) -> str:
+    """Whether a client wants other answers than were certified; empty: it does not."""
+    wanted = request.sampling.temperature
+    if rule.temperature is None or wanted == rule.temperature or _unchosen(request.sampling):
+        return ""
+    return f"it asks for temperature {wanted:g}, and certified are answers at {rule.temperature:g}"
 
 
 def changed(rule: Rule, steps: Sequence[Step]) -> str:

@@ -22,7 +22,7 @@ from daulat.errors import (
 from daulat.flow.attempt import price_of
 from daulat.flow.attempts import Attempts
 from daulat.flow.audits import Audits
-from daulat.flow.auto import AUTO, Auto, Label, Ruling, changed, is_auto
+from daulat.flow.auto import AUTO, Auto, Label, Ruling, changed, is_auto, only_chats
 from daulat.flow.books import Account, ExchangeBooks
 from daulat.flow.breakers import Breakers, Health
 from daulat.flow.exchange import Exchange
@@ -157,9 +157,10 @@ class Hall:
             steps = await self.naming.steps(request.model)
             return await self._opened(caller, request, steps, declared)
         policy.must_use(caller, AUTO)
-        ruling = self.auto.ruling(request, label)
+        chat = only_chats(request)
+        ruling = self.auto.ruling(chat, label)
         steps = await self._ruled(ruling)
-        return await self._opened(caller, request, steps, declared, ruling)
+        return await self._opened(caller, ruling.asking(chat), steps, declared, ruling)
 
     async def other(
         self, caller: Caller, request: Request, declared: str, target: Target, reason: str

@@ -84,6 +84,7 @@ class Certificate:
         saved: the share of its cost that is saved.
         differ: the share of requests whose open answer is kept and does not agree with the closed endpoint's
             (`learning.agreeing`): what audits hold the traffic against.
+        temperature: at which the answers were asked for; None: not known.
         train, calibrate, audit: examples that the router was fitted on, that its thresholds were tested on,
             and that neither was.
         set_aside: examples that were not used: repeated prompts, missing scores.
@@ -110,6 +111,7 @@ class Certificate:
     closed_share: Measured
     saved: Measured
     differ: Measured
+    temperature: float | None
     train: int
     calibrate: int
     audit: int
@@ -238,6 +240,8 @@ def _impossible_numbers(one: Certificate) -> Iterator[str]:
         yield f"a count is not between 0 and {_MOST}"
     if not 0 <= one.seed < 2**63:
         yield "seed is not between 0 and 2^63 - 1"
+    if one.temperature is not None and not 0 <= one.temperature <= 2:
+        yield "temperature is not between 0 and 2"
     for what in ("kept", "closed_share", "saved", "differ"):
         figure = cast(Measured, getattr(one, what))
         if None not in (figure.low, figure.high) and cast(float, figure.low) > cast(

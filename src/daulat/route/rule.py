@@ -54,6 +54,7 @@ class Rule:
         open, closed: who answers.
         digests: what the two models were when it was certified, see `values.plan.Step.identity`.
         needs: `category` or `logprob`: without it a request is not like those that were certified.
+        temperature: at which the certified answers were asked for; None: not known.
         opinion: the router at the certified threshold.
         similarity: how much a prompt looks like the task's; `limit`: the least of what belongs to it.
         agrees: whether the closed model's answer (the second) says the same as the open model's.
@@ -69,6 +70,7 @@ class Rule:
     closed: Target
     digests: Mapping[Target, str]
     needs: frozenset[str]
+    temperature: float | None
     opinion: Callable[[Asked], Opinion]
     similarity: Callable[[str], float]
     limit: float
