@@ -9,29 +9,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daulat.statistics.drift import Drift
+from daulat.statistics.drift import BETS, BLOCK, LEAST, Drift
 
-LOSSES = st.lists(st.floats(0, 1), max_size=200)
+LOSSES = st.lists(st.floats(0, 1) | st.sampled_from([0.0, 1.0]), max_size=120)
 
 
 @given(LOSSES, st.floats(0, 0.9), st.floats(0.001, 0.5))
-def test_the_evidence_is_the_average_wealth_of_the_bets(
+def test_the_evidence_is_what_all_gamblers_own(
     losses: list[float], most: float, delta: float
 ) -> None:
     drift = Drift(most, delta)
-    shares = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
-    allowed = max(most, 1e-3)
-    wealth, alarmed = np.ones(len(shares)), False
-    for loss in losses:
-        wealth *= 1 + shares / allowed * (loss - allowed)
-        alarmed = alarmed or wealth.mean() >= 1 / delta
-        drift.add(loss)
-        assert drift.evidence == pytest.approx(
-            max(0.0, math.log(wealth.mean()) / math.log(1 / delta)), abs=1e-6
-        )
+    allowed, alarmed = max(most, LEAST), False
+    for end in range(1, len(losses) + 1):
+        together = 0.0
+        blocks = -(-end // BLOCK)
+        for block in range(blocks):  # each beginning on its own, from its first loss on
+            for bet in BETS:
+                owned = 1 / ((block + 1) * (block + 2)) / len(BETS)
+                for loss in losses[block * BLOCK : end]:
+                    owned *= 1 + bet / allowed * (loss - allowed)
+                together += owned
+        together += 1 - sum(1 / ((j + 1) * (j + 2)) for j in range(blocks))
+        alarmed = alarmed or together >= 1 / delta
+        drift.add(losses[end - 1])
+        told = max(0.0, math.log(together) / math.log(1 / delta))
+        assert drift.evidence == pytest.approx(told, abs=1e-6)
     assert drift.losses == len(losses)
-    if abs(math.log(wealth.mean()) / math.log(1 / delta) - 1) > 1e-6:
-        assert drift.alarmed == alarmed
+    assert drift.alarmed == alarmed or drift.evidence == pytest.approx(1, abs=1e-6)
+
+
+def test_a_late_change_is_noticed_soon() -> None:
+    random = np.random.default_rng(9)
+    needed: list[int] = []
+    for _ in range(20):
+        drift = Drift(0.1, 0.05)
+        for loss in random.random(2000) < 0.02:
+            drift.add(float(loss))
+        assert not drift.alarmed
+        needed.append(0)
+        while not drift.add(float(random.random() < 0.4)):
+            needed[-1] += 1
+    assert np.median(needed) < 100
 
 
 def test_false_alarms_are_as_rare_as_promised() -> None:
