@@ -81,6 +81,7 @@ CASES = {
         1500,
         {"apgr": 0.603, "cpt50": 35.4, "cpt80": 70.3, "keep95": 56},
         {},
+        draws=3,
     ),
     "gsm8k": Case(
         "GSM8K, cascade",
@@ -89,7 +90,7 @@ CASES = {
         1000,
         {"apgr": 0.622, "cpt50": 33.6, "cpt80": 63.3, "keep95": 63},
         {"apgr": 0.72, "cpt50": 20, "cpt80": 50, "keep95": 45},
-        draws=12,
+        draws=5,
     ),
     "pro_llama": Case(
         "MMLU-Pro, gpt-4o over llama-3.1-8b, cascade",
@@ -98,7 +99,7 @@ CASES = {
         2000,
         {"apgr": 0.548},
         {"apgr": 0.70},
-        draws=3,
+        draws=2,
     ),
     "pro_mistral": Case(
         "MMLU-Pro, gpt-4o over mistral-7b, cascade",
@@ -107,25 +108,25 @@ CASES = {
         2000,
         {"apgr": 0.568},
         {"apgr": 0.70},
-        draws=3,
+        draws=2,
     ),
     "pro_llama_second": Case(
-        "the same over llama-3.1-8b, with mistral-7b's answer as a second one to compare",
+        "MMLU-Pro, gpt-4o over llama-3.1-8b, cascade that has mistral-7b's answer to compare",
         lambda data: _with_second(sets.mmlu_pro(data, LLAMA), sets.mmlu_pro(data, MISTRAL)),
         "cascade",
         2000,
         {},
         {},
-        draws=2,
+        draws=1,
     ),
     "pro_mistral_second": Case(
-        "the same over mistral-7b, with llama-3.1-8b's answer as a second one to compare",
+        "MMLU-Pro, gpt-4o over mistral-7b, cascade that has llama-3.1-8b's answer to compare",
         lambda data: _with_second(sets.mmlu_pro(data, MISTRAL), sets.mmlu_pro(data, LLAMA)),
         "cascade",
         2000,
         {},
         {},
-        draws=2,
+        draws=1,
     ),
 }
 RANDOM_ROUTER = {
@@ -303,7 +304,7 @@ def _fitted_table(result: Mapping[str, Any]) -> list[str]:
             form = _FORMS[name]
             low, high = one["bootstrap"][name]
             cells = (
-                f"{case.title}: {case.labels:,} labels, {one['draws']} draws"
+                f"{case.title}: {case.labels:,} labels, draws of them: {one['draws']}"
                 if name == "apgr"
                 else "",
                 _WORDS[name],

@@ -254,7 +254,7 @@ def _question(question: str, whole: str) -> list[float]:
         _log(len(set(found))),
         _log(_log(max(found, default=0.0))),
         _log(sum(value % 1 != 0 for value in found)),
-        _mean([character.isdigit() for character in whole]),
+        sum(map(str.isdigit, whole)) / max(1, len(whole)),
         _log(len(_MATHS.findall(question))),
         float("\\" in whole or "$" in whole),
         float('"' in question or "“" in question),
@@ -290,8 +290,7 @@ def _listed(listed: Sequence[str]) -> list[float]:
         _log(_mean([len(one) for one in words])),
         _mean([_NUMERIC.fullmatch(option) is not None for option in listed]),
         _mean([_FORMULA.search(option) is not None for option in listed]),
-        sum(character.isdigit() for option in listed for character in option)
-        / max(1, sum(lengths)),
+        sum(sum(map(str.isdigit, option)) for option in listed) / max(1, sum(lengths)),
         _mean(overlaps),
         max(overlaps, default=0.0),
         float(len(set(lengths)) < len(lengths)),
