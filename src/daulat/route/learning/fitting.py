@@ -33,6 +33,7 @@ MAX_LABELS: Final = 6000
 POINTS: Final = 101
 _LOGISTIC: Final = (2.5, 10.0)
 _SLOPE: Final = 4.0
+_SURE: Final = 2.0
 _LEAST_SLOPE: Final = 0.05
 """Of few examples the best line may fall by chance. Then too, more is expected where more is predicted."""
 _LEAST_SPREAD: Final = 1e-12
@@ -295,8 +296,8 @@ def _chosen(
     """The candidate to take: the average of a logistic regression and trees, unless another is surely better.
 
     Differences between candidates are mostly chance, and an average varies least; so what explains more must do
-    so by one standard error, as L. Breiman et al. (1984) prune trees. Without differences between endpoints, or
-    without cross-validation, the mean scores.
+    so by two standard errors: one, by which L. Breiman et al. (1984) prune trees, is little for the best of
+    twenty. Without differences between endpoints, or without cross-validation, the mean scores.
     """
     gains = scores[:, 1:] - scores[:, :1]
     if not found or (gains == gains[0]).all():
@@ -306,7 +307,7 @@ def _chosen(
     lost = _errors(scores, found[steady]) - _errors(scores, found[best])
     by_group = np.bincount(of, lost - lost.mean())
     error = math.sqrt(float((by_group**2).sum())) / len(lost)
-    return best if float(lost.mean()) > error else steady
+    return best if float(lost.mean()) > _SURE * error else steady
 
 
 def _errors(scores: FloatArray, expected: FloatArray) -> FloatArray:
