@@ -1,6 +1,6 @@
 """Measures what certificates promise against what is kept, on public outcomes.
 
-    DAULAT_DATA=... python benchmarks/certificates.py [--only mmlu,gsm8k] [--routers 16] [--draws 40]
+    DAULAT_DATA=... python benchmarks/certificates.py [--only mmlu,gsm8k] [--routers 13] [--draws 40]
 
 For each set and seed, 1,000 labels (or 2,500) are split as `daulat certify --labels 1000` does, and a router
 is fitted on its share of them. Fitting is what takes long: so the examples that it was not fitted on are then
@@ -40,7 +40,7 @@ from daulat.statistics.intervals import proportion
 
 FILE = RESULTS / "certificates.json"
 LABELS, KEEP, CONFIDENCE = 1000, 0.95, 0.95
-ROUTERS, DRAWS = 16, 40
+ROUTERS, DRAWS = 13, 40
 LLAMA = "llama-3.1-8b-instruct"
 
 
@@ -103,7 +103,7 @@ def _round(
     gains = gains_of(router, features, outcomes.prompts)
     every = Pairs(gains, outcomes.scores[:, 0], outcomes.scores[:, 1])
     train, pool = _take(every, parts.train), np.concatenate([parts.calibrate, parts.audit])
-    tested = thresholds(Learnt(router).stops())
+    tested = thresholds(Learnt(router).stops(), gains[parts.train])
     random = np.random.default_rng(seed)
     count = len(parts.calibrate)
 

@@ -32,6 +32,7 @@ from daulat.route.certificate import Identity
 from daulat.route.learning.outcomes import Outcomes
 
 ALPHA = 0.05
+TESTED = thresholds(Reader().stops(), np.linspace(0, 1, 500))
 WINDOW = Window("work", "work.jsonl")
 
 
@@ -169,11 +170,11 @@ KEEPS = (0.8, 0.9, 0.95, 1.0)
 
 
 @pytest.mark.parametrize("groups", [False, True])
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_a_higher_demand_never_lowers_the_closed_share(groups: bool, seed: int) -> None:
     train, calibrate = pairs(39, seed, groups), pairs(39, seed + 1, groups)
-    tested = thresholds(Reader().stops())
+    tested = TESTED
 
     def closed(keep: float, confidence: float) -> float:
         verdict = certify(train, calibrate, tested, keep, confidence)
@@ -192,7 +193,7 @@ def test_the_order_of_examples_makes_no_difference(seed: int) -> None:
     order = np.random.default_rng(seed).permutation(60)
     assert one.groups is not None
     mixed = Pairs(one.gains[order], one.open[order], one.closed[order], one.groups[order], 3)
-    tested = thresholds(Reader().stops())
+    tested = TESTED
     found = [certify(train, each, tested, 0.9, 0.8).threshold for each in (one, mixed)]
     assert found[0] == found[1]
     alone = [replace(each, groups=None, largest=1) for each in (one, mixed)]
@@ -210,7 +211,7 @@ def test_violations_are_as_rare_as_promised(groups: bool, graded: bool) -> None:
     truth = pairs(60_000, 99, graded=graded)
     train, tested, trials, wrong = (
         pairs(60, 98, groups, graded),
-        thresholds(Reader().stops()),
+        TESTED,
         300,
         0,
     )
@@ -224,11 +225,26 @@ def test_violations_are_as_rare_as_promised(groups: bool, graded: bool) -> None:
 
 
 def test_thresholds_begin_closed_and_end_open() -> None:
-    found = thresholds(np.linspace(0, 1, 201))
+    found = thresholds(np.linspace(-1, 3, 201), np.linspace(0, 1, 201))
     assert (np.diff(found) > 0).all()
-    assert found[0] == pytest.approx(0.05)
+    assert found[0] == pytest.approx(0.05), (
+        "the router's own stops do not begin too openly or too closed"
+    )
     assert found[-1] == ALL_OPEN
-    assert thresholds(np.zeros(5)).tolist() == [0.0, ALL_OPEN]
+    assert 3.0 in found
+    assert thresholds(np.zeros(5), np.zeros(5)).tolist() == [0.0, ALL_OPEN]
+
+
+def test_a_router_that_is_wrong_about_its_own_gains_still_has_a_dial() -> None:
+    """What it saw out of fold can lie elsewhere than what it says in the end, above all with few examples."""
+
+    class Astray(Reader):
+        def stops(self) -> np.ndarray:
+            return np.full(5, 7.0)
+
+    paper = made(drawn(600), lambda _o, _s: Astray(), keep=0.9).certificate
+    assert paper is not None
+    assert 0.05 < paper.threshold < 0.95
 
 
 def test_what_cannot_be_is_refused() -> None:
@@ -322,7 +338,7 @@ def test_a_goal_out_of_reach_says_what_is_in_reach() -> None:
 
 def test_more_labels_are_worth_what_the_forecast_says() -> None:
     few, many = pairs(60, 1), pairs(100_000, 2)
-    tested = thresholds(Reader().stops())
+    tested = TESTED
     verdict = certify(few, few, tested, 0.9, 0.95)
     shares = dict(forecast(few, many, verdict, 0.9, 0.95, 0).shares)
     order = [shares[times] for times in sorted(shares)]
@@ -334,18 +350,18 @@ def test_more_labels_are_worth_what_the_forecast_says() -> None:
 
 
 def test_needed_labels_suffice_mostly() -> None:
-    tested, certified, times = thresholds(Reader().stops()), 0, []
+    tested, certified, times = TESTED, 0, []
     train, demand = pairs(60, 1), 0.97
-    for seed in range(40):
+    for seed in range(12):
         small = pairs(40, 1000 + seed)
         verdict = certify(train, small, tested, demand, 0.95)
         told = forecast(train, small, verdict, demand, 0.95, 0)
         if verdict.shown == 0 and told.needed is not None:
             times.append(told.needed)
     needed = round(40 * float(np.median(times)))
-    for seed in range(30):
+    for seed in range(16):
         certified += certify(train, pairs(needed, 5000 + seed), tested, demand, 0.95).shown > 0
-    assert certified >= 15, (certified, needed)
+    assert certified >= 8, (certified, needed)
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,9 @@ def make(outcomes: Outcomes, demand: Demand, fit: Fit, window: Window) -> Certif
             f"{demand.closed} was never right, so there is no quality of it to keep. Look at the metric, or "
             "exchange --open and --closed."
         )
-    tested = thresholds(router.stops())
+    # An example without an open answer has a gain unlike all others in a cascade, so only scored ones count.
+    others = np.concatenate([parts.train, parts.audit])
+    tested = thresholds(router.stops(), gains[others])
     verdict = certify(train, calibrate, tested, demand.keep, demand.confidence, demand.seed)
     told = forecast(train, calibrate, verdict, demand.keep, demand.confidence, demand.seed)
     worth = verdict.threshold > ALL_CLOSED and calibrate.closed_share(verdict.threshold) < 1

@@ -50,9 +50,7 @@ class Learnt:
 
     def stops(self) -> FloatArray:
         """float64 [m]: the settings of the dial, which are quantiles of gains out of fold; rising."""
-        values, often = np.unique(self.router.dial, return_counts=True)
-        within = np.array([at / count for count in often.tolist() for at in range(count)])
-        return np.repeat(values, often) + _apart(self.router) * within
+        return np.unique(self.router.dial)
 
 
 def gain(
@@ -60,6 +58,8 @@ def gain(
     prompt: str,
     answer: str | None,
     logprob: float | None,
+    *,
+    category: str = "",
     encode: Encode | None = None,
 ) -> float:
     """Of one request, as `Learnt.gains` has it.
@@ -72,7 +72,7 @@ def gain(
             f"This router decides after {router.endpoints[0]} has answered: give it that answer.",
             param="answer",
         )
-    seen = Seen(prompt, answer=answer, logprob=math.nan if logprob is None else logprob)
+    seen = Seen(prompt, category, answer, math.nan if logprob is None else logprob)
     return float(_gains(router, [seen], encode)[0])
 
 

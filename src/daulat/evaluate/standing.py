@@ -40,12 +40,19 @@ class Standing:
     void: tuple[str, ...]
 
     def closed(
-        self, prompt: str, answer: str | None, logprob: float | None, encode: Encode | None = None
+        self,
+        prompt: str,
+        answer: str | None,
+        logprob: float | None,
+        *,
+        category: str = "",
+        encode: Encode | None = None,
     ) -> tuple[bool, float]:
         """Whether a request goes to the closed endpoint, and the gain that its router expects of that.
 
         Args:
             answer, logprob: the open endpoint's, for a certificate of mode *cascade*; otherwise passed over.
+            category: as the outcomes have it; a router that learnt categories decides worse without.
             encode: makes vectors of prompts, for a router that needs them.
 
         Raises:
@@ -55,7 +62,7 @@ class Standing:
         from daulat.evaluate.routers import gain  # noqa: PLC0415
 
         certificate, router = followed(self)
-        found = gain(router, prompt, answer, logprob, encode)
+        found = gain(router, prompt, answer, logprob, category=category, encode=encode)
         return found >= certificate.threshold, found
 
 

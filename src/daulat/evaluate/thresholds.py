@@ -35,9 +35,9 @@ ALL_CLOSED: Final = -sys.float_info.max
 ALL_OPEN: Final = sys.float_info.max
 """The threshold that none does."""
 STEPS: Final = 256
-"""Thresholds that are tested, at most."""
+"""Thresholds that are tested, besides the router's own stops."""
 FIRST: Final = 0.95
-"""The share of training examples that the first tested threshold sends to the closed endpoint."""
+"""The share of other examples that the first tested threshold sends to the closed endpoint."""
 _BOLDEST: Final = 0.9
 """The most that a bet stakes."""
 _WORSE: Final = 1.4
@@ -170,10 +170,17 @@ def certify(
     return Verdict(ALL_CLOSED, tested, 0, test.method, instead)
 
 
-def thresholds(gains: FloatArray) -> FloatArray:
-    """float64 [m]: rising, each with a little more of these gains below it; the last is `ALL_OPEN`."""
+def thresholds(stops: FloatArray, gains: FloatArray) -> FloatArray:
+    """float64 [m]: rising, so that more and more stays open; the last is `ALL_OPEN`.
+
+    Args:
+        stops: of the router: where gains of examples that it has not seen may lie, as it thinks.
+        gains: of examples that are not tested on, at least one; the first threshold has a few of them below it.
+    """
     shares = np.linspace(1 - FIRST, 1, STEPS, endpoint=False)
-    return np.append(np.unique(np.quantile(gains, shares)), ALL_OPEN).astype(np.float64)
+    found = np.quantile(gains, shares)
+    every = np.concatenate([found, stops[stops > found[0]], [ALL_OPEN]])
+    return np.unique(every).astype(np.float64)
 
 
 def chosen_test(train: Pairs, calibrate: Pairs, seed: int) -> Test:
