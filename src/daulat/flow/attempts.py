@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +16,9 @@ from typing import Generic, Protocol, TypeVar
 
 from daulat.endpoints import Endpoint
 from daulat.errors import (
-    BusyError,
     DaulatError,
-    InternalError,
-    LimitError,
-    RecordError,
-    UpstreamBusyError,
     UpstreamError,
-    UpstreamRequestError,
     UpstreamTimeoutError,
-    UpstreamUnavailableError,
 )
 from daulat.flow.attempt import (
     CANCELLED,
@@ -43,6 +35,7 @@ from daulat.flow.attempt import (
 from daulat.flow.breakers import Breakers
 from daulat.flow.continuing import Given, continuable, going_on
 from daulat.flow.metering import NOTHING, Bound, Meter, cost
+from daulat.flow.trying import Trying, verdict
 from daulat.net import tracing
 from daulat.values.answer import Done, Event, Usage
 from daulat.values.plan import Caller, EndpointCard, Plan, Step
@@ -113,7 +106,7 @@ class Attempts:
         self.begun = 0
         self._plan = plan
         self._endpoints = endpoints
-        self._breakers = breakers
+        self._trying = Trying(plan, endpoints, breakers)
         self._caller = caller
         self._books = books
         self._number = 0
@@ -143,7 +136,7 @@ class Attempts:
                         else:
                             yield event
             except DaulatError as error:
-                self._failed(attempt.step, error)
+                self._trying.failed(attempt.step, error)
                 await self._left(attempt, error.code)
                 following = await self._continued(work, given, attempt.step, error)
                 if following is None:
@@ -161,10 +154,12 @@ class Attempts:
 
     async def _first(self, work: Work[GenerationRequest]) -> Attempt:
         """The first attempt that has something to say."""
-        steps = await self._askable()
+        steps = await self._trying.askable()
         if self._plan.hedge > 0 and len(steps) > 1:
             return await self._hedged(steps, work)
-        return await self._in_turn(steps, lambda step: self._lane(step, work, self._why(step)))
+        return await self._trying.in_turn(
+            steps, lambda step: self._lane(step, work, self._why(step))
+        )
 
     async def _hedged(self, steps: Sequence[Step], work: Work[GenerationRequest]) -> Attempt:
         """Each step begins when those before it have said nothing for a while, or have failed."""
@@ -188,7 +183,7 @@ class Attempts:
         finally:
             await self._drop(lanes, winner)
         if winner is None:
-            raise _verdict(errors)
+            raise verdict(errors)
         return winner
 
     async def _drop(self, lanes: set[asyncio.Task[Attempt]], winner: Attempt | None) -> None:
@@ -210,7 +205,7 @@ class Attempts:
 
     async def _lane(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
         """An attempt at one step that has something to say, after as many as that takes."""
-        return await self._retried(step, why, lambda why: self._speaking(step, work, why))
+        return await self._trying.retried(step, why, lambda why: self._speaking(step, work, why))
 
     async def _speaking(self, step: Step, work: Work[GenerationRequest], why: Why) -> Attempt:
         """One attempt that has something to say."""
@@ -218,7 +213,7 @@ class Attempts:
         try:
             await attempt.prime()
         except DaulatError as error:
-            self._failed(step, error)
+            self._trying.failed(step, error)
             await self._left(attempt, error.code)
             raise
         except BaseException:
@@ -251,7 +246,7 @@ class Attempts:
             lambda step: going_on(work.request(step), given.text), work.limit, work.may_hear
         )
         for step in self._continuing(cut, error):
-            if self._rest(step):
+            if self._trying.rest(step):
                 continue
             try:
                 if step.place == cut.place or await work.may_hear(step, given.text):
@@ -288,9 +283,9 @@ class Attempts:
         Raises:
             DaulatError: no step answered.
         """
-        return await self._in_turn(
-            await self._askable(),
-            lambda step: self._retried(
+        return await self._trying.in_turn(
+            await self._trying.askable(),
+            lambda step: self._trying.retried(
                 step, self._why(step), lambda why: self._asked(step, work, call, used, why)
             ),
         )
@@ -319,85 +314,19 @@ class Attempts:
             ending = ours.code if ours else CANCELLED
             times = Times(begun, None, time.monotonic())
             self._books.ended(Outcome(number, step, ending, usage, money, why, times))
-            self._failed(step, error)
+            self._trying.failed(step, error)
             raise
         usage = meter.reported(used(answer)) if card.offers else used(answer)
         now = time.monotonic()
         times = Times(begun, now, now)
         self._books.ended(Outcome(number, step, None, usage, cost(price, usage), why, times))
-        self._breakers.answered(_line(step))
+        self._trying.answered(step)
         self.step = step
         return answer, usage
 
     # --- one after the other -----------------------------------------------------------------------
 
-    async def _in_turn(self, steps: Sequence[Step], answer: Callable[[Step], Awaitable[T]]) -> T:
-        """What the first step gives that answers.
-
-        Raises:
-            DaulatError: none did.
-        """
-        errors: list[DaulatError] = []
-        for step in steps:
-            if errors and self._rest(step):
-                continue
-            try:
-                return await answer(step)
-            except DaulatError as error:
-                errors.append(error)
-                if not _elsewhere(error):
-                    break
-        raise _verdict(errors)
-
-    async def _retried(self, step: Step, why: Why, once: Callable[[Why], Awaitable[T]]) -> T:
-        """One step with its retries. Where a limit forbids another try, the last one's error stands."""
-        tries = 0
-        failure: DaulatError | None = None
-        while True:
-            try:
-                return await once(why if tries == 0 else "retry")
-            except LimitError as error:
-                raise failure or error from None
-            except DaulatError as error:
-                wait, failure = self._wait(step, error, tries), error
-                if wait is None:
-                    raise
-            tries += 1
-            await asyncio.sleep(wait)
-
     # --- health, waiting, books ---------------------------------------------------------------------
-
-    def _rest(self, step: Step) -> float:
-        """Seconds for which it is to be left alone."""
-        return self._breakers.waits(_line(step), time.monotonic())
-
-    async def _askable(self) -> list[Step]:
-        """The steps whose endpoints are not being left alone.
-
-        Raises:
-            UpstreamBusyError: all asked for that, for longer than a request waits.
-            UpstreamUnavailableError: all are, because some failed.
-        """
-        every = self._plan.steps
-        steps = [step for step in every if not self._rest(step)]
-        failed = any(self._breakers.broken(_line(step)) for step in every)
-        soonest = min(self._rest(step) for step in every)
-        if not steps and not failed and soonest <= LONGEST_WAIT:
-            await asyncio.sleep(soonest * random.uniform(1.0, 1.1))  # noqa: S311 - not a secret
-            steps = [step for step in every if not self._rest(step)]
-        if steps:
-            return steps
-        soonest = min(self._rest(step) for step in every)
-        if not failed:
-            raise UpstreamBusyError(
-                f"{_names(every)} asked to be left alone for {soonest:.0f} s. Try again then.",
-                retry_after=soonest,
-            )
-        raise UpstreamUnavailableError(
-            f"{_names(every)} failed several times in a row and will be asked again in "
-            f"{soonest:.0f} s. `daulat endpoints test` says what is wrong.",
-            retry_after=soonest,
-        )
 
     async def _begin(self, step: Step, limit: Bound) -> int:
         if self._number == 0 and step != self.first:
@@ -405,12 +334,12 @@ class Attempts:
             self._books.ended(Outcome(0, self.first, RESTING, NOTHING, 0))
             self._number = 1
         number, self._number = self._number, self._number + 1
-        self._breakers.asked(_line(step))
+        self._trying.asked(step)
         if number:
             try:
                 await self._books.next(number, step, limit)
             except BaseException as error:
-                self._breakers.left(_line(step))
+                self._trying.left(step)
                 if not isinstance(error, DaulatError):
                     # It may have been set aside all the same, and nobody was asked.
                     self._books.ended(Outcome(number, step, self._ending, NOTHING, 0))
@@ -432,34 +361,10 @@ class Attempts:
             return
         attempt.told = True
         if attempt.outcome is None:
-            self._breakers.left(_line(attempt.step))
+            self._trying.left(attempt.step)
         elif attempt.outcome.error is None:
-            self._breakers.answered(_line(attempt.step))
+            self._trying.answered(attempt.step)
         self._books.ended(attempt.cut(why))
-
-    def _failed(self, step: Step, error: BaseException) -> None:
-        now = time.monotonic()
-        match error:
-            case UpstreamRequestError():
-                self._breakers.answered(_line(step))
-            case UpstreamBusyError():
-                self._breakers.rests(_line(step), now, error.retry_after or 0.0)
-            case UpstreamError() | InternalError():
-                self._breakers.failed(_line(step), now)
-            case _:
-                self._breakers.left(_line(step))
-
-    def _wait(self, step: Step, error: DaulatError, tries: int) -> float | None:
-        """Seconds until the same endpoint is asked again; None: it is not."""
-        retries = self._endpoints[step.endpoint].card.patience.retries
-        if not isinstance(error, UpstreamError) or not error.again or tries >= retries:
-            return None
-        backoff = _FIRST_BACKOFF * 2.0**tries * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
-        wait = max(backoff, error.retry_after or 0.0)
-        others = len(self._plan.steps) > 1
-        if wait > (1.0 if others else LONGEST_WAIT) or self._rest(step) > wait:
-            return None
-        return wait
 
 
 def _primed(lane: asyncio.Task[Attempt], errors: list[DaulatError]) -> Attempt | None:
@@ -490,38 +395,3 @@ async def _in_time(answer: Awaitable[T], card: EndpointCard) -> T:
                 billable=True,
             ) from None
         raise defect(card.name) from error
-
-
-def _elsewhere(error: DaulatError) -> bool:
-    """Whether another endpoint may answer what this one did not. What cannot be recorded nobody may."""
-    if isinstance(error, RecordError):
-        return False
-    return not isinstance(error, UpstreamError) or error.elsewhere
-
-
-def _verdict(errors: Sequence[DaulatError]) -> DaulatError:
-    """The error to give: that of the preferred endpoint, unless it was merely busy and others know more.
-
-    A limit that forbade one more attempt does not hide what the endpoints said; a record that fails does.
-    """
-    if isinstance(errors[-1], RecordError):
-        return errors[-1]
-    limits = [e for e in errors if isinstance(e, LimitError)]
-    told = [e for e in errors if not isinstance(e, LimitError)]
-    if not told:
-        return limits[0]
-    chosen = next((e for e in told if not isinstance(e, UpstreamBusyError | BusyError)), told[0])
-    if len(told) > 1:
-        chosen.message += f" ({len(told) - 1} other endpoints did not answer either.)"
-    if limits:
-        chosen.message += f" Another one was not asked: {limits[0].message}"
-    return chosen
-
-
-def _line(step: Step) -> str:
-    """What is in good health or not: one model of one endpoint."""
-    return f"{step.endpoint}/{step.model}"
-
-
-def _names(steps: Sequence[Step]) -> str:
-    return " and ".join(dict.fromkeys(step.endpoint for step in steps))
