@@ -64,6 +64,12 @@ class ContextLengthError(RequestError):
     code = "context_length_exceeded"
 
 
+class DataError(RequestError):
+    """A file of data is not of its documented form; the message names file, line, column and remedy."""
+
+    code = "invalid_data"
+
+
 class AuthenticationError(DaulatError):
     """No key, or one that is not known."""
 
