@@ -1,7 +1,7 @@
 """Measures how often each interval covers the truth, and how often each test errs, against what they promise.
 
-Examples are drawn from populations with known truths (benchmarks/populations.py), thousands of times; every method that is for such a
-question answers. To add a method, add a row to METHODS.
+Examples are drawn from populations with known truths (benchmarks/populations.py), thousands of times; every
+method that is for such a question answers. To add a method, add a row to METHODS.
 
     python benchmarks/coverage.py [--trials 4000] [--only WORD] [--processes 2]
 
@@ -28,7 +28,15 @@ from populations import POPULATIONS, Draw, Population
 from rich.progress import Progress
 from start import write_table
 
-from daulat.statistics import bootstrap, intervals, multiple, paired, percentiles, ratios, significance
+from daulat.statistics import (
+    bootstrap,
+    intervals,
+    multiple,
+    paired,
+    percentiles,
+    ratios,
+    significance,
+)
 from daulat.statistics.bradley_terry import bradley_terry
 from daulat.statistics.prediction_powered import corrected_mean
 from daulat.statistics.preferences import both_orders
@@ -57,8 +65,8 @@ class Method:
     """A way to answer a kind of question.
 
     Attributes:
-        answer: from a draw to an estimate whose interval should cover the truth; an interval as a pair; a p-value of
-            what is true (it should not be below 0.05); or whether all of several held.
+        answer: from a draw to an estimate whose interval should cover the truth; an interval as a pair; a
+            p-value of what is true (it should not be below 0.05); or whether all of several held.
         needs: marks that a population must have.
         share: of the trials; less for slow methods.
     """
@@ -119,9 +127,9 @@ def _strength(draw: Draw) -> Estimate:
 
 
 def _judged(tuned: bool) -> Callable[[Draw], Estimate]:
-    return lambda draw: corrected_mean(
-        draw["labels"], draw["judge"], clusters=draw.clusters, tuned=tuned
-    ).estimate
+    return lambda draw: (
+        corrected_mean(draw["labels"], draw["judge"], clusters=draw.clusters, tuned=tuned).estimate
+    )
 
 
 METHODS: Sequence[Method] = (
@@ -276,7 +284,12 @@ def tables(rows: Iterable[Measured], facts: str) -> str:
 
 def _table(title: str, rows: Mapping[tuple[str, str], Mapping[int, Measured]]) -> str:
     head = " | ".join(f"n = {n}" for n in SIZES)
-    lines = [f"**{title}**", "", f"| population | method | {head} |", "|---|---|" + "---|" * len(SIZES)]
+    lines = [
+        f"**{title}**",
+        "",
+        f"| population | method | {head} |",
+        "|---|---|" + "---|" * len(SIZES),
+    ]
     for (population, method), cells in rows.items():
         told = " | ".join(_cell(cells[n]) if n in cells else "" for n in SIZES)
         lines.append(f"| {population} | {method} | {told} |")
@@ -284,7 +297,7 @@ def _table(title: str, rows: Mapping[tuple[str, str], Mapping[int, Measured]]) -
 
 
 def _cell(one: Measured) -> str:
-    """In percent, with the mean width; bold where it is below the nominal level beyond chance (3 standard errors)."""
+    """In percent, with the mean width; bold where it is below the nominal level by 3 standard errors."""
     share = f"{one.share:.1%}"
     if one.share < CONFIDENCE - 3 * one.error:
         share = f"**{share}**"
@@ -301,8 +314,9 @@ def main() -> None:
     began = time.monotonic()
     rows = run(chosen, max(100, options.trials), options.processes)
     facts = (
-        f"{time.strftime('%Y-%m-%d')}; {options.trials:,} trials (fewer for resampling), nominal 95 %; numpy "
-        f"{version('numpy')}, scipy {version('scipy')}; {time.monotonic() - began:.0f} s with {options.processes} processes."
+        f"{time.strftime('%Y-%m-%d')}; {options.trials:,} trials (fewer for resampling), nominal 95 %; "
+        f"numpy {version('numpy')}, scipy {version('scipy')}; {time.monotonic() - began:.0f} s with "
+        f"{options.processes} processes."
     )
     text = tables(rows, facts)
     print(text)
@@ -313,7 +327,9 @@ def main() -> None:
         "confidence": CONFIDENCE,
         "measured": [{**_plain(row), "share": round(row.share, 5)} for row in rows],
     }
-    RESULTS.joinpath("coverage.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    RESULTS.joinpath("coverage.json").write_text(
+        json.dumps(result, indent=1) + "\n", encoding="utf-8"
+    )
     write_table("coverage", text)
 
 

@@ -1,7 +1,8 @@
 """Populations with known truths, from which benchmarks/coverage.py and tests/statistics draw examples.
 
 A population answers one kind of question (`kind`): the mean of scores, the difference of two endpoints, ... Its
-`draw` makes n examples, `truth` is what an interval must cover. Clustered populations have an intra-cluster correlation of 0.3.
+`draw` makes n examples, `truth` is what an interval must cover. Clustered populations have an intra-cluster
+correlation of 0.3.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def sizes(n: int, uneven: bool) -> Array:
 
 
 def _members(n: int, uneven: bool) -> Array:
-    return np.repeat(*(lambda one: (np.arange(len(one)), one))(sizes(n, uneven)))
+    each = sizes(n, uneven)
+    return np.repeat(np.arange(len(each)), each)
 
 
 def clustered_chances(generator: np.random.Generator, members: Array, mean: float) -> Array:
@@ -84,7 +86,9 @@ def skewed(full: float = 0.7) -> Population:
         return Draw({"a": np.where(perfect, 1.0, generator.random(n))})
 
     truth = full + (1 - full) / 2
-    return Population(f"{full:.0%} perfect, rest uniform", "mean", truth, draw, frozenset({"alone"}))
+    return Population(
+        f"{full:.0%} perfect, rest uniform", "mean", truth, draw, frozenset({"alone"})
+    )
 
 
 def beta(a: float, b: float) -> Population:
@@ -128,7 +132,9 @@ def skewed_pairs(kind: str = "difference") -> Population:
         low = generator.random(n) * 0.2
         return Draw({"a": low + np.maximum(apart, 0), "b": low + np.maximum(-apart, 0)})
 
-    return Population("rare large wins, frequent small losses", kind, 0.0, draw, frozenset({"alone"}))
+    return Population(
+        "rare large wins, frequent small losses", kind, 0.0, draw, frozenset({"alone"})
+    )
 
 
 def clustered_pairs(lead: float, uneven: bool = False, kind: str = "difference") -> Population:
@@ -248,9 +254,13 @@ def judged(labels: float, right: float, grouped: bool = False) -> Population:
         agrees = generator.random(n) < right
         judge = np.where(agrees, truth, (generator.random(n) < 0.8) * 1.0)
         told = generator.permutation(n) < round(labels * n)
-        return Draw({"labels": np.where(told, truth, np.nan), "judge": judge}, members if grouped else None)
+        return Draw(
+            {"labels": np.where(told, truth, np.nan), "judge": judge}, members if grouped else None
+        )
 
-    name = f"{labels:.0%} labelled, judge right on {right:.0%}" + (", clusters of 5" if grouped else "")
+    name = f"{labels:.0%} labelled, judge right on {right:.0%}" + (
+        ", clusters of 5" if grouped else ""
+    )
     return Population(name, "judged", 0.7, draw, frozenset() if grouped else frozenset({"alone"}))
 
 

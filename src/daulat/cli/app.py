@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "record": "daulat.cli.record:record",
     "policy": "daulat.cli.policy:policy",
     "keys": "daulat.cli.keys:keys",
+    "task": "daulat.cli.task:task",
     "spend": "daulat.cli.spend:spend",
     "config": "daulat.cli.config:config",
     "scripted": "daulat.cli.scripted:scripted",

@@ -131,7 +131,8 @@ def _adjusted(
     columns: FloatArray, figure: Figure, value: float, drawn: FloatArray, alpha: float
 ) -> Bounds:
     """Which shares of the sorted draws are the ends: corrected for bias and for a changing spread."""
-    below = (np.sum(drawn < value) + np.sum(drawn <= value)) / 2
+    rounding = 1e-12 * max(1.0, abs(value))
+    below = (np.sum(drawn < value - rounding) + np.sum(drawn <= value + rounding)) / 2
     bias = normal_quantile(float(np.clip(below / len(drawn), 1e-6, 1 - 1e-6)))
     bend = _acceleration(figure(columns.sum(axis=0) - columns))
     ends = [bias + normal_quantile(p) for p in (alpha / 2, 1 - alpha / 2)]

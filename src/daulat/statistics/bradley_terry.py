@@ -220,7 +220,7 @@ def _errors(
     np.add.at(scores, (found.codes, games.left), surprise)
     np.add.at(scores, (found.codes, games.right), -surprise)
     groups = found.clusters
-    correction = groups / (groups - 1) if groups > 1 else 1.0
+    correction = groups / max(1, groups - 1) * (found.n - 1) / max(1, found.n - count + 1)
     sandwich = np.diag(inverse @ (scores.T @ scores) @ inverse) * correction
     model = np.diag(inverse)
     wider = np.maximum(sandwich, model) if groups <= 2 * count else sandwich

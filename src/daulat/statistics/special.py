@@ -13,11 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+_NODES = 200
+_TAIL = 1e-15
 
 
 @cache
 def _scipy() -> ModuleType:
     return import_module("scipy.special")
+
+
+@cache
+def _legendre() -> tuple[FloatArray, FloatArray]:
+    """Nodes and weights on [-1, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    return np.asarray(nodes, np.float64), np.asarray(weights, np.float64)
 
 
 def normal_cdf(x: float) -> float:
@@ -41,8 +50,21 @@ def t_quantile(p: float, freedom: float) -> float:
 
 
 def t_noncentral_cdf(x: float, freedom: float, shift: float) -> float:
-    """P(T <= x) of the noncentral t with noncentrality `shift`."""
-    return float(_scipy().nctdtr(freedom, shift, x))
+    """P(T <= x) of the noncentral t with noncentrality `shift`; freedom >= 1.
+
+    By its definition, T = (Z + shift) / R with R = sqrt(chi2 / freedom): the mean over R of P(Z <= x R -
+    shift), by Gauss-Legendre. scipy's own `nctdtr` (1.17) gives NaN with one degree of freedom, and 0 far out
+    in thousands.
+    """
+    scipy, half = _scipy(), freedom / 2
+    low = float(np.sqrt(scipy.gammaincinv(half, _TAIL) / half))
+    high = float(np.sqrt(scipy.gammainccinv(half, _TAIL) / half))
+    nodes, weights = _legendre()
+    roots = low + (high - low) * (nodes + 1) / 2
+    logs = (freedom - 1) * np.log(roots) - half * roots**2 + half * np.log(half)
+    density = 2 * np.exp(logs - scipy.gammaln(half))
+    below = scipy.ndtr(x * roots - shift)
+    return float(np.clip(weights @ (density * below) * (high - low) / 2, 0.0, 1.0))
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:

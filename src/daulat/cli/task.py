@@ -1,0 +1,372 @@
+"""`daulat task`: examples with a metric, out of a file or of recorded traffic.
+
+Not here: reading and guessing (`evaluate.adding`), comparing (`compare`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from daulat.cli import say
+from daulat.cli.shell import OrderedGroup, common, opened_record, settings
+from daulat.cli.words import _, plural
+
+if TYPE_CHECKING:
+    from daulat.evaluate.adding import Draft
+    from daulat.evaluate.columns import Columns
+    from daulat.evaluate.examples import Chosen, Example, Task
+    from daulat.evaluate.tasks import Tasks
+    from daulat.settings import Settings
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+_SHOWN = 1_500
+"""Characters of a prompt in a preview."""
+
+
+@click.group(cls=OrderedGroup, help=_("Tasks: your own examples, and what counts as right."))
+@common
+def task() -> None:
+    pass
+
+
+@task.command(
+    "add",
+    help=_(
+        "Make a task of FILE (CSV, JSON lines, JSON, Parquet) or of recorded traffic. Columns and metric that "
+        "you do not name are guessed, and shown."
+    ),
+)
+@click.argument("name")
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option(
+    "--input", "input_", metavar=_("COLUMN"), help=_("The prompt, or a list of messages.")
+)
+@click.option(
+    "--template",
+    metavar=_("TEXT"),
+    help=_(
+        "What is asked, with columns in braces: '{context}\\n\\n{question}'; @FILE reads a file."
+    ),
+)
+@click.option("--system", metavar=_("TEXT"), help=_("Instructions ahead of every prompt."))
+@click.option(
+    "--reference", metavar=_("COLUMN"), help=_("The right answer. Of the record: `answer`.")
+)
+@click.option("--category", metavar=_("COLUMN"), help=_("By which results are also told."))
+@click.option("--cluster", metavar=_("COLUMN"), help=_("Document or session it is of."))
+@click.option("--language", metavar=_("COLUMN"), help=_("Its language."))
+@click.option("--id", "id_", metavar=_("COLUMN"), help=_("Its id; - takes the line's number."))
+@click.option(
+    "--metric",
+    metavar=_("METRIC"),
+    help=_(
+        "exact, choice, number, f1, rouge-1, rouge-2, rouge-l, json, tests, none, FILE.py:FUNCTION."
+    ),
+)
+@click.option(
+    "--option", "options", multiple=True, metavar="NAME=VALUE", help=_("An option of the metric.")
+)
+@click.option(
+    "--data-class",
+    metavar=_("CLASS"),
+    default="",
+    help=_("The class of a file's texts; of the record: only exchanges of that class."),
+)
+@click.option(
+    "--from-record", is_flag=True, help=_("Of recorded traffic whose contents were kept.")
+)
+@click.option("--model", metavar=_("NAME"), default="", help=_("Only what this model was asked."))
+@click.option("--key", "keys", multiple=True, metavar="ID", help=_("Only what this key asked."))
+@click.option("--project", metavar=_("NAME"), help=_("Only what the keys of a project asked."))
+@click.option("--since", type=_DAY, metavar=_("DAY"), help=_("Only from this day (UTC) on."))
+@click.option(
+    "--most",
+    type=click.IntRange(1, 200_000),
+    default=10_000,
+    show_default=True,
+    metavar=_("NUMBER"),
+    help=_("So many of the newest exchanges."),
+)
+@click.option("--replace", is_flag=True, help=_("In the place of a task of that name."))
+@click.option("--dry-run", is_flag=True, help=_("Only show what would be added."))
+@click.option("--json", "as_json", is_flag=True, help=_("As JSON, for other programs."))
+@common
+def add(
+    name: str,
+    file: Path | None,
+    from_record: bool,
+    metric: str | None,
+    options: tuple[str, ...],
+    replace: bool,
+    dry_run: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    if (file is None) != from_record:
+        raise click.UsageError(_("Give a file or --from-record."))
+    chosen = settings(prepare=True)
+    _check_class(chosen, given["data_class"])
+    wanted = _chosen(metric, options)
+    draft = _of_file(name, file, wanted, given) if file else _of_record(name, wanted, given)
+    made = draft.task
+    if not dry_run:
+        made = _tasks(chosen).add(draft.task, draft.examples, replacing=replace)
+    if as_json:
+        say.as_json({**_plain(made), "left_out": dict(draft.left_out), "kept": not dry_run})
+        return
+    _preview(draft, made)
+    if dry_run:
+        say.note(_("Nothing was added."))
+    else:
+        say.note(_("`daulat compare {name} --endpoints A,B` asks endpoints.").format(name=name))
+
+
+@task.command("list", help=_("What there is."))
+@click.option("--json", "as_json", is_flag=True, help=_("As JSON, for other programs."))
+@common
+def list_tasks(as_json: bool) -> None:
+    tasks = _tasks(settings())
+    found = [tasks.get(name) for name in tasks.names()]
+    if as_json:
+        say.as_json([_plain(one) for one in found])
+        return
+    if not found:
+        say.note(_("There is no task. `daulat task add NAME FILE` makes one."))
+        return
+    heads = (_("Name"), _("Examples"), _("Metric"), _("From"), _("Added"))
+    rows = [
+        (t.name, str(t.examples), t.metric.name or "-", _source(t), t.created[:10]) for t in found
+    ]
+    say.table(heads, rows, right=(1,))
+
+
+@task.command("show", help=_("What a task asks, and what counts as right."))
+@click.argument("name")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(0, 1_000),
+    default=1,
+    show_default=True,
+    metavar=_("NUMBER"),
+    help=_("Examples to show."),
+)
+@click.option("--json", "as_json", is_flag=True, help=_("As JSON, for other programs."))
+@common
+def show(name: str, count: int, as_json: bool) -> None:
+    from daulat.evaluate.examples import example_json
+
+    tasks = _tasks(settings())
+    found, examples = tasks.get(name), tasks.examples(name)
+    if as_json:
+        say.as_json({**_plain(found), "first": [example_json(e) for e in examples[:count]]})
+        return
+    say.pairs([*_pairs(found, ()), *_counts(examples)])
+    for example in examples[:count]:
+        _show_example(example)
+
+
+@task.command("remove", help=_("Remove a task with its answers and reports. The record stays."))
+@click.argument("name")
+@common
+def remove(name: str) -> None:
+    _tasks(settings()).remove(name)
+    click.echo(_("{name} is removed.").format(name=name))
+
+
+# --- what was said --------------------------------------------------------------------------------
+
+
+def _tasks(chosen: Settings) -> Tasks:
+    from daulat.evaluate.tasks import Tasks
+
+    return Tasks(chosen.home)
+
+
+def _chosen(metric: str | None, options: Sequence[str]) -> Chosen | None:
+    from daulat.evaluate.examples import Chosen
+
+    pairs = [one.partition("=") for one in options]
+    for name, equals, _value in pairs:
+        if not equals or not name:
+            raise click.BadParameter(_("Write NAME=VALUE."), param_hint="--option")
+    if metric is None and pairs:
+        raise click.UsageError(_("Options are a metric's: name it with --metric."))
+    return None if metric is None else Chosen(metric, {name: value for name, _e, value in pairs})
+
+
+def _columns(given: Mapping[str, Any]) -> Columns:
+    from daulat.evaluate.columns import Columns
+
+    template = given["template"] or ""
+    if template.startswith("@"):
+        template = _file_text(Path(template[1:]))
+    return Columns(
+        input=given["input_"] or "",
+        template=template,
+        system=given["system"] or "",
+        reference=given["reference"] or "",
+        id=given["id_"] or "",
+        category=given["category"] or "",
+        cluster=given["cluster"] or "",
+        language=given["language"] or "",
+    )
+
+
+def _file_text(path: Path) -> str:
+    from daulat.errors import RequestError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(
+            f"The template {path} cannot be read: give a UTF-8 text file."
+        ) from error
+
+
+def _of_file(name: str, file: Path, metric: Chosen | None, given: Mapping[str, Any]) -> Draft:
+    from daulat.evaluate.adding import from_file
+
+    if given["model"] or given["keys"] or given["project"] or given["since"]:
+        raise click.UsageError(_("--model, --key, --project and --since go with --from-record."))
+    return from_file(name, file, _columns(given), metric, given["data_class"])
+
+
+def _of_record(name: str, metric: Chosen | None, given: Mapping[str, Any]) -> Draft:
+    from daulat.evaluate.adding import from_record
+    from daulat.evaluate.recorded import Wanted
+
+    if any(given[one] for one in ("input_", "template", "system", "category", "cluster", "id_")):
+        raise click.UsageError(_("Recorded traffic has no columns: only --reference answer."))
+    since: datetime | None = given["since"]
+    with opened_record() as record:
+        keys = set(given["keys"])
+        if given["project"]:
+            keys |= _of_project(record, given["project"])
+        wanted = Wanted(
+            model=given["model"],
+            keys=frozenset(keys),
+            since=since.date().isoformat() if since else "",
+            data_class=given["data_class"],
+            most=given["most"],
+        )
+        return from_record(name, record, wanted, given["reference"] or "", metric)
+
+
+def _of_project(record: Any, project: str) -> set[str]:
+    from daulat.errors import NotFoundError
+    from daulat.record.keys import Keys
+
+    found = {card.caller.id for card in Keys(record).cards() if card.caller.project == project}
+    if not found:
+        raise NotFoundError(f"No key is of the project {project!r}. `daulat keys list` shows them.")
+    return found
+
+
+def _check_class(chosen: Settings, name: str) -> None:
+    from daulat.errors import RequestError
+    from daulat.guard.findings import CLASSES
+
+    order = chosen.policy.order or CLASSES
+    if name and name not in order:
+        raise RequestError(f"There is no class {name!r}. There are: {', '.join(order)}.")
+
+
+# --- how it looks ---------------------------------------------------------------------------------
+
+
+def _plain(one: Task) -> dict[str, Any]:
+    from daulat.evaluate.examples import task_json
+
+    return task_json(one)
+
+
+def _source(one: Task) -> str:
+    return str(one.source.get("file") or _("the record"))
+
+
+def _preview(draft: Draft, made: Task) -> None:
+    count = plural("{count} example", "{count} examples", made.examples)
+    click.echo(f"{made.name}: {count}")
+    guessed = draft.columns.guessed if draft.columns else ()
+    say.pairs(_pairs(made, (*guessed, *(("metric",) if draft.guessed else ()))))
+    for reason, number in draft.left_out.items():
+        say.note(_("Left out: {count} {reason}").format(count=number, reason=reason))
+    if made.metric.name == "tests":
+        _isolation()
+    _show_example(draft.examples[0])
+
+
+def _pairs(one: Task, guessed: Sequence[str]) -> list[tuple[str, str]]:
+    words = {
+        "input": _("Input"),
+        "template": _("Template"),
+        "system": _("Instructions"),
+        "reference": _("Reference"),
+        "category": _("Category"),
+        "cluster": _("Cluster"),
+        "language": _("Language"),
+        "id": _("Id"),
+    }
+    told = dict(one.columns)
+    rows = [(_("From"), _source(one))]
+    for name, word in words.items():
+        if name in told:
+            value = told[name] + (_(" (guessed)") if name in guessed else "")
+            rows.append((word, value))
+    metric = _metric_words(one) + (_(" (guessed)") if "metric" in guessed else "")
+    return [*rows, (_("Metric"), metric)]
+
+
+def _metric_words(one: Task) -> str:
+    from daulat.evaluate import metrics
+
+    if not one.metric.name:
+        return _("none: answers are not judged")
+    options = ", ".join(f"{name}={value}" for name, value in one.metric.options.items())
+    name = f"{one.metric.name} ({options})" if options else one.metric.name
+    return f"{name}: {metrics.metric(one.metric.name).words}"
+
+
+def _counts(examples: Sequence[Example]) -> list[tuple[str, str]]:
+    clusters = len({e.cluster for e in examples})
+    rows = [(_("Examples"), str(len(examples))), (_("Clusters"), str(clusters))]
+    categories = sorted({e.category for e in examples if e.category})
+    if categories:
+        shown = ", ".join(categories[:20]) + (" ..." if len(categories) > 20 else "")
+        rows.append((_("Categories"), shown))
+    return rows
+
+
+def _show_example(example: Example) -> None:
+    click.echo()
+    click.echo(_("Example {id}:").format(id=say.plain(example.id)))
+    for message in example.messages:
+        text = message.content
+        shown = text if len(text) <= _SHOWN else text[:_SHOWN] + " ..."
+        click.echo(f"[{message.role}] {say.plain(shown)}")
+    if example.references:
+        click.echo(
+            _("Right: {text}").format(text=say.plain(" | ".join(example.references)[:_SHOWN]))
+        )
+
+
+def _isolation() -> None:
+    from daulat.evaluate.metrics import code
+
+    if code.isolation() == "strong":
+        say.note(
+            _(
+                "Code of answers runs in a cell on this machine: no network, none of your files, no rights, "
+                "bounded memory and time."
+            )
+        )
+    else:
+        say.warn(code.isolation())
