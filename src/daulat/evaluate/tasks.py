@@ -4,6 +4,7 @@
     examples.jsonl    an example a line; its SHA-256 is in task.json
     imported.jsonl    answers and scores that came with the file, as an outcome table
     answers.jsonl     answers to comparisons, only ever added to (`answers`)
+    labels.jsonl      what people said of answers, only ever added to (`labels.book`)
     outcomes.jsonl    the newest comparison as an outcome table
     comparisons/ID/   the reports
 
@@ -33,6 +34,7 @@ TASK: Final = "task.json"
 EXAMPLES: Final = "examples.jsonl"
 IMPORTED: Final = "imported.jsonl"
 ANSWERS: Final = "answers.jsonl"
+LABELS: Final = "labels.jsonl"
 OUTCOMES: Final = "outcomes.jsonl"
 COMPARISONS: Final = "comparisons"
 
@@ -119,8 +121,8 @@ class Tasks:
         Args:
             task: its `digest` and `examples` are filled in here.
             imported: an outcome table that becomes the task's.
-            replacing: a task of that name makes way; answers to it are kept, for they hold for whatever asks
-                the same.
+            replacing: a task of that name makes way; answers to it and labels are kept, for they hold for
+                whatever asks the same.
 
         Raises:
             RequestError: the name is taken or is none, or the place cannot be written.
@@ -174,8 +176,9 @@ class Tasks:
 
     def _named(self, new: Path, target: Path) -> None:
         if target.exists():
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(target / ANSWERS, new / ANSWERS)
+            for name in (ANSWERS, LABELS):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(target / name, new / name)
             old = Path(tempfile.mkdtemp(prefix=".old-", dir=self._root))
             os.replace(target, old)
             os.replace(new, target)

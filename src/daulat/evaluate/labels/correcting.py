@@ -1,0 +1,294 @@
+"""What a judge says of all examples, corrected by what people said of a few: prediction-powered estimates.
+
+The labels of an answer count for that answer alone: where an endpoint has answered anew, they are left out
+and counted. Several people's labels of one thing are averaged. The estimates assume that the labelled
+examples are a random sample, which `sheet` sees to, and that who could not tell would have said what others
+say on average. Not here: the formulas (`daulat.statistics.prediction_powered`).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from daulat.evaluate.labels.book import Kind, Label, answer_digest
+from daulat.route.learning.outcomes import Outcomes
+from daulat.statistics.agreement import Agreement, agreement
+from daulat.statistics.prediction_powered import Corrected, corrected_difference, corrected_mean
+from daulat.statistics.special import FloatArray
+
+Pair = tuple[str, str]
+MAX_LABELLERS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What people said of a table of answers.
+
+    Attributes:
+        scores: [n, k] mean score by people, NaN: none.
+        preferences: for two endpoints of the table in its order: [n] how far the first is preferred, NaN: none.
+        people: who said anything that counts.
+        labels: how many count.
+        automatic: of these, given to equal answers without asking.
+        untold: shown, and the person could not tell.
+        stale: of answers that have changed since.
+        unknown: of examples or endpoints that the table does not have.
+        among: how far people agree who labelled the same, by the kind of label.
+    """
+
+    scores: FloatArray
+    preferences: Mapping[Pair, FloatArray]
+    people: tuple[str, ...]
+    labels: int
+    automatic: int
+    untold: int
+    stale: int
+    unknown: int
+    among: Mapping[Kind, Agreement] = field(default_factory=dict[Kind, Agreement])
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """Estimates by people and judge together.
+
+    Attributes:
+        said: what people said.
+        means: of each endpoint's score.
+        differences: of two endpoints' scores, the first's less the second's.
+        rates: how far the first of two endpoints is preferred to the second.
+        judge: how far judge and people agree on what both judged, by the kind of label.
+    """
+
+    said: Said
+    means: Mapping[str, Corrected]
+    differences: Mapping[Pair, Corrected]
+    rates: Mapping[Pair, Corrected]
+    judge: Mapping[Kind, Agreement]
+
+
+def heard(table: Outcomes, labels: Sequence[Label]) -> Said:
+    """The labels that count for a table of answers."""
+    place = _Places(table)
+    counted: list[tuple[Label, int, tuple[int, ...]]] = []
+    stale = unknown = 0
+    for label in labels:
+        at = place.of(label)
+        if at is None:
+            unknown += 1
+        elif not place.current(label, *at):
+            stale += 1
+        else:
+            counted.append((label, *at))
+    told = [one for one in counted if one[0].value is not None]
+    people = tuple(sorted({label.by for label, _, _ in told}))[:MAX_LABELLERS]
+    scores = _Ratings(people)
+    preferences = _Ratings(people)
+    for label, row, columns in told:
+        value = float(label.value or 0.0)
+        if label.kind == "score":
+            scores.add((row, *columns), label.by, value)
+        else:
+            turned = columns[0] > columns[1]
+            key = (row, *sorted(columns))
+            preferences.add(key, label.by, 1 - value if turned else value)
+    return Said(
+        scores=_table(scores, table),
+        preferences=_pairs(preferences, table),
+        people=people,
+        labels=len(told),
+        automatic=sum(one[0].automatic for one in told),
+        untold=len(counted) - len(told),
+        stale=stale,
+        unknown=unknown,
+        among=_among(scores, preferences),
+    )
+
+
+def corrected(
+    table: Outcomes,
+    labels: Sequence[Label],
+    judged: Mapping[Pair, FloatArray] | None = None,
+    *,
+    confidence: float = 0.95,
+) -> Corrections:
+    """A table's scores (and preferences) corrected by labels.
+
+    Args:
+        table: its scores are the judge's, or any other metric's.
+        judged: for two endpoints of the table in its order: [n] how far a judge prefers the first one, NaN: no
+            verdict; None: what has the higher score is preferred.
+    """
+    said = heard(table, labels)
+    scores, names = table.scores, table.endpoints
+    means: dict[str, Corrected] = {}
+    differences: dict[Pair, Corrected] = {}
+    rates: dict[Pair, Corrected] = {}
+    seen: list[tuple[FloatArray, FloatArray]] = []
+    for column, name in enumerate(names):
+        if _any(said.scores[:, column]):
+            means[name] = corrected_mean(
+                said.scores[:, column],
+                scores[:, column],
+                clusters=table.clusters,
+                confidence=confidence,
+            )
+    for one, other in itertools.combinations(range(len(names)), 2):
+        pair = names[one], names[other]
+        people, judge = said.scores[:, [one, other]].T, scores[:, [one, other]].T
+        if _any(people.sum(axis=0)):
+            differences[pair] = corrected_difference(
+                (people[0], people[1]),
+                (judge[0], judge[1]),
+                clusters=table.clusters,
+                confidence=confidence,
+            )
+        preferred = said.preferences.get(pair, _higher(people))
+        verdicts = judged[pair] if judged is not None and pair in judged else _higher(judge)
+        if _any(preferred):
+            rates[pair] = corrected_mean(
+                preferred, verdicts, clusters=table.clusters, confidence=confidence
+            )
+        if pair in said.preferences:
+            seen.append((preferred, verdicts))
+    return Corrections(said, means, differences, rates, _with_judge(said, scores, seen, confidence))
+
+
+def told(found: Corrections) -> dict[str, Any]:
+    """As JSON, for reports and other programs."""
+    said = found.said
+    return {
+        "labels": said.labels,
+        "people": list(said.people),
+        "automatic": said.automatic,
+        "untold": said.untold,
+        "stale": said.stale,
+        "unknown": said.unknown,
+        "means": {name: _corrected_json(one) for name, one in found.means.items()},
+        "differences": _by_pair(found.differences),
+        "win_rates": _by_pair(found.rates),
+        "agreement": {
+            "among_people": {kind: asdict(one) for kind, one in said.among.items()},
+            "judge_and_people": {kind: asdict(one) for kind, one in found.judge.items()},
+        },
+    }
+
+
+def _by_pair(found: Mapping[Pair, Corrected]) -> list[dict[str, Any]]:
+    return [{"a": a, "b": b, **_corrected_json(one)} for (a, b), one in found.items()]
+
+
+def _corrected_json(one: Corrected) -> dict[str, Any]:
+    return {
+        "corrected": asdict(one.estimate),
+        "people_alone": asdict(one.labels_only),
+        "judge_alone": asdict(one.judge_only),
+        "weight_of_judge": one.weight,
+        "judged_only": one.judged,
+        "worth_labels": one.worth,
+    }
+
+
+# --- parts ----------------------------------------------------------------------------------------
+
+
+class _Places:
+    """Where in a table a label belongs."""
+
+    def __init__(self, table: Outcomes) -> None:
+        self._table = table
+        self._rows = {own: row for row, own in enumerate(table.ids)}
+        self._columns = {name: column for column, name in enumerate(table.endpoints)}
+
+    def of(self, label: Label) -> tuple[int, tuple[int, ...]] | None:
+        row = self._rows.get(label.example)
+        columns = tuple(self._columns.get(name, -1) for name in label.endpoints)
+        shape = 1 if label.kind == "score" else 2
+        if row is None or -1 in columns or len(set(columns)) != shape:
+            return None
+        return row, columns
+
+    def current(self, label: Label, row: int, columns: tuple[int, ...]) -> bool:
+        """Whether the answers are those that were labelled."""
+        answers = (self._table.answers[row][column] for column in columns)
+        return label.answers == tuple(None if a is None else answer_digest(a) for a in answers)
+
+
+class _Ratings:
+    """Values by thing and person."""
+
+    def __init__(self, people: Sequence[str]) -> None:
+        self._people = {name: number for number, name in enumerate(people)}
+        self.values: dict[tuple[int, ...], FloatArray] = {}
+
+    def add(self, thing: tuple[int, ...], by: str, value: float) -> None:
+        if by in self._people:
+            row = self.values.setdefault(thing, np.full(len(self._people), np.nan))
+            row[self._people[by]] = value
+
+
+def _table(scores: _Ratings, table: Outcomes) -> FloatArray:
+    made = np.full((len(table), len(table.endpoints)), np.nan)
+    for (row, column), values in scores.values.items():
+        made[row, column] = np.nanmean(values)
+    return made
+
+
+def _pairs(preferences: _Ratings, table: Outcomes) -> Mapping[Pair, FloatArray]:
+    made: dict[Pair, FloatArray] = {}
+    for (row, one, other), values in preferences.values.items():
+        pair = table.endpoints[one], table.endpoints[other]
+        made.setdefault(pair, np.full(len(table), np.nan))[row] = np.nanmean(values)
+    return made
+
+
+def _among(scores: _Ratings, preferences: _Ratings) -> Mapping[Kind, Agreement]:
+    made: dict[Kind, Agreement] = {}
+    if (found := _ratings(scores)) is not None:
+        made["score"] = agreement(found, distance="interval")
+    if (found := _ratings(preferences)) is not None:
+        made["pairwise"] = agreement(found, distance="nominal")
+    return made
+
+
+def _ratings(said: _Ratings) -> FloatArray | None:
+    """[things, people] of the things that more than one person labelled; None: there are none."""
+    shared = [row for row in said.values.values() if (~np.isnan(row)).sum() > 1]
+    return np.stack(shared) if shared else None
+
+
+def _with_judge(
+    said: Said,
+    scores: FloatArray,
+    seen: Iterable[tuple[FloatArray, FloatArray]],
+    confidence: float,
+) -> Mapping[Kind, Agreement]:
+    made: dict[Kind, Agreement] = {}
+    if _any(said.scores):
+        both = np.stack([said.scores.ravel(), scores.ravel()], axis=1)
+        made["score"] = agreement(both, distance="interval", confidence=confidence)
+    pairs = [np.stack([_side(people), _side(judge)], axis=1) for people, judge in seen]
+    if pairs:
+        both = np.concatenate(pairs)
+        both[np.isnan(both).any(axis=1)] = np.nan
+        made["pairwise"] = agreement(both, distance="nominal", confidence=confidence)
+    return made
+
+
+def _higher(scores: FloatArray) -> FloatArray:
+    """[2, n] scores to [n]: 1 where the first is higher, 1/2 where both are the same, NaN where one is
+    missing."""
+    return np.asarray((np.sign(scores[0] - scores[1]) + 1) / 2, np.float64)
+
+
+def _side(preferences: FloatArray) -> FloatArray:
+    """Soft preferences as wins, ties and losses."""
+    return np.asarray((np.sign(preferences - 0.5) + 1) / 2, np.float64)
+
+
+def _any(values: FloatArray) -> bool:
+    return bool((~np.isnan(values)).any())
