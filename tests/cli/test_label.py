@@ -128,13 +128,13 @@ def test_the_report(home: Path) -> None:
     done = daulat(home, "label", "pairs", "--report")
     assert done.returncode == 0, done.stderr
     assert "good > poor" in done.stdout
-    assert "4 labels · ana" in done.stdout
+    assert "4 labels by ana" in done.stdout
     assert "Judge and people, which is better" in done.stdout
-    assert "give 50 or more" in done.stderr
+    assert "give 50 or more" in done.stdout
     told = json.loads(daulat(home, "label", "pairs", "--json").stdout)
     (rate,) = told["win_rates"]
-    assert rate["corrected"]["n"] == 4
-    assert rate["judge_alone"]["value"] == pytest.approx(0.625)
+    assert rate["found"]["estimate"]["n"] == 4
+    assert rate["found"]["judge_only"]["value"] == pytest.approx(0.625)
 
 
 def test_a_file_of_answers(home: Path, tmp_path: Path) -> None:

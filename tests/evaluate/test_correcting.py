@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from daulat.evaluate.labels.book import Label
-from daulat.evaluate.labels.correcting import corrected, heard, told
+from daulat.evaluate.labels.correcting import corrected, heard
 from daulat.evaluate.labels.sheet import Item
+from daulat.evaluate.report import plain
 from daulat.route.learning.outcomes import Outcomes
 from tests.evaluate.labelled import ENDPOINTS, in_memory, said, table
 
@@ -50,7 +51,7 @@ def labelled(
 def test_a_kind_judge_is_corrected(kind: str) -> None:
     outcomes, truth = world(11)
     found = corrected(outcomes, labelled(outcomes, truth, kind, 120))
-    rate = found.rates[ENDPOINTS]
+    rate = found.win_rates[0].found
     wins = ((1 + np.sign(truth[:, 0] - truth[:, 1])) / 2).mean()
     assert rate.estimate.n == 120
     assert wins in rate.estimate
@@ -64,7 +65,7 @@ def test_a_kind_judge_is_corrected(kind: str) -> None:
     assert means[1] not in poor.judge_only
     assert means[1] in poor.estimate
     assert poor.worth > 2 * 120
-    apart = found.differences[ENDPOINTS]
+    apart = found.differences[0].found
     assert means[0] - means[1] in apart.estimate
     assert apart.estimate.low > apart.judge_only.value
 
@@ -78,7 +79,7 @@ def test_estimates_cover_what_is_true() -> None:
         means = truth.mean(axis=0)
         missed += means[0] not in found.means["good"].estimate
         missed += means[1] not in found.means["poor"].estimate
-        missed += means[0] - means[1] not in found.differences[ENDPOINTS].estimate
+        missed += means[0] - means[1] not in found.differences[0].found.estimate
     assert missed <= 9 + 6
 
 
@@ -87,10 +88,10 @@ def test_the_judges_verdicts_are_taken_where_there_are_any() -> None:
     labels = labelled(outcomes, truth, "pairwise", 80)
     verdicts = np.clip((1 + truth[:, 0] - truth[:, 1]) / 2, 0, 1)
     found = corrected(outcomes, labels, {ENDPOINTS: verdicts})
-    assert found.rates[ENDPOINTS].judge_only.value == pytest.approx(verdicts.mean())
+    assert found.win_rates[0].found.judge_only.value == pytest.approx(verdicts.mean())
     assert found.judge["pairwise"].alpha.value == 1.0
     nobody = corrected(outcomes, labels, {ENDPOINTS: np.full(N, np.nan)})
-    assert nobody.rates[ENDPOINTS].estimate.value == nobody.rates[ENDPOINTS].labels_only.value
+    assert nobody.win_rates[0].found.estimate.value == nobody.win_rates[0].found.labels_only.value
 
 
 def test_labels_count_for_the_answers_that_were_shown_alone() -> None:
@@ -126,17 +127,17 @@ def test_who_cannot_tell_is_counted_and_not_guessed() -> None:
     assert (counted.labels, counted.untold) == (0, 20)
     nothing = corrected(outcomes, labels)
     assert not nothing.means
-    assert not nothing.rates
-    assert told(nothing)["untold"] == 20
+    assert not nothing.win_rates
+    assert nothing.untold == 20
 
 
 def test_the_order_of_endpoints_and_examples_changes_nothing() -> None:
     outcomes, truth = world(6)
     labels = labelled(outcomes, truth, "pairwise", 90)
-    mirrored = corrected(outcomes.only(ENDPOINTS[::-1]), labels).rates[ENDPOINTS[::-1]].estimate
+    mirrored = corrected(outcomes.only(ENDPOINTS[::-1]), labels).win_rates[0].found.estimate
     shuffled = outcomes.take(np.random.default_rng(0).permutation(N))
-    same = corrected(shuffled, labels).rates[ENDPOINTS].estimate
-    plain = corrected(outcomes, labels).rates[ENDPOINTS].estimate
+    same = corrected(shuffled, labels).win_rates[0].found.estimate
+    plain = corrected(outcomes, labels).win_rates[0].found.estimate
     assert same.value == pytest.approx(plain.value)
     assert mirrored.value == pytest.approx(1 - plain.value)
     assert mirrored.low == pytest.approx(1 - plain.high)
@@ -153,8 +154,8 @@ def test_everything_labelled_needs_no_judge() -> None:
 
 def test_the_report_is_json() -> None:
     outcomes, truth = world(8)
-    report = told(corrected(outcomes, labelled(outcomes, truth, "score", 30)))
+    report = plain(corrected(outcomes, labelled(outcomes, truth, "score", 30)))
     again = json.loads(json.dumps(report, allow_nan=False))
     assert again["win_rates"][0]["a"] == "good"
-    assert again["means"]["poor"]["corrected"]["n"] == 30
+    assert again["means"]["poor"]["estimate"]["n"] == 30
     assert again["people"] == ["ana"]

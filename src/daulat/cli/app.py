@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "policy": "daulat.cli.policy:policy",
     "keys": "daulat.cli.keys:keys",
     "task": "daulat.cli.task:task",
+    "compare": "daulat.cli.compare:compare",
     "spend": "daulat.cli.spend:spend",
     "config": "daulat.cli.config:config",
     "scripted": "daulat.cli.scripted:scripted",

@@ -7,24 +7,18 @@ Not here: who is asked what and what labels add up to (`evaluate.labels`), the k
 from __future__ import annotations
 
 import getpass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from daulat.cli import say
 from daulat.cli.shell import common, settings
-from daulat.cli.words import _, plural
+from daulat.cli.words import _
 from daulat.errors import RequestError
 
 if TYPE_CHECKING:
     from daulat.evaluate.labels.book import Kind
-    from daulat.evaluate.labels.correcting import Corrections, Said
     from daulat.evaluate.labels.sheet import Sheet
-    from daulat.statistics.agreement import Agreement
-    from daulat.statistics.prediction_powered import Corrected
-    from daulat.statistics.samples import Estimate
-
-FEWEST: Final = 20
 
 
 @click.command(
@@ -103,82 +97,23 @@ def label(
 
 
 def _report(found: Sheet, as_json: bool) -> None:
+    from daulat.evaluate.judges.rounds import preferences
     from daulat.evaluate.labels.book import Labels
-    from daulat.evaluate.labels.correcting import corrected, told
+    from daulat.evaluate.labels.correcting import corrected
+    from daulat.evaluate.report import plain
+    from daulat.evaluate.tasks import VERDICTS
 
-    result = corrected(found.outcomes, Labels(found.folder).all())
+    judged = preferences(found.folder / VERDICTS, found.outcomes)
+    result = corrected(found.outcomes, Labels(found.folder).all(), judged)
     if as_json:
-        say.as_json(told(result))
+        say.as_json(plain(result))
         return
-    said = result.said
-    if not said.labels:
+    if not result.labels:
         raise RequestError(
             f"Nobody has labelled {found.name} yet, or only answers that have changed since: `daulat label "
             f"{found.name}` begins."
         )
-    click.echo(
-        plural("{count} label", "{count} labels", said.labels) + " · " + ", ".join(said.people)
-    )
-    _estimates(result)
-    _agreements(result)
-    _remarks(said)
+    from daulat.cli.compared import echo
+    from daulat.cli.judged import people
 
-
-def _estimates(result: Corrections) -> None:
-    rows = [
-        *((name, _("score"), one) for name, one in result.means.items()),
-        *((f"{a} - {b}", _("difference"), one) for (a, b), one in result.differences.items()),
-        *((f"{a} > {b}", _("win rate"), one) for (a, b), one in result.rates.items()),
-    ]
-    heads = ("", "", _("People alone"), _("Judge alone"), _("Corrected"), _("Labels"), _("Worth"))
-    say.table(heads, [(name, what, *_figures(one)) for name, what, one in rows], right=(5, 6))
-
-
-def _figures(one: Corrected) -> tuple[str, ...]:
-    worth = "" if one.worth is None else f"{one.worth:.0f}"
-    parts = (one.labels_only, one.judge_only, one.estimate)
-    return (*map(_interval, parts), str(one.estimate.n), worth)
-
-
-def _interval(one: Estimate) -> str:
-    if one.value is None:
-        return _("not known")
-    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-
-
-def _agreements(result: Corrections) -> None:
-    for heard, among in ((_("Judge and people"), result.judge), (_("People"), result.said.among)):
-        for kind, found in among.items():
-            what = _("which is better") if kind == "pairwise" else _("points")
-            click.echo(f"{heard}, {what}: {_agreement(found, kind)}")
-
-
-def _agreement(found: Agreement, kind: Kind) -> str:
-    parts = [_("Krippendorff's alpha {interval}").format(interval=_interval(found.alpha))]
-    if found.kappa is not None:
-        parts.append(_("Cohen's kappa {interval}").format(interval=_interval(found.kappa)))
-    if found.share is not None and kind == "pairwise":
-        parts.append(_("{share} the same").format(share=f"{found.share:.0%}"))
-    return ", ".join(parts)
-
-
-def _remarks(said: Said) -> None:
-    """What must be known to read the figures."""
-    if said.stale:
-        say.warn(
-            plural(
-                "{count} label is of an answer that has changed since, and does not count.",
-                "{count} labels are of answers that have changed since, and do not count.",
-                said.stale,
-            )
-        )
-    if said.untold:
-        say.note(
-            plural(
-                "{count} time somebody could not tell: it counts as if others had labelled it.",
-                "{count} times somebody could not tell: these count as if others had labelled them.",
-                said.untold,
-            )
-        )
-    if said.labels < FEWEST:
-        say.warn(_("With so few labels the intervals are a guess: give 50 or more."))
+    echo(people(result))

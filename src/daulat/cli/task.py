@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _DAY = click.DateTime(["%Y-%m-%d"])
 _SHOWN = 1_500
 """Characters of a prompt in a preview."""
+_LONGEST_OPTION = 60
 
 
 @click.group(cls=OrderedGroup, help=_("Tasks: your own examples, and what counts as right."))
@@ -67,8 +68,19 @@ def task() -> None:
     "--metric",
     metavar=_("METRIC"),
     help=_(
-        "exact, choice, number, f1, rouge-1, rouge-2, rouge-l, json, tests, none, FILE.py:FUNCTION."
+        "exact, choice, number, f1, rouge-1, rouge-2, rouge-l, json, tests, judge:pairwise, judge:rubric, "
+        "none, "
+        "FILE.py:FUNCTION."
     ),
+)
+@click.option(
+    "--judge", metavar=_("MODEL"), help=_("Who judges, where the metric is judge:...; any model.")
+)
+@click.option(
+    "--rubric",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar=_("FILE"),
+    help=_("What counts, in words for the judge."),
 )
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help=_("An option of the metric.")
@@ -113,11 +125,11 @@ def add(
         raise click.UsageError(_("Give a file or --from-record."))
     chosen = settings(prepare=True)
     _check_class(chosen, given["data_class"])
-    wanted = _chosen(metric, options)
+    wanted = _chosen(metric, (*options, *_of_judge(metric, given)))
     draft = _of_file(name, file, wanted, given) if file else _of_record(name, wanted, given)
     made = draft.task
     if not dry_run:
-        made = _tasks(chosen).add(draft.task, draft.examples, replacing=replace)
+        made = keep(chosen, draft, replacing=replace)
     if as_json:
         say.as_json({**_plain(made), "left_out": dict(draft.left_out), "kept": not dry_run})
         return
@@ -190,6 +202,16 @@ def _tasks(chosen: Settings) -> Tasks:
     return Tasks(chosen.home)
 
 
+def keep(chosen: Settings, draft: Draft, *, replacing: bool = False) -> Task:
+    """Write a draft into the home."""
+    from functools import partial
+
+    from daulat.route.learning.outcomes import write
+
+    imported = None if draft.outcomes is None else partial(write, draft.outcomes)
+    return _tasks(chosen).add(draft.task, draft.examples, imported=imported, replacing=replacing)
+
+
 def _chosen(metric: str | None, options: Sequence[str]) -> Chosen | None:
     from daulat.evaluate.examples import Chosen
 
@@ -202,12 +224,21 @@ def _chosen(metric: str | None, options: Sequence[str]) -> Chosen | None:
     return None if metric is None else Chosen(metric, {name: value for name, _e, value in pairs})
 
 
+def _of_judge(metric: str | None, given: Mapping[str, Any]) -> list[str]:
+    """--judge and --rubric as options of the metric."""
+    judge, rubric = given["judge"], given["rubric"]
+    if (judge or rubric) and not (metric or "").startswith("judge:"):
+        raise click.UsageError(_("--judge and --rubric go with --metric judge:... ."))
+    told = [f"judge={judge}"] if judge else []
+    return [*told, f"rubric={_file_text(rubric, 'rubric').strip()}"] if rubric else told
+
+
 def _columns(given: Mapping[str, Any]) -> Columns:
     from daulat.evaluate.columns import Columns
 
     template = given["template"] or ""
     if template.startswith("@"):
-        template = _file_text(Path(template[1:]))
+        template = _file_text(Path(template[1:]), "template")
     return Columns(
         input=given["input_"] or "",
         template=template,
@@ -220,15 +251,13 @@ def _columns(given: Mapping[str, Any]) -> Columns:
     )
 
 
-def _file_text(path: Path) -> str:
+def _file_text(path: Path, what: str) -> str:
     from daulat.errors import RequestError
 
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"The template {path} cannot be read: give a UTF-8 text file."
-        ) from error
+        raise RequestError(f"The {what} {path} cannot be read: give a UTF-8 text file.") from error
 
 
 def _of_file(name: str, file: Path, metric: Chosen | None, given: Mapping[str, Any]) -> Draft:
@@ -321,6 +350,8 @@ def _pairs(one: Task, guessed: Sequence[str]) -> list[tuple[str, str]]:
         if name in told:
             value = told[name] + (_(" (guessed)") if name in guessed else "")
             rows.append((word, value))
+    if one.imported:
+        rows.append((_("Answers of"), ", ".join(one.imported)))
     metric = _metric_words(one) + (_(" (guessed)") if "metric" in guessed else "")
     return [*rows, (_("Metric"), metric)]
 
@@ -329,10 +360,15 @@ def _metric_words(one: Task) -> str:
     from daulat.evaluate import metrics
 
     if not one.metric.name:
-        return _("none: answers are not judged")
-    options = ", ".join(f"{name}={value}" for name, value in one.metric.options.items())
+        return _("the file's scores") if one.imported else _("none: answers are not judged")
+    options = ", ".join(f"{n}={_short(v)}" for n, v in one.metric.options.items())
     name = f"{one.metric.name} ({options})" if options else one.metric.name
     return f"{name}: {metrics.metric(one.metric.name).words}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_OPTION else line[:_LONGEST_OPTION] + " ..."
 
 
 def _counts(examples: Sequence[Example]) -> list[tuple[str, str]]:

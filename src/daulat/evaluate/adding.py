@@ -20,6 +20,8 @@ from daulat.evaluate.filling import value_at
 from daulat.evaluate.metrics import own
 from daulat.evaluate.recorded import ANSWER, Wanted, recorded
 from daulat.record import Record
+from daulat.route.learning.outcomes import Outcomes, read
+from daulat.values.request import Message
 
 NO_METRIC = "none"
 """Said of a metric: answers are not judged."""
@@ -31,7 +33,8 @@ class Draft:
 
     Attributes:
         task: its digest is filled in when it is kept.
-        columns: what was taken for what; None: it is not from a file.
+        columns: what was taken for what; None: it is not from a file of examples.
+        outcomes: answers and scores that came with the examples.
         guessed: the metric was chosen by the form of the references.
         left_out: how many examples were left out, and why.
     """
@@ -39,6 +42,7 @@ class Draft:
     task: Task
     examples: tuple[Example, ...]
     columns: Columns | None = None
+    outcomes: Outcomes | None = None
     guessed: bool = False
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
@@ -46,7 +50,7 @@ class Draft:
 def from_file(
     name: str, path: Path, given: Columns, metric: Chosen | None = None, data_class: str = ""
 ) -> Draft:
-    """A task from a file of examples.
+    """A task from a file of examples, or of outcomes (docs/outcomes.md), whose answers and scores it keeps.
 
     Args:
         given: what the user says of columns; the rest is guessed.
@@ -61,14 +65,37 @@ def from_file(
     first = list(itertools.islice(found, LOOKED_AT))
     if not first:
         raise DataError(f"{path.name} has no rows.")
+    if _answered(first):
+        return _from_outcomes(name, path, metric, data_class)
     columns = guess(first, given)
     _check(columns, first, path)
-    maker = Maker(columns, path.name, data_class)
+    maker = Maker(columns, data_class)
     examples = whole((maker.example(row) for row in itertools.chain(first, found)), path.name)
     source = {"file": path.name, "digest": rows.digest(path)}
     if data_class:
         source["class"] = data_class
     return replace(_draft(name, source, columns.told(), examples, metric), columns=columns)
+
+
+def _answered(first: Sequence[rows.Row]) -> bool:
+    """Whether it is a file of outcomes, by its columns."""
+    there = {name for row in first for name in row.values}
+    flat = any(name.rpartition(".")[0] and name.endswith((".score", ".answer")) for name in there)
+    return "prompt" in there and (flat or "endpoints" in there or "endpoint" in there)
+
+
+def _from_outcomes(name: str, path: Path, metric: Chosen | None, data_class: str) -> Draft:
+    """A given score stands; an answer without one is scored by the metric, where one is named."""
+    found = read(path)
+    told = zip(found.ids, found.prompts, found.categories, found.clusters, strict=True)
+    examples = [
+        Example(own, (Message("user", prompt),), (), category, cluster, "", data_class)
+        for own, prompt, category, cluster in told
+    ]
+    source = {"file": path.name, "digest": rows.digest(path), "outcomes": found.digest()}
+    draft = _draft(name, source, {}, whole(examples, path.name), metric or Chosen())
+    task = replace(draft.task, imported=found.endpoints)
+    return replace(draft, task=task, outcomes=found)
 
 
 def from_record(

@@ -86,7 +86,7 @@ class Question:
         model: as clients name it. data_class: the class of its texts; empty: the policy's default. structure:
         the form that the answer must have; None: any. Without an endpoint that can hold to it there is
             no answer.
-        alternatives: so many of the likeliest first tokens are to be told, with `logprobs`.
+        alternatives: with `logprobs`, so many of the likeliest first tokens are to be told.
     """
 
     model: str
@@ -109,6 +109,7 @@ class Answering:
             answer. Answers of another identity are other answers.
         open: all of them are open models.
         price: of the first one; None: nobody said.
+        can: the capabilities that all of them have.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Answering:
     open: bool
     price: Price | None
     logprobs: bool
+    can: frozenset[str] = frozenset()
 
 
 class Asking(Protocol):
@@ -134,8 +136,8 @@ class Asking(Protocol):
         """
         ...
 
-    async def prompt_tokens(self, question: Question) -> int | None:
-        """The prompt's tokens as the endpoint counts them; None: it cannot tell without being asked."""
+    async def most(self, question: Question) -> int | None:
+        """The most that an attempt at it can cost, which is what is set aside for it; None: nobody said."""
         ...
 
     async def tried(self, question: Question) -> Told | Failed:

@@ -24,7 +24,7 @@ from daulat.evaluate.examples import (
     checked,
     messages_of,
 )
-from daulat.evaluate.rows import Place, Row
+from daulat.evaluate.rows import Row
 from daulat.values.request import Message
 
 NOTHING: Final = "-"
@@ -149,16 +149,14 @@ class Maker:
     """Makes examples of rows.
 
     Args:
-        file: its name, for messages.
         data_class: of all of them; empty: none.
 
     Raises:
         DataError: the template cannot be read, or has no column in it.
     """
 
-    def __init__(self, columns: Columns, file: str, data_class: str = "") -> None:
+    def __init__(self, columns: Columns, data_class: str = "") -> None:
         self._columns = columns
-        self._file = file
         self._class = data_class
         self._template = filling.parse(columns.template) if columns.template else None
         if self._template is not None and not self._template.names:
@@ -171,7 +169,7 @@ class Maker:
         """Raises DataError: a value is missing, of another kind than it must be, or too long."""
         columns = self._columns
         return Example(
-            id=self._label(row, columns.id) or str(row.line),
+            id=self._label(row, columns.id) or str(row.place.line),
             messages=self._messages(row),
             references=self._references(row),
             category=self._label(row, columns.category),
@@ -183,11 +181,11 @@ class Maker:
 
     def _messages(self, row: Row) -> tuple[Message, ...]:
         system = (Message("system", self._columns.system),) if self._columns.system else ()
-        where = str(Place(self._file, row.line))
+        where = str(row.place)
         if self._template is not None:
             text = checked(self._template.fill(row.values, where), where, MAX_TEXT, empty=False)
             return (*system, Message("user", text))
-        place = Place(self._file, row.line, self._columns.input)
+        place = row.place.at(self._columns.input)
         value = filling.value_at(row.values, self._columns.input)
         told = _conversation(value)
         if told is not None:
@@ -205,7 +203,7 @@ class Maker:
         if value is None or value == "":
             return ()
         many = cast("list[Any]", value) if isinstance(value, list) else [value]
-        place = str(Place(self._file, row.line, name))
+        place = str(row.place.at(name))
         if len(many) > MAX_REFERENCES:
             raise DataError(f"{place} has {len(many)} references; {MAX_REFERENCES} are the most.")
         return tuple(dict.fromkeys(checked(filling.plain(one), place, MAX_TEXT) for one in many))
@@ -214,7 +212,7 @@ class Maker:
         value = filling.value_at(row.values, name) if name else None
         if value is None:
             return ""
-        place = str(Place(self._file, row.line, name))
+        place = str(row.place.at(name))
         return checked(filling.plain(value).strip(), place, MAX_LABEL)
 
     def _fields(self, row: Row) -> dict[str, Any]:
@@ -225,11 +223,11 @@ class Maker:
         rest = {n: v for n, v in row.values.items() if n not in taken and v not in (None, "")}
         if len(rest) > MAX_FIELDS:
             raise DataError(
-                f"{Place(self._file, row.line)} has {len(rest)} further columns; {MAX_FIELDS} are kept: "
+                f"{row.place} has {len(rest)} further columns; {MAX_FIELDS} are kept: "
                 "leave out those that no metric reads."
             )
         for name, value in rest.items():
-            checked(filling.plain(value), str(Place(self._file, row.line, name)), MAX_TEXT)
+            checked(filling.plain(value), str(row.place.at(name)), MAX_TEXT)
         return rest
 
 

@@ -6,6 +6,7 @@
     answers.jsonl     answers to comparisons, only ever added to (`answers`)
     labels.jsonl      what people said of answers, only ever added to (`labels.book`)
     outcomes.jsonl    the newest comparison as an outcome table
+    verdicts.jsonl    the newest comparison's verdicts on pairs, where a judge gave any
     comparisons/ID/   the reports
 
 A task is written to a folder of its own and then named: there is no half task. Not here: where examples come
@@ -21,7 +22,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,7 @@ IMPORTED: Final = "imported.jsonl"
 ANSWERS: Final = "answers.jsonl"
 LABELS: Final = "labels.jsonl"
 OUTCOMES: Final = "outcomes.jsonl"
+VERDICTS: Final = "verdicts.jsonl"
 COMPARISONS: Final = "comparisons"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
@@ -113,7 +115,7 @@ class Tasks:
         task: Task,
         examples: Sequence[Example],
         *,
-        imported: Path | None = None,
+        imported: Callable[[Path], None] | None = None,
         replacing: bool = False,
     ) -> Task:
         """Write a task.
@@ -158,7 +160,9 @@ class Tasks:
         (folder / TASK).unlink()
         shutil.rmtree(folder)
 
-    def _written(self, task: Task, examples: Sequence[Example], imported: Path | None) -> Task:
+    def _written(
+        self, task: Task, examples: Sequence[Example], imported: Callable[[Path], None] | None
+    ) -> Task:
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
         try:
@@ -167,7 +171,8 @@ class Tasks:
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
             whole = replace(task, examples=len(examples), digest=digest)
             if imported is not None:
-                shutil.copyfile(imported, new / IMPORTED)
+                imported(new / IMPORTED)
+                shutil.copyfile(new / IMPORTED, new / OUTCOMES)
             write_json(new / TASK, task_json(whole))
             self._named(new, self._root / task.name)
         finally:

@@ -97,10 +97,14 @@ class Exchange:
         return self._attempts.begun
 
     @property
+    def money(self) -> int | None:
+        """What it has cost so far, in `values.money`'s amounts; None: nobody knows."""
+        return self._books.cost
+
+    @property
     def cost(self) -> str | None:
-        """What it has cost so far, such as `0.0125 USD`; None: nobody knows."""
-        cost = self._books.cost
-        return None if cost is None else f"{shown(cost)} {self._currency}"
+        """The same for people, such as `0.0125 USD`."""
+        return None if self.money is None else f"{shown(self.money)} {self._currency}"
 
     # --- answers ------------------------------------------------------------------------------------
 

@@ -179,6 +179,19 @@ class Hall:
         await self._written(writing, exchange)
         return exchange
 
+    async def answering(
+        self, caller: Caller, name: str
+    ) -> tuple[tuple[Step, EndpointCard, Offer | None], ...]:
+        """What may answer to a name, in order, whether or not the policy lets it hear a given text.
+
+        Raises:
+            ModelNotFoundError, PermissionDeniedError: as they say.
+        """
+        policy.must_use(caller, name)
+        steps = [step for step, _weight in await self._steps(name)]
+        cards = [self._cards[step.endpoint] for step in steps]
+        return tuple((s, c, c.offers.get(s.model)) for s, c in zip(steps, cards, strict=True))
+
     async def count(self, caller: Caller, request: ChatRequest) -> int | None:
         """The prompt's tokens as the endpoint counts that would answer; None: it cannot tell.
 

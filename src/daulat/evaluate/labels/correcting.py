@@ -9,9 +9,9 @@ say on average. Not here: the formulas (`daulat.statistics.prediction_powered`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -53,21 +53,36 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
+class Between:
+    """A corrected figure of two endpoints."""
+
+    a: str
+    b: str
+    found: Corrected
+
+
+@dataclass(frozen=True, slots=True)
 class Corrections:
     """Estimates by people and judge together.
 
     Attributes:
-        said: what people said.
+        labels, people, automatic, untold, stale, unknown, among: as of `Said`.
         means: of each endpoint's score.
-        differences: of two endpoints' scores, the first's less the second's.
-        rates: how far the first of two endpoints is preferred to the second.
+        differences: of two endpoints' scores, a's less b's.
+        win_rates: how far a is preferred to b.
         judge: how far judge and people agree on what both judged, by the kind of label.
     """
 
-    said: Said
+    labels: int
+    people: tuple[str, ...]
+    automatic: int
+    untold: int
+    stale: int
+    unknown: int
     means: Mapping[str, Corrected]
-    differences: Mapping[Pair, Corrected]
-    rates: Mapping[Pair, Corrected]
+    differences: tuple[Between, ...]
+    win_rates: tuple[Between, ...]
+    among: Mapping[Kind, Agreement]
     judge: Mapping[Kind, Agreement]
 
 
@@ -124,73 +139,81 @@ def corrected(
             verdict; None: what has the higher score is preferred.
     """
     said = heard(table, labels)
-    scores, names = table.scores, table.endpoints
-    means: dict[str, Corrected] = {}
-    differences: dict[Pair, Corrected] = {}
-    rates: dict[Pair, Corrected] = {}
-    seen: list[tuple[FloatArray, FloatArray]] = []
-    for column, name in enumerate(names):
-        if _any(said.scores[:, column]):
-            means[name] = corrected_mean(
-                said.scores[:, column],
-                scores[:, column],
-                clusters=table.clusters,
-                confidence=confidence,
-            )
-    for one, other in itertools.combinations(range(len(names)), 2):
-        pair = names[one], names[other]
-        people, judge = said.scores[:, [one, other]].T, scores[:, [one, other]].T
+    pairs = list(itertools.combinations(range(len(table.endpoints)), 2))
+    rates = [_rate(table, said, judged or {}, one, other, confidence) for one, other in pairs]
+    return Corrections(
+        labels=said.labels,
+        people=said.people,
+        automatic=said.automatic,
+        untold=said.untold,
+        stale=said.stale,
+        unknown=said.unknown,
+        means=_means(table, said, confidence),
+        differences=tuple(_differences(table, said, pairs, confidence)),
+        win_rates=tuple(rate.between for rate in rates if rate.between is not None),
+        among=said.among,
+        judge=_with_judge(said, table.scores, rates, confidence),
+    )
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def _means(table: Outcomes, said: Said, confidence: float) -> Mapping[str, Corrected]:
+    return {
+        name: corrected_mean(people, judge, clusters=table.clusters, confidence=confidence)
+        for name, people, judge in zip(table.endpoints, said.scores.T, table.scores.T, strict=True)
+        if _any(people)
+    }
+
+
+def _differences(
+    table: Outcomes, said: Said, pairs: Iterable[tuple[int, int]], confidence: float
+) -> Iterator[Between]:
+    for one, other in pairs:
+        people, judge = said.scores[:, [one, other]].T, table.scores[:, [one, other]].T
         if _any(people.sum(axis=0)):
-            differences[pair] = corrected_difference(
+            found = corrected_difference(
                 (people[0], people[1]),
                 (judge[0], judge[1]),
                 clusters=table.clusters,
                 confidence=confidence,
             )
-        preferred = said.preferences.get(pair, _higher(people))
-        verdicts = judged[pair] if judged is not None and pair in judged else _higher(judge)
-        if _any(preferred):
-            rates[pair] = corrected_mean(
-                preferred, verdicts, clusters=table.clusters, confidence=confidence
-            )
-        if pair in said.preferences:
-            seen.append((preferred, verdicts))
-    return Corrections(said, means, differences, rates, _with_judge(said, scores, seen, confidence))
+            yield Between(table.endpoints[one], table.endpoints[other], found)
 
 
-def told(found: Corrections) -> dict[str, Any]:
-    """As JSON, for reports and other programs."""
-    said = found.said
-    return {
-        "labels": said.labels,
-        "people": list(said.people),
-        "automatic": said.automatic,
-        "untold": said.untold,
-        "stale": said.stale,
-        "unknown": said.unknown,
-        "means": {name: _corrected_json(one) for name, one in found.means.items()},
-        "differences": _by_pair(found.differences),
-        "win_rates": _by_pair(found.rates),
-        "agreement": {
-            "among_people": {kind: asdict(one) for kind, one in said.among.items()},
-            "judge_and_people": {kind: asdict(one) for kind, one in found.judge.items()},
-        },
-    }
+@dataclass(frozen=True, slots=True)
+class _Rate:
+    """How far one endpoint is preferred to another, by people and by the judge, [n] each.
+
+    Attributes:
+        direct: people compared the two; else it is by the scores that they gave.
+        between: None: nobody said anything.
+    """
+
+    people: FloatArray
+    judge: FloatArray
+    direct: bool
+    between: Between | None
 
 
-def _by_pair(found: Mapping[Pair, Corrected]) -> list[dict[str, Any]]:
-    return [{"a": a, "b": b, **_corrected_json(one)} for (a, b), one in found.items()]
-
-
-def _corrected_json(one: Corrected) -> dict[str, Any]:
-    return {
-        "corrected": asdict(one.estimate),
-        "people_alone": asdict(one.labels_only),
-        "judge_alone": asdict(one.judge_only),
-        "weight_of_judge": one.weight,
-        "judged_only": one.judged,
-        "worth_labels": one.worth,
-    }
+def _rate(
+    table: Outcomes,
+    said: Said,
+    judged: Mapping[Pair, FloatArray],
+    one: int,
+    other: int,
+    confidence: float,
+) -> _Rate:
+    pair = table.endpoints[one], table.endpoints[other]
+    direct = pair in said.preferences
+    people = said.preferences[pair] if direct else _higher(said.scores[:, [one, other]].T)
+    judge = judged[pair] if pair in judged else _higher(table.scores[:, [one, other]].T)
+    between = None
+    if _any(people):
+        found = corrected_mean(people, judge, clusters=table.clusters, confidence=confidence)
+        between = Between(*pair, found)
+    return _Rate(people, judge, direct, between)
 
 
 # --- parts ----------------------------------------------------------------------------------------
@@ -262,18 +285,16 @@ def _ratings(said: _Ratings) -> FloatArray | None:
 
 
 def _with_judge(
-    said: Said,
-    scores: FloatArray,
-    seen: Iterable[tuple[FloatArray, FloatArray]],
-    confidence: float,
+    said: Said, scores: FloatArray, rates: Iterable[_Rate], confidence: float
 ) -> Mapping[Kind, Agreement]:
     made: dict[Kind, Agreement] = {}
     if _any(said.scores):
         both = np.stack([said.scores.ravel(), scores.ravel()], axis=1)
         made["score"] = agreement(both, distance="interval", confidence=confidence)
-    pairs = [np.stack([_side(people), _side(judge)], axis=1) for people, judge in seen]
-    if pairs:
-        both = np.concatenate(pairs)
+    direct = [one for one in rates if one.direct]
+    if direct:
+        sides = [np.stack([_side(one.people), _side(one.judge)], axis=1) for one in direct]
+        both = np.concatenate(sides)
         both[np.isnan(both).any(axis=1)] = np.nan
         made["pairwise"] = agreement(both, distance="nominal", confidence=confidence)
     return made

@@ -51,7 +51,7 @@ class Sheet:
 
     def order(self, seed: int) -> list[int]:
         """The numbers of all examples in the order in which they are drawn."""
-        return list(_order(self.outcomes.ids, seed))
+        return list(order(self.outcomes.ids, seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,8 @@ def items(
 
 
 @functools.lru_cache(maxsize=8)
-def _order(ids: tuple[str, ...], seed: int) -> tuple[int, ...]:
+def order(ids: tuple[str, ...], seed: int) -> tuple[int, ...]:
+    """The numbers of examples with these ids in the order in which a seed draws them."""
     return tuple(sorted(range(len(ids)), key=lambda row: _drawn(seed, "example", ids[row])))
 
 

@@ -273,4 +273,5 @@ TESTS: Final = Metric(
         "isolation": Option("strong", "weak: run it without a cell", ("strong", "weak")),
     },
     references=False,
+    slow=True,
 )

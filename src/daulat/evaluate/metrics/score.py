@@ -60,6 +60,7 @@ class Metric:
         words: what it does, in one line.
         make: a scorer out of all options' values. It raises RequestError where a value cannot be.
         references: whether it compares with the example's references.
+        slow: it takes so long that it should not be waited for on the event loop.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Metric:
     make: Callable[[Mapping[str, str], Tools], Scorer]
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     references: bool = True
+    slow: bool = False
 
 
 def references_of(example: Example, metric: str) -> tuple[str, ...]:
