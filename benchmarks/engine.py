@@ -9,6 +9,11 @@ llama.cpp as the wheel `xllamacpp`, transformers in bfloat16. Others live in env
 The part `speed` writes benchmarks/results/engine.json, `scores` benchmarks/results/scores.json, and each its
 table in docs/benchmarks.md; `--part` names one of them, `--only` the engines whose names hold one of its words.
 The part `shapes` is benchmarks/shapes.py's, where `--only` picks among the shapes.
+
+    python benchmarks/engine.py --device cuda
+
+measures ours on a CUDA device beside ours on the processor, into files of their own and no table; where
+there is no device it says so and measures nothing.
 """
 
 from __future__ import annotations
@@ -49,6 +54,7 @@ from common import (
 from limits import limits
 from start import environment_facts, write_table
 
+from daulat.engine.device import Device, Missing, find_device
 from daulat.models.catalogue import Catalogue
 from daulat.models.pull import pull
 
@@ -65,26 +71,33 @@ TASKS = {
 
 def _decoder(kernels: str) -> Any:
     from daulat.engine.loading import load_native
-    from daulat.engine.plain import load_decoder
+    from daulat.engine.plain import DTYPES, load_decoder
 
+    if kernels == "cuda":
+        found = find_device()
+        assert isinstance(found, Device), found
+        return load_decoder(checkpoint(), DTYPES["bfloat16"], device=found.place)
     if kernels != "plain":
         return load_native(checkpoint(), threads=os.cpu_count() or 1)
     return load_decoder(checkpoint())
 
 
 def _ours(kernels: str) -> dict[str, float]:
+    from daulat.engine.cache import SequenceCache, blocks_for
     from daulat.engine.step import Chunk
 
     decoder = _decoder(kernels)
+    room = blocks_for(READ + NEW)
+    memory = decoder.new_memory(COMPANY * room)
 
-    def read(prompt: Sequence[int]) -> Any:
-        cache = decoder.new_cache(len(prompt) + NEW)
+    def read(prompt: Sequence[int], place: int = 0) -> Any:
+        cache = SequenceCache(memory, range(place * room, (place + 1) * room))
         for first in range(0, len(prompt), 512):
             decoder.forward([Chunk(prompt[first : first + 512], cache)])
         return cache
 
     def decode(length: int, company: int) -> float:
-        caches = [read(tokens(length, seed)) for seed in range(company)]
+        caches = [read(tokens(length, seed), seed) for seed in range(company)]
         started = time.perf_counter()
         for step in range(NEW):
             logits = decoder.forward([Chunk([1000 + step], cache) for cache in caches])
@@ -97,6 +110,9 @@ def _ours(kernels: str) -> dict[str, float]:
         return READ / (time.perf_counter() - started)
 
     prefill(1)
+    if kernels == "cuda":  # each shape of a step is captured when it is first met
+        for length, company in ((SHORT, 1), (LONG, 1), (SHORT, COMPANY)):
+            decode(length, company)
     return {
         "decode": decode(SHORT, 1),
         "decode_long": decode(LONG, 1),
@@ -203,8 +219,10 @@ def _llama_cpp() -> dict[str, float]:
     return {**found, "decode_16": sum(one["predicted_n"] for one in answers) / slowest}
 
 
+CUDA = "daulat, CUDA"
 ENGINES: dict[str, tuple[str, Callable[[], dict[str, float]]]] = {
     "daulat": ("daulat", lambda: _ours("native")),
+    CUDA: ("daulat", lambda: _ours("cuda")),
     "llama.cpp (xllamacpp), Q4_1": ("xllamacpp", _llama_cpp),
     "transformers, bfloat16": ("transformers", _transformers),
 }
@@ -212,6 +230,7 @@ ENGINES: dict[str, tuple[str, Callable[[], dict[str, float]]]] = {
 Measure = Callable[[], dict[str, float]]
 SCORERS: dict[str, tuple[str, Measure]] = {
     "daulat": ("daulat", lambda: scores.ours(_decoder("native"))),
+    CUDA: ("daulat", lambda: scores.ours(_decoder("cuda"))),
     "daulat, plain kernels": ("daulat", lambda: scores.ours(_decoder("plain"))),
     "llama.cpp (xllamacpp), Q4_1": (
         "xllamacpp",
@@ -339,21 +358,34 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 1) for name, value in values.items()}
 
 
-def _engines(part: str, only: Sequence[str], pythons: Mapping[str, str]) -> Iterator[str]:
+def _engines(
+    part: str, only: Sequence[str], pythons: Mapping[str, str], device: Device | None
+) -> Iterator[str]:
     """Those that are there and wanted: ours first, then their order in the tables."""
+    if device is not None:
+        yield from ("daulat", CUDA)
+        return
     here = [n for n, (module, _) in PARTS[part][3].items() if importlib.util.find_spec(module)]
+    here.remove(CUDA)
     elsewhere = [n for n, (at, _) in peers.PEERS.items() if at in pythons and part == "speed"]
     for name in [*here, *elsewhere]:
         if not only or any(word in name for word in only):
             yield name
 
 
-def measure(part: str, count: int, only: Sequence[str], pythons: Mapping[str, str]) -> None:
+def measure(
+    part: str,
+    count: int,
+    only: Sequence[str],
+    pythons: Mapping[str, str],
+    device: Device | None = None,
+) -> None:
     """All rounds of one part, into its file of results and its table."""
     title, _, tasks, _ = PARTS[part]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DAULAT_BENCH_FOLDER"] = folder
-        found = rounds(part, list(_engines(part, only, pythons)), count, Path(folder), pythons)
+        names = list(_engines(part, only, pythons, device))
+        found = rounds(part, names, count, Path(folder), pythons)
     median = {
         name: {
             task: statistics.median(run[task] for run in runs) for task in tasks if task in runs[0]
@@ -364,18 +396,22 @@ def measure(part: str, count: int, only: Sequence[str], pythons: Mapping[str, st
         sys.exit(f"No engine of the part {part} could be measured; nothing was written.")
     result = {
         "limits": limits(),
-        "facts": " ".join([environment_facts(), *_elsewhere(found)]),
+        "facts": " ".join([environment_facts(), *_elsewhere(found, device)]),
         "rounds": found.figures,
         "failed": found.failed,
         "median": median,
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{title}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    write_table(title, table(part, result))
+    file = f"{title}.json" if device is None else f"{title}-cuda.json"
+    (RESULTS / file).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if device is None:
+        write_table(title, table(part, result))
     print(table(part, result))
 
 
-def _elsewhere(found: Rounds) -> Iterator[str]:
+def _elsewhere(found: Rounds, device: Device | None) -> Iterator[str]:
+    if device is not None:
+        yield f"Device: {device.name}."
     if found.versions:
         yield "Peers: " + ", ".join(dict.fromkeys(found.versions.values())) + "."
     if found.failed:
@@ -406,18 +442,26 @@ def main() -> None:
         metavar="NAME=PYTHON",
         help="measure a peer in an environment of its own: " + ", ".join(peers.PACKAGES),
     )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--worker", choices=[*ENGINES, *SCORERS], help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.device == "cuda" and options.part == "shapes":
+        parser.error("the part `shapes` is the processor's")
     if options.worker:
         print(json.dumps(PARTS[options.part or "speed"][3][options.worker][1]()))
         return
+    device = find_device() if options.device == "cuda" else None
+    if isinstance(device, Missing):
+        print(f"Nothing was measured: no CUDA device: {device.why}.")
+        return
     pull(Catalogue(cache_folder()), "starter")
     count = max(1, options.rounds)
-    for part in [options.part] if options.part else [*PARTS, "shapes"]:
+    every = [*PARTS, "shapes"] if device is None else list(PARTS)
+    for part in [options.part] if options.part else every:
         if part == "shapes":
             shapes.measure(count, options.only)
         else:
-            measure(part, count, options.only, dict(options.peer))
+            measure(part, count, options.only, dict(options.peer), device)
 
 
 if __name__ == "__main__":

@@ -272,7 +272,9 @@ def _ready(
         found = port(log)
         if found is not None and _listens(found):
             target = Target(name, f"http://127.0.0.1:{found}", key, process)
-            told = loaded(target, "many", requests=1, under_way=1, connections=1, timeout=5.0)
+            told = loaded(
+                target, "many", requests=1, under_way=1, connections=1, tokens=8, timeout=20.0
+            )
             if told["answered"]:
                 return target
             why = str(told["quoted"])

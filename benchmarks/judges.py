@@ -1,11 +1,12 @@
 """Measures what a few labels by people make of a judge, on real labels; and how a small model judges.
 
-XSTest (Röttger et al. 2024, arXiv:2308.01263) has 450 prompts, five models' answers, two people's labels of each and
-GPT-4's and a string match's in their place: which share of the answers complies fully? Some examples are drawn as
-`daulat label` draws them, many times, and what is estimated from them and the judge is held against everybody's labels.
+XSTest (Röttger et al. 2024, arXiv:2308.01263) has 450 prompts, five models' answers, two people's labels of
+each and GPT-4's and a string match's in their place: which share of the answers complies fully? Some examples
+are drawn as `daulat label` draws them, many times, and what is estimated from them and the judge is held
+against everybody's labels.
 
-AlpacaEval 2 (Dubois et al. 2024, arXiv:2404.04475) has GPT-4 Turbo's preferences: the starter model judges some of the
-same pairs in both orders (`--pairs`).
+AlpacaEval 2 (Dubois et al. 2024, arXiv:2404.04475) has GPT-4 Turbo's preferences: the starter model judges
+some of the same pairs in both orders (`--pairs`).
 
     DAULAT_DATA=... python benchmarks/judges.py [--draws 500] [--pairs 60]
 
@@ -88,7 +89,7 @@ def measure_labels(draws: int) -> list[dict[str, Any]]:
 def _draws(
     ids: tuple[str, ...], truth: np.ndarray, said: np.ndarray, n: int, draws: int
 ) -> dict[str, float]:
-    """How estimates from n labels do: how often the interval has the truth, how wide it is, what labels are worth."""
+    """How estimates from n labels do: how often the interval has the truth, how wide it is, and worth what."""
     whole = truth.mean()
     told: list[tuple[bool, bool, bool, float, float, float]] = []
     for seed in range(draws):
@@ -129,25 +130,30 @@ def pairs(count: int) -> list[dict[str, Any]]:
     ]
 
 
+def _make(home: Path) -> None:
+    """A home that shares the starter model."""
+    home.mkdir(mode=0o700)
+    (home / "models").symlink_to(cache_folder() / "models")
+
+
 async def measure_judge(count: int) -> dict[str, Any]:
-    from daulat.evaluate.answers import Answers  # noqa: PLC0415
-    from daulat.evaluate.examples import Example  # noqa: PLC0415
-    from daulat.evaluate.judges.judge import Judge, way_of  # noqa: PLC0415
-    from daulat.evaluate.judges.prompting import Rules  # noqa: PLC0415
-    from daulat.evaluate.judges.rounds import Round  # noqa: PLC0415
-    from daulat.evaluate.running import Run  # noqa: PLC0415
-    from daulat.house import open_house  # noqa: PLC0415
-    from daulat.house.asking import HouseAsking, caller  # noqa: PLC0415
-    from daulat.settings import load  # noqa: PLC0415
-    from daulat.values.request import Message  # noqa: PLC0415
+    from daulat.evaluate.answers import Answers
+    from daulat.evaluate.examples import Example
+    from daulat.evaluate.judges.judge import Judge, way_of
+    from daulat.evaluate.judges.prompting import Rules
+    from daulat.evaluate.judges.rounds import Round
+    from daulat.evaluate.running import Run
+    from daulat.house import open_house
+    from daulat.house.asking import HouseAsking, caller
+    from daulat.settings import load
+    from daulat.values.request import Message
 
     rows = pairs(count)
     examples = [Example(str(i), (Message("user", row["prompt"]),)) for i, row in enumerate(rows)]
     texts = [row["answers"] for row in rows]
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder, "home")
-        home.mkdir(mode=0o700)
-        (home / "models").symlink_to(cache_folder() / "models")
+        _make(home)
         began = time.monotonic()
         async with open_house(load(home)) as house:
             asking = HouseAsking(house, caller("judging"))
@@ -190,8 +196,8 @@ def _interval(one: Any) -> list[float]:
 
 def labels_table(found: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        "| judge | answers of | people | judge alone | alpha | labels | corrected covers | labels alone cover | "
-        "width, corrected / labels alone | worth |",
+        "| judge | answers of | people | judge alone | alpha | labels | corrected covers | labels alone "
+        "cover | width, corrected / labels alone | worth |",
         "|---|---|---:|---:|---:|---:|---:|---:|---|---:|",
     ]
     for row in found:
@@ -221,7 +227,9 @@ def judge_table(found: Mapping[str, Any]) -> str:
         "agreement with GPT-4 Turbo, alpha": words("alpha_gpt4"),
     }
     head = f"| {MODEL} on {found['pairs']} pairs of AlpacaEval 2 | |"
-    return "\n".join([head, "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+    return "\n".join(
+        [head, "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())]
+    )
 
 
 def main() -> None:

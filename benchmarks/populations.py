@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 ICC = 0.3
+GROUPED = frozenset({"grouped"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Population:
 
     Attributes:
         kind: the question it is for.
-        marks: what methods may need: "binary", "alone" (no clusters), "few" (hard on every method).
+        marks: what methods may need: "binary", "alone" (no clusters), "grouped" (clusters).
     """
 
     name: str
@@ -105,7 +106,8 @@ def clustered(mean: float, uneven: bool = False) -> Population:
         return Draw({"a": (generator.random(len(members)) < chances).astype(float)}, members)
 
     shape = "uneven" if uneven else "of 5"
-    return Population(f"clusters {shape}, right or wrong, {mean:.0%}", "mean", mean, draw)
+    name = f"clusters {shape}, right or wrong, {mean:.0%}"
+    return Population(name, "mean", mean, draw, GROUPED)
 
 
 # --- two endpoints --------------------------------------------------------------------------------
@@ -147,7 +149,7 @@ def clustered_pairs(lead: float, uneven: bool = False, kind: str = "difference")
         return Draw({"a": a * 1.0, "b": b * 1.0}, members)
 
     shape = "uneven" if uneven else "of 5"
-    return Population(f"clusters {shape}, {lead:+.0%}", kind, lead, draw)
+    return Population(f"clusters {shape}, {lead:+.0%}", kind, lead, draw, GROUPED)
 
 
 def even_match(ties: float) -> Population:

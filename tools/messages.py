@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from string import Formatter
+from typing import get_args
 
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract_from_dir
@@ -24,9 +25,11 @@ from daulat import __version__
 from daulat.console.messages import MESSAGES, PLURALS
 from daulat.i18n import FOLDER, Domain, languages
 
-SOURCE = FOLDER.parent / "cli"
-KEYWORDS = {"_": None, "_mark": None, "plural": (1, 2), "_pair": (1, 2)}
-DOMAINS: tuple[Domain, ...] = ("daulat", "console")
+KEYWORDS = {"_": None, "_mark": None, "say": None, "plural": (1, 2), "_pair": (1, 2)}
+DOMAINS: tuple[Domain, ...] = get_args(Domain)
+# Where messages stand as they are said, and what they are of.
+SOURCES: dict[Domain, str] = {"daulat": "cli", "report": "evaluate/reports"}
+WORDS: dict[Domain, str] = {"daulat": "terminal", "console": "page", "report": "reports"}
 
 # Babel's tables lack Indonesian, which has one form for every number.
 PLURAL_FORMS = {"en": "nplurals=2; plural=(n != 1);", "id": "nplurals=1; plural=0;"}
@@ -36,12 +39,13 @@ Said = str | tuple[str, str]
 
 def said(domain: Domain) -> list[Said]:
     """Every message of a domain once, in the order of its sources; pairs have a plural."""
-    found = _terminal() if domain == "daulat" else iter((*MESSAGES, *PLURALS))
+    found = _extracted(SOURCES[domain]) if domain in SOURCES else iter((*MESSAGES, *PLURALS))
     return list(dict.fromkeys(found))
 
 
-def _terminal() -> Iterator[Said]:
-    extracted = extract_from_dir(SOURCE, [("**.py", "python")], keywords=KEYWORDS)
+def _extracted(folder: str) -> Iterator[Said]:
+    methods = [("**.py", "python"), ("**.html", "jinja2")]
+    extracted = extract_from_dir(FOLDER.parent / folder, methods, keywords=KEYWORDS)
     for _file, _line, message, _comments, _context in sorted(extracted, key=lambda x: x[:2]):
         yield message if isinstance(message, str) else (message[0], message[1])
 
@@ -68,7 +72,7 @@ def update(domain: Domain, language: str) -> Catalog:
         project="daulat",
         version=old.version or __version__,
         copyright_holder="The Daulat authors",
-        header_comment=f"# The words of Daulat's {'terminal' if domain == 'daulat' else 'page'}.",
+        header_comment=f"# The words of Daulat's {WORDS[domain]}.",
         last_translator="Daulat",
         language_team="Daulat",
         creation_date=old.creation_date,

@@ -1,7 +1,7 @@
 """Languages: which one a person wants, and where its words are.
 
 Catalogues are gettext files, one domain per face: `daulat` for the terminal, `console` for the
-page. Not here: the messages themselves, which stand where they are said.
+page, `report` for what a comparison found. Not here: the messages themselves, which stand where they are said.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
 
-Domain = Literal["daulat", "console"]
+Domain = Literal["daulat", "console", "report"]
 
 FOLDER: Final = Path(__file__).with_name("locale")
 

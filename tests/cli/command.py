@@ -18,9 +18,10 @@ MODEL = "SmolLM2-135M-Instruct"
 
 
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What the process sees: that home, English, nothing of ours."""
+    """What the process sees: that home, English, nothing of ours, no device but the processor."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DAULAT_", "LC_", "LANG"))}
-    return {**kept, "DAULAT_HOME": str(home), "OMP_NUM_THREADS": "1", **(more or {})}
+    own = {"DAULAT_HOME": str(home), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return {**kept, **own, **(more or {})}
 
 
 def daulat(

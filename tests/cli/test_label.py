@@ -127,7 +127,7 @@ def test_the_report(home: Path) -> None:
             person.until(f"{KEYS}|--report")
     done = daulat(home, "label", "pairs", "--report")
     assert done.returncode == 0, done.stderr
-    assert "good > poor" in done.stdout
+    assert "good : poor" in done.stdout
     assert "4 labels by ana" in done.stdout
     assert "Judge and people, which is better" in done.stdout
     assert "give 50 or more" in done.stdout

@@ -19,7 +19,7 @@ from daulat.cli import serving
 from daulat.cli.app import run
 
 SEEN = {}
-HEAVY = {"torch", "gguf", "jinja2", "httpx2"}
+HEAVY = {"torch", "gguf", "jinja2", "httpx2", "scipy.special", "scipy.stats"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object",
     "properties": {"city": {"enum": ["Jakarta", "Medan"]}}, "required": ["city"],
     "additionalProperties": False}}}

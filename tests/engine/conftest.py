@@ -12,6 +12,7 @@ import torch
 from daulat.engine.loading import load_native
 from daulat.engine.native.decoder import NativeDecoder
 from daulat.engine.plain import load_decoder
+from tests.engine.places import Place, place_of
 
 EXACT = 1e-4
 """How far logits may be from the oracle's where everything is computed in float32."""
@@ -39,8 +40,17 @@ WAYS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=list(WAYS))
+@pytest.fixture(scope="module", params=[*WAYS, "cuda"])
 def load(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Both ways to compute: PyTorch's, and machine code; that with inputs of 16 bits, so that nothing but
-    arithmetic that is wrong moves logits far. What 8 bits do is in `test_native` and `test_starter`."""
+    """All ways to compute: PyTorch's, on a CUDA device too, and machine code; that with inputs of 16 bits, so
+    that nothing but arithmetic that is wrong moves logits far. What 8 bits do is in `test_native` and
+    `test_starter`."""
+    if request.param == "cuda":
+        return functools.partial(load_decoder, device=place_of("cuda").device)
     return WAYS[request.param]
+
+
+@pytest.fixture(scope="module", params=["processor", "captured", "cuda"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Where PyTorch computes."""
+    return place_of(request.param)

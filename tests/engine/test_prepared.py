@@ -119,8 +119,8 @@ def test_the_same_bits_from_the_prepared_file(
     first = load(checkpoint, numbers, 1, lambda *done: told.append(done), place=place)
     assert bits(first) == expected
     count = len(first.architecture.layers)
-    if numbers == "int4":  # read, then written and chosen by
-        assert told[:count] == [(i + 1, 3 * count) for i in range(count)]
+    if numbers == "int4":  # read, then written, chosen by and compared
+        assert told[:count] == [(i + 1, 4 * count) for i in range(count)]
         shares = [done / all_ for done, all_ in told]
         assert shares == sorted(shares)
         assert shares[-1] == 1

@@ -12,7 +12,10 @@ from daulat.engine.scheduler import Limits
 from daulat.engine.sequence import Ended, Failed, GenerationSequence, Outcome, TextPart
 from daulat.errors import BusyError, UnavailableError
 from daulat.values.request import Sampling
+from tests.engine.places import Place
 from tests.engine.tiny import Bytes, ByteStream, tiny_decoder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROMPTS = [bytes(range(1 + i, 40 + 7 * i)) for i in range(6)]
 
@@ -41,8 +44,8 @@ def make(prompt: Sequence[int], sampling: Sampling, limit: int = 24, seed: int =
 
 
 @pytest.fixture
-def engine():
-    engine = Engine(tiny_decoder(), Limits(4, 8, 2000, 16), "tiny")
+def engine(place: Place):
+    engine = Engine(tiny_decoder(place=place), Limits(4, 8, 2000, 16), "tiny")
     yield engine
     engine.close()
 

@@ -18,12 +18,12 @@ from daulat.errors import BusyError, RequestError
 from daulat.values.request import Sampling
 from tests.engine.tiny import Bytes, ByteStream, tiny_decoder
 
-ARENA = tiny_decoder().new_arena()
 LIMITS = Limits(sequences=4, queue=6, cache_tokens=8 * BLOCK_TOKENS, chunk=48, kept_tokens=96)
+MEMORY = tiny_decoder().new_memory(LIMITS.cache_tokens // BLOCK_TOKENS)
 
 
 def scheduler_of(limits: Limits = LIMITS) -> Scheduler:
-    return Scheduler(limits, lambda: SequenceCache(ARENA))
+    return Scheduler(limits, lambda: SequenceCache(MEMORY))
 
 
 def sequence(

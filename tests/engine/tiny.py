@@ -6,14 +6,17 @@ import torch
 
 from daulat.engine.decoder import Decoder
 from daulat.values.architecture import Architecture, Layer, Rope
+from tests.engine.places import Place, place_of
 
 
-def tiny_decoder(seed: int = 0) -> Decoder:
+def tiny_decoder(seed: int = 0, place: Place | None = None) -> Decoder:
     """Two blocks, grouped-query attention, 256 tokens."""
+    place = place or place_of("processor")
     random = torch.Generator().manual_seed(seed)
 
     def weight(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=random) * (0.3 if len(shape) > 1 else 1.0)
+        numbers = torch.randn(shape, generator=random) * (0.3 if len(shape) > 1 else 1.0)
+        return numbers.to(place.device)
 
     a = Architecture(
         family="Llama",
@@ -39,7 +42,7 @@ def tiny_decoder(seed: int = 0) -> Decoder:
         }
         for _ in a.layers
     ]
-    return Decoder(a, {"embed": weight(256, 32), "norm": weight(32)}, blocks)
+    return Decoder(a, {"embed": weight(256, 32), "norm": weight(32)}, blocks, place.capture)
 
 
 class Bytes:

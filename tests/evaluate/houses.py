@@ -30,7 +30,9 @@ def examples(count: int, text: str = "Say yes to question {}.", **more: Any) -> 
     ]
 
 
-def settings(home: Path, upstream: Upstream, models: list[str], policy: str = "", more: str = "") -> None:
+def settings(
+    home: Path, upstream: Upstream, models: list[str], policy: str = "", more: str = ""
+) -> None:
     """One endpoint, `up`, with these models at one price."""
     home.mkdir(exist_ok=True, mode=0o700)
     prices = "\n".join(f'"{model}" = {PRICES}' for model in models)
@@ -109,7 +111,9 @@ class Ran:
 
 
 @asynccontextmanager
-async def bench(home: Path, made: list[Example], metric: Chosen | None = None) -> AsyncGenerator[Bench]:
+async def bench(
+    home: Path, made: list[Example], metric: Chosen | None = None
+) -> AsyncGenerator[Bench]:
     chosen = load(home)
     tasks = Tasks(home)
     task = Task("t", "2026-01-01T00:00:00Z", {"file": "x"}, {}, metric or Chosen("exact"), 0, "")

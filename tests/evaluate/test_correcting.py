@@ -11,7 +11,7 @@ import pytest
 from daulat.evaluate.labels.book import Label
 from daulat.evaluate.labels.correcting import corrected, heard
 from daulat.evaluate.labels.sheet import Item
-from daulat.evaluate.report import plain
+from daulat.evaluate.reports.keeping import plain
 from daulat.route.learning.outcomes import Outcomes
 from tests.evaluate.labelled import ENDPOINTS, in_memory, said, table
 
@@ -57,7 +57,7 @@ def test_a_kind_judge_is_corrected(kind: str) -> None:
     assert wins in rate.estimate
     if kind == "pairwise":
         assert not found.means
-        assert found.judge["pairwise"].kappa is not None
+        assert found.people.judge["pairwise"].kappa is not None
         return
     means = truth.mean(axis=0)
     poor = found.means["poor"]
@@ -89,7 +89,12 @@ def test_the_judges_verdicts_are_taken_where_there_are_any() -> None:
     verdicts = np.clip((1 + truth[:, 0] - truth[:, 1]) / 2, 0, 1)
     found = corrected(outcomes, labels, {ENDPOINTS: verdicts})
     assert found.win_rates[0].found.judge_only.value == pytest.approx(verdicts.mean())
-    assert found.judge["pairwise"].alpha.value == 1.0
+    assert found.people.judge["pairwise"].alpha.value == 1.0
+    # Of two endpoints mean preferences are the win rate, and what is left of it.
+    good = found.means["good"].estimate
+    assert good.value == pytest.approx(found.win_rates[0].found.estimate.value)
+    assert found.means["poor"].estimate.value == pytest.approx(1 - good.value)
+    assert found.differences[0].found.estimate.value == pytest.approx(2 * good.value - 1)
     nobody = corrected(outcomes, labels, {ENDPOINTS: np.full(N, np.nan)})
     assert nobody.win_rates[0].found.estimate.value == nobody.win_rates[0].found.labels_only.value
 
@@ -110,7 +115,7 @@ def test_several_people_are_averaged_and_their_agreement_is_told() -> None:
     ana = labelled(outcomes, truth, "score", 40)
     budi = labelled(outcomes, 1 - truth, "score", 20, by="budi")
     told = heard(outcomes, ana + budi)
-    assert told.people == ("ana", "budi")
+    assert told.names == ("ana", "budi")
     assert (told.scores == 0.5).sum() == 40
     among = told.among["score"]
     assert among.raters == 2
@@ -128,7 +133,7 @@ def test_who_cannot_tell_is_counted_and_not_guessed() -> None:
     nothing = corrected(outcomes, labels)
     assert not nothing.means
     assert not nothing.win_rates
-    assert nothing.untold == 20
+    assert nothing.people.untold == 20
 
 
 def test_the_order_of_endpoints_and_examples_changes_nothing() -> None:
@@ -158,4 +163,4 @@ def test_the_report_is_json() -> None:
     again = json.loads(json.dumps(report, allow_nan=False))
     assert again["win_rates"][0]["a"] == "good"
     assert again["means"]["poor"]["estimate"]["n"] == 30
-    assert again["people"] == ["ana"]
+    assert again["people"]["names"] == ["ana"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from daulat.errors import DataError, RequestError
 from daulat.evaluate.answers import Answers
 from daulat.evaluate.asking import Answering
 from daulat.evaluate.comparing import Comparison, Table, compare
-from daulat.evaluate.conducting import Plan, Request, Verdicts, by_people, keep, planned
+from daulat.evaluate.conducting import Plan, Request, Verdicts, keep, planned
 from daulat.evaluate.estimating import Forecast
 from daulat.evaluate.examples import Chosen, Example, Task
+from daulat.evaluate.hearing import by_people, heard
 from daulat.evaluate.judges.judge import way_of
 from daulat.evaluate.judges.prompting import Rules
 from daulat.evaluate.judges.rounds import preferences, related
@@ -29,6 +30,7 @@ from daulat.evaluate.judges.verdicts import Scale
 from daulat.evaluate.labels.book import Labels
 from daulat.evaluate.labels.desk import Desk, Session
 from daulat.evaluate.labels.sheet import sheet
+from daulat.evaluate.reports.keeping import read
 from daulat.evaluate.running import Ended, How
 from daulat.evaluate.tasks import ANSWERS, VERDICTS, Tasks
 from daulat.house import House, open_house
@@ -38,8 +40,8 @@ from daulat.record import statistics
 from daulat.settings import load
 from tests.evaluate.labelled import label_all
 
-PAIRWISE = Chosen("judge:pairwise", {"judge": "judge/m"})
-RUBRIC = Chosen("judge:rubric", {"judge": "judge/m", "rubric": "1: rude. 5: kind."})
+PAIRWISE = Chosen("judge:pairwise", {"judge": "judge/strict"})
+RUBRIC = Chosen("judge:rubric", {"judge": "judge/strict", "rubric": "1: rude. 5: kind."})
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +66,10 @@ kind = "{"openai" if name == "judge" else "compatible"}"
 url = "{upstream.url}/v1"
 key = "env:SCRIPTED_KEY"
 place = "{"judges" if name == "judge" else "us"}"
-models = ["m"]
+models = ["{"strict" if name == "judge" else "m"}"]
 retries = 0
 [endpoints.{name}.prices]
-m = {PRICES}
+{"strict" if name == "judge" else "m"} = {PRICES}
 """
             for name, upstream in (("one", self.one), ("two", self.two), ("judge", self.judge))
         ]
@@ -103,12 +105,10 @@ class Bench:
     def folder(self) -> Path:
         return self.tasks.folder(self.task.name)
 
-    async def run(
-        self, *endpoints: str, budget: int | None = None, judges: bool = True
-    ) -> Ran:
+    async def run(self, *endpoints: str, budget: int | None = None, judges: bool = True) -> Ran:
         """What `daulat compare` does."""
         made = self.tasks.examples(self.task.name)
-        request = Request(self.task, made, How(endpoints or ("one/m", "two/m"), max_tokens=20))
+        request = Request(self.task, made, How(endpoints or ("one/m", "two/m"), max_tokens=60))
         plan = await planned(HouseAsking(self.house, caller("compare-plan")), self.folder, request)
         asking = HouseAsking(self.house, caller(f"compare-{plan.id}", budget=budget))
         with Answers(self.folder / ANSWERS) as answers:
@@ -119,14 +119,11 @@ class Bench:
                 ended = await plan.judging(asking, answers).go()
             verdicts = plan.verdicts(answers)
             table = await plan.table(answers, verdicts=verdicts)
-        comparison = compare(
-            table,
-            plan.about("USD", ended),
-            plan.known(),
-            judge=verdicts.report if verdicts else None,
-            people=by_people(self.folder, table, verdicts.judged if verdicts else None),
-        )
-        keep(self.folder, comparison, table, verdicts)
+        comparison = compare(table, plan.about("USD", ended), plan.known())
+        people = by_people(self.folder, table, verdicts.judged if verdicts else None)
+        comparison = heard(comparison, verdicts, people)
+        paths = keep(self.folder, comparison, table, verdicts=verdicts)
+        assert replace(read(paths.json), about=comparison.about) == comparison
         with self.house.record.reading() as connection:
             spent = statistics.so_far(connection, f"key:compare-{plan.id}", "all")[0]
         return Ran(plan, forecasts, ended, table, comparison, verdicts, spent)
@@ -144,8 +141,8 @@ class Ran:
 
     @property
     def judge(self) -> Any:
-        assert self.comparison.judge is not None
-        return self.comparison.judge
+        assert self.comparison.judging is not None
+        return self.comparison.judging
 
     def scores(self, endpoint: str) -> list[float | None]:
         return [cell.score and cell.score.value for cell in self.table.column(endpoint)]
@@ -173,13 +170,13 @@ async def test_a_judge_that_takes_the_first_is_found_out_and_cancelled(tmp_path:
         there.write(tmp_path)
         async with bench(tmp_path, examples(12), PAIRWISE) as one:
             ran = await one.run()
-        (pair,) = ran.judge.pairs
+        (pair,) = ran.comparison.pairs
         assert (pair.a, pair.b) == ("one/m", "two/m")
-        assert pair.orders.bias.value == 0.5
-        assert pair.orders.inconsistent.value == 1.0
-        assert (pair.orders.for_first, pair.orders.for_second) == (12, 0)
-        assert pair.orders.rate.rate.value == 0.5
-        assert (pair.orders.rate.wins, pair.orders.rate.ties, pair.orders.rate.losses) == (0, 12, 0)
+        assert pair.judged.bias.value == 0.5
+        assert pair.judged.inconsistent.value == 1.0
+        assert (pair.judged.for_first, pair.judged.for_second) == (12, 0)
+        assert pair.judged.rate.rate.value == 0.5
+        assert (pair.judged.rate.wins, pair.judged.rate.ties, pair.judged.rate.losses) == (0, 12, 0)
         assert ran.scores("one/m") == ran.scores("two/m") == [0.5] * 12
         assert (ran.judge.verdicts, ran.judge.way, ran.judge.unreadable) == (24, "json", 0)
         bodies = asked(there.judge)
@@ -200,12 +197,12 @@ async def test_a_judge_with_a_preference_is_heard_in_both_orders(tmp_path: Path)
         there.write(tmp_path)
         async with bench(tmp_path, examples(1), PAIRWISE) as one:
             ran = await one.run()
-        (pair,) = ran.judge.pairs
-        assert pair.orders.inconsistent.value in (0.0, 1.0)
+        (pair,) = ran.comparison.pairs
+        assert pair.judged.inconsistent.value in (0.0, 1.0)
         order = [b["messages"][1]["content"].index("gladly") for b in asked(there.judge)]
         first_is_one = order[0] < order[1]
         assert ran.scores("one/m") == [1.0 if first_is_one else 0.0]
-        assert pair.orders.bias.value == 0.0
+        assert pair.judged.bias.value == 0.0
 
 
 async def test_nothing_is_asked_twice_and_a_stopped_round_goes_on(tmp_path: Path) -> None:
@@ -216,12 +213,12 @@ async def test_nothing_is_asked_twice_and_a_stopped_round_goes_on(tmp_path: Path
             assert before.judge.unanswered == 12
             assert before.scores("one/m") == [None] * 6
             most = before.forecasts[-1]
-            assert (most.judges, most.endpoint, most.questions) == (True, "judge/m", 12)
+            assert (most.judges, most.endpoint, most.questions) == (True, "judge/strict", 12)
             ran = await one.run()
             again = await one.run()
             assert len(asked(there.judge)) == 12
             assert again.spent == ran.spent
-            assert again.comparison.judge == ran.comparison.judge
+            assert again.comparison.judging == ran.comparison.judging
             assert again.forecasts[-1].questions == 0
             assert again.plan.id == before.plan.id
 
@@ -253,27 +250,29 @@ async def test_the_judge_is_paid_out_of_the_same_budget(tmp_path: Path) -> None:
 
 
 async def test_what_cannot_be_read_is_counted_and_never_a_tie(tmp_path: Path) -> None:
-    script = says('{"verdict": "A"}', "Both have their merits.", '{"verdict": "D"}')
+    script = says(*['{"verdict": "A"}'] * 4, "Both have their merits.", '{"verdict": "D"}')
     async with upstreams(script) as there:
         there.write(tmp_path)
         async with bench(tmp_path, examples(9), PAIRWISE) as one:
             ran = await one.run()
-        assert (ran.judge.verdicts, ran.judge.unreadable, ran.judge.unanswered) == (6, 12, 0)
+        assert (ran.judge.verdicts, ran.judge.unreadable, ran.judge.unanswered) == (12, 6, 0)
         assert "Both have their merits" in "".join(ran.judge.words)
         told = [value for value in ran.scores("one/m") if value is not None]
-        assert len(told) < 9
-        (pair,) = ran.judge.pairs
-        assert pair.orders.rate.rate.n == len(told)
+        assert 3 <= len(told) < 9
+        (pair,) = ran.comparison.pairs
+        assert pair.judged.rate.rate.n == len(told)
 
 
 async def test_a_judge_that_refuses_or_fails_gives_no_verdicts(tmp_path: Path) -> None:
-    for model, name in (("m+refusal", "unreadable"), ("m+error_500", "unanswered")):
+    for model, name in (("strict+refusal", "unreadable"), ("strict+error_500", "unanswered")):
         home = tmp_path / name
         async with upstreams() as there:
             there.write(home)
             text = (home / "daulat.toml").read_text(encoding="utf-8")
             head, _, tail = text.partition("[endpoints.judge]")
-            changed = tail.replace('models = ["m"]', f'models = ["m"]\nnames = {{ m = "{model}" }}')
+            changed = tail.replace(
+                'models = ["strict"]', f'models = ["strict"]\nnames = {{ strict = "{model}" }}'
+            )
             (home / "daulat.toml").write_text(f"{head}[endpoints.judge]{changed}", encoding="utf-8")
             async with bench(home, examples(2), PAIRWISE) as one:
                 ran = await one.run()
@@ -297,14 +296,14 @@ async def test_of_three_endpoints_every_pair_is_judged(tmp_path: Path) -> None:
     async with upstreams() as there:
         there.write(tmp_path)
         async with bench(tmp_path, examples(4), PAIRWISE) as one:
-            ran = await one.run("one/m", "two/m", "judge/m")
-        assert [(p.a, p.b) for p in ran.judge.pairs] == [
+            ran = await one.run("one/m", "two/m", "judge/strict")
+        assert [(p.a, p.b) for p in ran.comparison.pairs] == [
             ("one/m", "two/m"),
-            ("one/m", "judge/m"),
-            ("two/m", "judge/m"),
+            ("one/m", "judge/strict"),
+            ("two/m", "judge/strict"),
         ]
-        assert len(ran.judge.strengths) == 3
-        assert ran.judge.related == ("judge/m",)
+        assert len(ran.comparison.strengths) == 3
+        assert ran.judge.related == ("judge/strict",)
         assert ran.judge.verdicts == 24
 
 
@@ -347,7 +346,8 @@ async def test_points_are_scores_and_the_rubric_is_told(tmp_path: Path) -> None:
         async with bench(tmp_path, examples(5), RUBRIC) as one:
             ran = await one.run()
         assert ran.scores("one/m") == ran.scores("two/m") == [0.75] * 5
-        assert (ran.judge.kind, ran.judge.scale, ran.judge.pairs) == ("rubric", "1-5", ())
+        assert (ran.judge.kind, ran.judge.scale) == ("rubric", "1-5")
+        assert [pair.judged for pair in ran.comparison.pairs] == [None]
         body = asked(there.judge)[0]
         assert "1: rude. 5: kind." in body["messages"][1]["content"]
         assert len(asked(there.judge)) == 10
@@ -399,10 +399,12 @@ async def test_the_starter_judges_by_probabilities(
         assert (ran.judge.verdicts, ran.judge.unreadable, ran.judge.money) == (6, 0, 0)
         assert 0 < ran.judge.mass < 1
         assert ran.verdicts is not None
-        early, late = (v[("one/m", "two/m")] for v in (ran.verdicts.judged.first, ran.verdicts.judged.second))
+        early, late = (
+            v[("one/m", "two/m")] for v in (ran.verdicts.judged.first, ran.verdicts.judged.second)
+        )
         assert ((early > 0) & (early < 1) & (late > 0) & (late < 1)).all()
         assert not np.isin(early, (0.5, 1.0)).any()
-        assert again.comparison.judge == ran.comparison.judge
+        assert again.comparison.judging == ran.comparison.judging
         values = [value for value in scored.scores("one/m") if value is not None]
         assert len(values) == 3
         assert all(0 < value < 1 and value not in (0.25, 0.5, 0.75) for value in values)
@@ -427,10 +429,17 @@ async def test_labels_correct_the_judge_in_the_next_comparison(tmp_path: Path) -
             after = await one.run()
             people = after.comparison.people
             assert people is not None
-            (rate,) = people.win_rates
-            assert (rate.a, rate.found.judge_only.value) == ("one/m", 0.5)
-            assert rate.found.estimate.value == 1.0
-            assert rate.found.estimate.n == 25
+            assert (people.names, people.labels) == (("ana",), 25)
+            (pair,) = after.comparison.pairs
+            assert pair.preferred is not None
+            assert (pair.a, pair.preferred.judge_only.value) == ("one/m", 0.5)
+            assert pair.preferred.estimate.value == 1.0
+            assert pair.preferred.estimate.n == 25
+            assert pair.corrected is not None
+            assert pair.corrected.estimate.value == 1.0
+            corrected = {one.name: one.corrected for one in after.comparison.endpoints}
+            assert corrected["two/m"] is not None
+            assert corrected["two/m"].estimate.value == 0.0
             assert len(asked(there.judge)) == 80
             told = preferences(one.folder / VERDICTS, sheet(tmp_path, "t").outcomes)
             assert (told["one/m", "two/m"] == 0.5).all()
@@ -468,7 +477,7 @@ def test_the_best_way_that_the_endpoint_has(
     ],
 )
 def test_a_way_that_cannot_be_says_why(wanted: str, rules: Rules, can: set[str]) -> None:
-    with pytest.raises(RequestError, match="json|telepathy"):
+    with pytest.raises(RequestError, match=r"json|telepathy"):
         way_of(wanted, rules, can)
 
 

@@ -97,7 +97,10 @@ class TestRetries:
     async def test_back_off_grows_and_has_jitter(self) -> None:
         asked = Asked([Obedient("a", [DOWN], patience=Patience(retries=9))])
         step = asked.attempts.first
-        waits = [[asked.attempts._trying._wait(step, DOWN, tries) for _ in range(50)] for tries in range(4)]
+        waits = [
+            [asked.attempts._trying._wait(step, DOWN, tries) for _ in range(50)]
+            for tries in range(4)
+        ]
         for tries, found in enumerate(waits):
             assert len(set(found)) > 1
             assert all(0.125 * 2**tries <= wait <= 0.25 * 2**tries for wait in found if wait)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -92,3 +94,19 @@ def _connects(server: Server) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_a_server_may_open_as_many_files_as_the_system_allows() -> None:
+    """Each answer that is passed on holds two; a shell's usual limit would end at 500."""
+    code = (
+        "import resource as r\n"
+        "from daulat.server.run import _allow_files\n"
+        "_, hard = r.getrlimit(r.RLIMIT_NOFILE)\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (256, hard))\n"
+        "_allow_files()\n"
+        "assert r.getrlimit(r.RLIMIT_NOFILE) == (min(65536, hard), hard)\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (200, 256))\n"
+        "_allow_files()\n"
+        "assert r.getrlimit(r.RLIMIT_NOFILE) == (256, 256)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
-import coverage
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
 import populations
 import pytest
 import scipy.stats
+
+
+def _benchmark() -> ModuleType:
+    """benchmarks/coverage.py, which has the name of a package that others look for."""
+    place = Path(populations.__file__).with_name("coverage.py")
+    spec = importlib.util.spec_from_file_location("benchmark_of_coverage", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+coverage = _benchmark()
 
 TRIALS = 300
 UNLIKELY = 1e-4

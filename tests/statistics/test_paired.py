@@ -27,6 +27,7 @@ def columns(rows: list[tuple[float, float, int]]) -> tuple[list[float], list[flo
     return [a for a, _b, _c in rows], [b for _a, b, _c in rows], [c for *_rest, c in rows]
 
 
+@settings(deadline=None)
 @given(BITS)
 def test_mcnemar_is_that_of_statsmodels(rows: list[tuple[int, int]]) -> None:
     a, b = np.array(rows, float).T
@@ -40,6 +41,7 @@ def test_mcnemar_is_that_of_statsmodels(rows: list[tuple[int, int]]) -> None:
     assert told.mid_p == pytest.approx(min(1.0, mid) if n else 1.0, rel=1e-9)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1).map(lambda one: round(one, 2)), min_size=1, max_size=9))
 def test_sign_flips_are_those_of_brute_force(apart: list[float]) -> None:
     told = sign_flips(apart, [0.0] * len(apart))
@@ -47,6 +49,7 @@ def test_sign_flips_are_those_of_brute_force(apart: list[float]) -> None:
     assert told.units == sum(one != 0 for one in apart)
 
 
+@settings(deadline=None)
 @given(BITS)
 def test_sign_flips_of_right_and_wrong_are_mcnemars(rows: list[tuple[int, int]]) -> None:
     a, b = np.array(rows, float).T
@@ -90,7 +93,7 @@ def test_right_and_wrong_get_bonett_and_price() -> None:
     assert told.value == pytest.approx(6 / 40)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(ROWS)
 def test_the_other_endpoint_first_mirrors_everything(rows: list[tuple[float, float, int]]) -> None:
     a, b, clusters = columns(rows)
@@ -107,7 +110,7 @@ def test_the_other_endpoint_first_mirrors_everything(rows: list[tuple[float, flo
         assert (one.wins, one.ties, one.losses) == (other.losses, other.ties, other.wins)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(ROWS, st.randoms())
 def test_the_order_of_examples_does_not_matter(
     rows: list[tuple[float, float, int]], random: object
@@ -150,6 +153,7 @@ def test_holm_is_that_of_statsmodels(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_is_monotone_and_adjusts_upwards(p_values: list[float]) -> None:
     adjusted, order = holm(p_values), np.argsort(p_values, kind="stable")
@@ -192,6 +196,8 @@ def test_slices_go_together() -> None:
 
 
 def test_refusals() -> None:
+    with pytest.raises(ValueError, match="outside of 0 to 1: it ranges from 0 to 5"):
+        compare([0, 5], [1, 0])
     with pytest.raises(ValueError, match="0 or 1"):
         mcnemar([0.5], [1])
     with pytest.raises(ValueError, match="differ in length"):

@@ -113,7 +113,7 @@ def test_differences_mirror() -> None:
     assert one.n == 20
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(ROWS, st.booleans(), st.randoms())
 def test_any_labels_are_sound_and_know_no_order(
     rows: list[tuple[float, float, int]], tuned: bool, random: object

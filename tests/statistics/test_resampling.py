@@ -60,7 +60,7 @@ def test_ten_thousand_draws_of_two_thousand_clusters_take_seconds() -> None:
     assert time.process_time() - began < 10
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(SCORES, st.integers(0, 5)), max_size=20), st.randoms())
 def test_the_bootstrap_is_sound_and_knows_no_order(
     rows: list[tuple[float, int]], random: object
@@ -111,6 +111,7 @@ def test_latencies_of_one_session_widen_the_interval() -> None:
     assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 100), st.integers(0, 4)), max_size=40),
     st.sampled_from([0.01, 0.5, 0.99]),
@@ -152,9 +153,18 @@ def test_nothing_good_has_no_price(method: str) -> None:
 
 
 def test_a_fixed_price_is_as_sure_as_the_share_of_good_answers() -> None:
-    told = ratio([0.02] * 30, [1] * 30)
-    assert told.low == pytest.approx(0.02)
+    told, free = ratio([0.02] * 30, [1] * 30), ratio([0.0] * 30, [1, 0] * 15)
+    assert told.low == pytest.approx(0.02 * 0.05 ** (1 / 29))
     assert told.high == pytest.approx(0.02 / 0.05 ** (1 / 29))
+    assert (free.low, free.value, free.high) == (0.0, 0.0, 0.0)
+
+
+def test_the_same_answers_keep_all_quality_as_far_as_is_known() -> None:
+    scores = np.random.default_rng(10).random(12)
+    told = ratio(scores, scores)
+    assert told.value == 1.0
+    assert told.low == pytest.approx(0.05 ** (1 / 11))
+    assert told.caveat is Caveat.CONSTANT
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -169,7 +179,7 @@ def test_methods_agree_where_the_denominator_is_sure(method: str) -> None:
     assert told.high == pytest.approx(fieller.high, rel=0.01)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 5), SCORES, st.integers(0, 4)), max_size=20),
     st.sampled_from(METHODS),
@@ -181,6 +191,10 @@ def test_any_ratio_is_sound(rows: list[tuple[float, float, int]], method: str) -
 
 
 def test_refusals() -> None:
+    with pytest.raises(ValueError, match="outside of 0 to inf"):
+        percentile([-1.0, 2.0], 0.5)
+    with pytest.raises(ValueError, match="outside of 0 to 1"):
+        bootstrap_mean([2.0, 0.5])
     with pytest.raises(ValueError, match="not negative"):
         ratio([-1.0], [1.0])
     with pytest.raises(ValueError, match="share lies between"):

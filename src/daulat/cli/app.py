@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "record": "daulat.cli.record:record",
     "policy": "daulat.cli.policy:policy",
     "keys": "daulat.cli.keys:keys",
+    "report": "daulat.cli.report:report",
     "task": "daulat.cli.task:task",
     "compare": "daulat.cli.compare:compare",
     "spend": "daulat.cli.spend:spend",

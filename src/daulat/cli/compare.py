@@ -1,6 +1,6 @@
 """`daulat compare`: several endpoints on the same examples, with what it will cost first.
 
-Not here: asking and figures (`evaluate`), how a comparison looks (`compared`).
+Not here: asking and figures (`evaluate`), how a report looks (`evaluate.reports`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import click
 
 from daulat.cli import say
 from daulat.cli.shell import common, settings
-from daulat.cli.words import _, plural
+from daulat.cli.words import _, language, plural
 
 if TYPE_CHECKING:
     from daulat.evaluate.answers import Answers
     from daulat.evaluate.comparing import Comparison, Table
     from daulat.evaluate.conducting import Plan, Request, Verdicts
     from daulat.evaluate.estimating import Forecast
+    from daulat.evaluate.reports import Paths
     from daulat.evaluate.running import Ended, Run
     from daulat.evaluate.tasks import Tasks
     from daulat.house import House
@@ -105,6 +106,14 @@ Moved = Callable[[str], None]
     help=_("Draws the order of examples; endpoints that take one get it, too."),
 )
 @click.option(
+    "--margin",
+    type=click.FloatRange(0, 100, min_open=True, max_open=True),
+    default=2.0,
+    show_default=True,
+    metavar=_("POINTS"),
+    help=_("The largest difference of mean scores, in points of 100, that does not matter to you."),
+)
+@click.option(
     "--max-age",
     type=click.FloatRange(0, 36_500),
     metavar=_("DAYS"),
@@ -124,31 +133,29 @@ Moved = Callable[[str], None]
 @common
 @click.pass_context
 def compare(context: click.Context, task: str, as_json: bool, **given: Any) -> None:
-    from daulat.cli import compared
-    from daulat.evaluate.report import as_json as plain
-    from daulat.evaluate.tasks import write_text
+    from daulat.cli.report import show
 
     told = asyncio.run(_compared(settings(prepare=True), task, given))
     if told is None:
         return
-    comparison, folder = told
-    write_text(folder / "report.md", compared.markdown(comparison))
+    comparison, paths = told
     if as_json:
-        say.as_json(plain(comparison))
+        click.echo(paths.json.read_text(encoding="utf-8").rstrip("\n"))
     else:
-        compared.show(comparison)
-        say.note(_("The whole report is in {folder}.").format(folder=folder))
+        show(comparison, language())
+        say.note(_("The page is {file}.").format(file=paths.html))
     if comparison.about.ended != "done":
         context.exit(STOPPED_EARLY)
 
 
 async def _compared(
     chosen: Settings, name: str, given: Mapping[str, Any]
-) -> tuple[Comparison, Path] | None:
-    """The comparison and where it is kept; None: it was not to be made."""
+) -> tuple[Comparison, Paths] | None:
+    """The comparison and its files; None: it was not to be made."""
     from daulat.evaluate.answers import Answers
     from daulat.evaluate.comparing import compare as compared
-    from daulat.evaluate.conducting import by_people, keep, planned
+    from daulat.evaluate.conducting import keep, planned
+    from daulat.evaluate.hearing import by_people, heard
     from daulat.evaluate.tasks import ANSWERS
     from daulat.house import open_house
     from daulat.house.asking import HouseAsking, caller
@@ -173,14 +180,11 @@ async def _compared(
             verdicts = plan.verdicts(answers)
             table = await _judged(plan, answers, verdicts)
         spent = _spent(house, who.id)
-    comparison = compared(
-        table,
-        plan.about(chosen.money.currency, ended, budget, spent),
-        plan.known(),
-        judge=verdicts.report if verdicts else None,
-        people=by_people(folder, table, verdicts.judged if verdicts else None),
-    )
-    return comparison, keep(folder, comparison, table, verdicts)
+    about = plan.about(chosen.money.currency, ended, budget, spent)
+    comparison = compared(table, about, plan.known(), margin=given["margin"] / 100)
+    people = by_people(folder, table, verdicts.judged if verdicts else None)
+    comparison = heard(comparison, verdicts, people)
+    return comparison, keep(folder, comparison, table, language(), verdicts)
 
 
 # --- what is wanted -------------------------------------------------------------------------------
@@ -349,12 +353,13 @@ def _tell(one: Forecast, currency: str) -> None:
 
 
 def _amount(money: int | None, currency: str) -> str:
-    from daulat.cli.compared import money as worded
+    from daulat.evaluate.reports.figures import Figures
+    from daulat.evaluate.reports.words import Words
     from daulat.values.money import PER_UNIT
 
     if money is None:
         return _("unknown")
-    return f"{worded(money / PER_UNIT)} {currency}"
+    return f"{Figures(Words(language())).money(money / PER_UNIT)} {currency}"
 
 
 def _check_prices(forecasts: Sequence[Forecast]) -> None:
@@ -425,16 +430,13 @@ def _bars(run: Run, currency: str) -> Generator[Moved]:
         TimeRemainingColumn,
     )
 
-    from daulat.cli.compared import money
-    from daulat.values.money import PER_UNIT
-
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     rest = (TextColumn("{task.fields[more]}", markup=False), TimeRemainingColumn())
     with Progress(*columns, *rest, console=Console(stderr=True)) as progress:
 
         def more(name: str) -> str:
             tally = run.tallies[name]
-            cost = f"{money(tally.money / PER_UNIT)} {currency}"
+            cost = _amount(tally.money, currency)
             failed = tally.failed + tally.barred
             return f"{cost}, {_('{count} failed').format(count=failed)}" if failed else cost
 

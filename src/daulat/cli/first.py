@@ -9,6 +9,8 @@ import asyncio
 
 from daulat.cli import say
 from daulat.cli.words import _
+from daulat.endpoints.pool import Loaded
+from daulat.engine.device import Missing
 from daulat.engine.native import home
 from daulat.errors import ModelNotFoundError
 from daulat.house import House
@@ -39,12 +41,13 @@ def fetch(settings: Settings, name: str) -> None:
 
 
 async def warm(house: House, name: str) -> str:
-    """Load a model now, so that the first question need not wait for it; how its weights are held."""
+    """Load a model now, so that the first question need not wait for it; what there is to say of it."""
     name, adapter = split(name)
     entry = house.catalogue.get(name)
     if entry is None:
         raise ModelNotFoundError(house.catalogue.unknown(name))
-    if house.settings.engine.kernels == "auto" and home.is_empty():
+    on_processor = isinstance(await house.pool.device(), Missing)
+    if on_processor and house.settings.engine.kernels == "auto" and home.is_empty():
         say.note(
             _("Compiling for this processor; this happens once and takes about half a minute.")
         )
@@ -58,6 +61,21 @@ async def warm(house: House, name: str) -> str:
             async with house.pool.use(entry.name, entry.digest, progress) as model:
                 if adapter is not None:
                     house.catalogue.adapters.find(entry.name, adapter)
-                return model.numbers
+                return _told(model)
     finally:
         await starting
+
+
+def _told(model: Loaded) -> str:
+    """How a model is held, and where it is computed if that is not a matter of course."""
+    told = _("The model {model} is loaded; its weights are held as {numbers}.")
+    lines = [told.format(model=model.name, numbers=model.numbers)]
+    if model.device is not None:
+        told = _(
+            "{device} computes it. There an answer may depend on what is answered beside it: rounding "
+            'differs. engine.device = "cpu" gives the same answer in any company.'
+        )
+        lines.append(told.format(device=model.device.name))
+    if model.aside:
+        lines.append(_("The processor computes it: {why}.").format(why=model.aside))
+    return "\n".join(lines)

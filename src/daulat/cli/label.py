@@ -13,7 +13,7 @@ import click
 
 from daulat.cli import say
 from daulat.cli.shell import common, settings
-from daulat.cli.words import _
+from daulat.cli.words import _, language
 from daulat.errors import RequestError
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 @click.command(
     help=_(
         "Label answers to TASK (or to the answers in a file): which of two is better, or how good one is. "
-        "Whose "
-        "they are is hidden, the examples are a random sample, and everything can be stopped and gone on with. "
-        "A few dozen labels are enough to correct what a judge says of all."
+        "Whose they are is hidden, the examples are a random sample, and everything can be stopped and gone "
+        "on with. A few dozen labels are enough to correct what a judge says of all."
     )
 )
 @click.argument("task")
@@ -100,7 +99,7 @@ def _report(found: Sheet, as_json: bool) -> None:
     from daulat.evaluate.judges.rounds import preferences
     from daulat.evaluate.labels.book import Labels
     from daulat.evaluate.labels.correcting import corrected
-    from daulat.evaluate.report import plain
+    from daulat.evaluate.reports.keeping import plain
     from daulat.evaluate.tasks import VERDICTS
 
     judged = preferences(found.folder / VERDICTS, found.outcomes)
@@ -108,12 +107,16 @@ def _report(found: Sheet, as_json: bool) -> None:
     if as_json:
         say.as_json(plain(result))
         return
-    if not result.labels:
+    if not result.people.labels:
         raise RequestError(
             f"Nobody has labelled {found.name} yet, or only answers that have changed since: `daulat label "
             f"{found.name}` begins."
         )
-    from daulat.cli.compared import echo
-    from daulat.cli.judged import people
+    from daulat.cli.report import console
+    from daulat.evaluate.reports.cleaning import harmless
+    from daulat.evaluate.reports.sections.judging import labelled
+    from daulat.evaluate.reports.terminal import show_section
+    from daulat.evaluate.reports.words import Words
 
-    echo(people(result))
+    told = harmless(result, found.outcomes.endpoints)
+    show_section(labelled(told, Words(language()), pairwise=bool(judged)), console())

@@ -10,19 +10,17 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import unicodedata
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import click
 
 from daulat.cli.words import _
+from daulat.values.plain import plain as plain  # noqa: PLC0414 - said from here, too
 
 # Wide enough that a pipe never gets a cut cell.
 _PIPE_WIDTH = 1000
 _MIB = 1 << 20
-# Tab, newline, and the joiners that Indic and Arabic scripts and emoji need.
-_HARMLESS = "\t\n\u200c\u200d"
 
 
 def note(text: str) -> None:
@@ -81,15 +79,6 @@ def size(count: int) -> str:
     if count < _MIB:
         return f"{count / 1024:.1f} KiB"
     return f"{count / _MIB:.1f} MiB" if count < 1024 * _MIB else f"{count / (1024 * _MIB):.2f} GiB"
-
-
-def plain(text: str) -> str:
-    """The text without what would steer a terminal: control and direction characters."""
-    return "".join(character for character in text if _is_plain(character))
-
-
-def _is_plain(character: str) -> bool:
-    return character in _HARMLESS or unicodedata.category(character) not in {"Cc", "Cf"}
 
 
 @contextlib.contextmanager

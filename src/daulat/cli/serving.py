@@ -65,7 +65,7 @@ async def _opened(settings: Settings, greeting: _Greeting) -> AsyncGenerator[Hou
                     house.interrupted,
                 )
             )
-        greeting.numbers = await first.warm(house, settings.models.default)
+        greeting.told = await first.warm(house, settings.models.default)
         # Last, so that a start that fails before it has not used up the one showing of the key.
         greeting.secret = _first_key(house)
         yield house
@@ -86,11 +86,11 @@ def _first_key(house: House) -> str | None:
 @dataclasses.dataclass(slots=True)
 class _Greeting:
     """What is printed when the server answers. `secret` is shown only in the start that made it;
-    `numbers` is how the model's weights are held."""
+    `told` is what there is to say of the model."""
 
     model: str
     secret: str | None = None
-    numbers: str = ""
+    told: str = ""
 
     def say(self, url: str) -> None:
         """Greet; from here on there is garbage to look for, though not among what is here already."""
@@ -99,8 +99,7 @@ class _Greeting:
         click.echo(
             _("Daulat {version} answers at {url}").format(version=__version__, url=url) + "\n"
         )
-        told = _("The model {model} is loaded; its weights are held as {numbers}.")
-        click.echo(told.format(model=self.model, numbers=self.numbers) + "\n")
+        click.echo(self.told + "\n")
         click.echo(self._key())
         fragment = f"#key={self.secret}" if self.secret else ""
         self._part(_("Chat in the browser:"), f"{url}/{fragment}")

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Protocol
 
 import psutil
 
+from daulat.engine.device import Device, Missing
 from daulat.engine.native.decoder import fits
 from daulat.engine.native.matrices import (
     FLOATS,
     KNOWN,
+    SPARE,
     Numbers,
     form_bytes,
     form_for,
     held_bytes,
     kept_formats,
 )
-from daulat.errors import UnsupportedModelError
+from daulat.errors import UnavailableError, UnsupportedModelError
 from daulat.settings import Engine as EngineSettings
 from daulat.values.architecture import Architecture, EncoderArchitecture
 
 MIB = 1 << 20
 _SHARE = 0.75
-"""Of the machine's memory, what we may take by default: the rest is for everything else."""
+"""Of the machine's memory, or of what is free on a device, what we may take by default: the rest is for
+everything else, on a device for what a step holds while it is computed."""
+_LEAST_TOKENS = 256
+"""Less cache than this beside the weights would serve nobody."""
 _SMALL = 2 << 30
 _EXACT = 512 << 20
 """Bytes of float weights that are read in some 20 ms for each token: quick enough as they are."""
@@ -57,6 +62,8 @@ class Demand:
         dtype: what the plain way computes in.
         native: machine code computes it.
         numbers: there, what becomes of matrices that are not held as they are stored.
+        device: where the plain way computes it; None: on the processor.
+        aside: why it is not computed on a device that is there, or seems to be.
     """
 
     weights: int
@@ -64,13 +71,79 @@ class Demand:
     dtype: str
     native: bool = False
     numbers: Numbers = "float32"
+    device: Device | None = None
+    aside: str = ""
+
+    @property
+    def least(self) -> int:
+        """Bytes with as much cache as there must be."""
+        return self.weights + self.token * _LEAST_TOKENS
 
 
-def allowance(setting_mib: int) -> int:
-    """Bytes that models may take: the setting, or a share of the machine's (or container's) memory."""
+def allowance(setting_mib: int, device: Device | None = None) -> int:
+    """Bytes that models may take: the setting, or a share of the machine's (or container's) memory, or of
+    what was free on the device, which is also the most of it."""
+    if device is not None:
+        free = int(_SHARE * device.memory)
+        return min(setting_mib * MIB, device.memory) if setting_mib else free
     if setting_mib:
         return setting_mib * MIB
     return int(_SHARE * min(psutil.virtual_memory().total, _container_limit()))
+
+
+def choose(
+    architecture: Architecture | EncoderArchitecture,
+    tensors: Mapping[str, Stored],
+    settings: EngineSettings,
+    allowed: int,
+    found: Device | Missing,
+) -> Demand:
+    """Where a model is computed, and what it will take there: on the device, as far as the settings and its
+    memory allow. Embedding models stay on the processor.
+
+    Args:
+        allowed: bytes of the machine's memory.
+
+    Raises:
+        UnavailableError: the settings name the device, and it cannot be.
+        UnsupportedModelError: see `demand`.
+    """
+    here = settings.device == "cpu" or isinstance(architecture, EncoderArchitecture)
+    need = "" if here else _on_device(architecture, tensors, settings, found)
+    if isinstance(need, Demand):
+        return need
+    if need and settings.device == "cuda":
+        raise UnavailableError(
+            f'engine.device = "cuda" cannot be: {need}. Or set engine.device = "auto", to compute on the '
+            "processor where there is no device."
+        )
+    quiet = isinstance(found, Missing) and not found.driver
+    return replace(demand(architecture, tensors, settings, allowed), aside="" if quiet else need)
+
+
+def _on_device(
+    architecture: Architecture | EncoderArchitecture,
+    tensors: Mapping[str, Stored],
+    settings: EngineSettings,
+    found: Device | Missing,
+) -> Demand | str:
+    """What a model will take on the device, or why it cannot be there."""
+    if isinstance(found, Missing):
+        return found.why
+    if settings.dtype in ("int8", "int4"):
+        return f'engine.dtype = "{settings.dtype}" is for the processor; "auto" is for both'
+    assert isinstance(architecture, Architecture)  # noqa: S101 - `choose` has looked
+    dtype = "float32" if settings.dtype == "float32" else "bfloat16"
+    size = _BYTES[dtype]
+    elements = sum(prod(info.shape) for info in tensors.values())
+    need = Demand(size * elements, size * architecture.cache_elements, dtype, device=found)
+    allowed = allowance(settings.memory, found)
+    if need.least > allowed:
+        return (
+            f"the model needs {need.least // MIB} MiB of the memory of {found.name}, and "
+            f"{allowed // MIB} MiB may be taken (engine.memory); a smaller model would fit"
+        )
+    return need
 
 
 def demand(
@@ -79,7 +152,7 @@ def demand(
     settings: EngineSettings,
     allowed: int,
 ) -> Demand:
-    """What a model will take.
+    """What a model will take on the processor.
 
     Raises:
         UnsupportedModelError: a number format is forced that this model or these kernels cannot have.
@@ -138,7 +211,9 @@ def _held(info: Stored, a: Architecture, numbers: Numbers) -> int:
         slot = "router"
     elif info.shape[-2:] == (a.hidden, a.intermediate):
         slot = "down"
-    return form_bytes(form_for(slot, numbers), count)
+    size = form_bytes(form_for(slot, numbers), count)
+    # Which of the blocks' matrices have four bits is not known before they are measured.
+    return size + int(SPARE * size) if numbers == "int4" and slot in ("", "down") else size
 
 
 def _plain_dtype(elements: int, settings: EngineSettings, allowed: int) -> str:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from daulat.endpoints import memory
 from daulat.engine.adapter import Adapter
-from daulat.engine.loading import Progress, load_adapter, load_native
+from daulat.engine.device import Device, Missing, find_device
+from daulat.engine.loading import Progress, load_adapter, load_native, text_of
 from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.errors import BusyError, UnavailableError
@@ -61,6 +62,8 @@ class Loaded:
 
     Attributes:
         numbers: how its matrices are held, most of them first: `int8`, `Q4_1, Q8_0`.
+        device: where it is computed; None: on the processor.
+        aside: why not on a device that is there, or seems to be.
         taken: bytes, without its adapters.
         base: what adapters are held against; None: it takes none.
         adapters: by digest.
@@ -74,6 +77,8 @@ class Loaded:
     input_limit: int
     taken: int
     numbers: str = "float32"
+    device: Device | None = None
+    aside: str = ""
     base: Base | None = None
     adapters: dict[str, Held] = field(default_factory=dict[str, Held])
     users: int = 0
@@ -95,15 +100,22 @@ class Pool:
     Args:
         settings: memory, number format, and how much at once.
         idle_minutes: unload what has been idle for so long; 0: only when memory is short.
+        look: finds a device, once, when the first model is loaded.
     """
 
     def __init__(
-        self, catalogue: Catalogue, settings: EngineSettings, idle_minutes: int = 0
+        self,
+        catalogue: Catalogue,
+        settings: EngineSettings,
+        idle_minutes: int = 0,
+        look: Callable[[], Device | Missing] = find_device,
     ) -> None:
         self._catalogue = catalogue
         self._settings = settings
         self._idle_seconds = idle_minutes * 60
         self._allowed = memory.allowance(settings.memory)
+        self._look = look
+        self._found: Device | Missing | None = None
         self._shelf = shelf_of(settings.prepared)
         self._loaded: dict[str, Loaded] = {}
         self._lock = asyncio.Lock()
@@ -196,31 +208,43 @@ class Pool:
             self._loaded[digest] = model
         return model
 
+    async def device(self) -> Device | Missing:
+        """Where models are computed that fit there, or why there is no such place."""
+        if self._settings.device == "cpu":
+            return Missing('engine.device = "cpu"', driver=False)
+        if self._found is None:
+            self._found = await asyncio.to_thread(self._look)
+        return self._found
+
     async def _load(self, entry: ModelEntry, progress: Progress | None) -> Loaded:
         checkpoint = await asyncio.to_thread(entry.open)
-        need = memory.demand(
-            checkpoint.architecture, checkpoint.tensors, self._settings, self._allowed
+        need = memory.choose(
+            checkpoint.architecture,
+            checkpoint.tensors,
+            self._settings,
+            self._allowed,
+            await self.device(),
         )
-        # Less than this many tokens of cache beside the weights would serve nobody.
-        least = need.weights + need.token * 256
-        if not await self._freed(least):
+        if not await self._freed(need.least, need.device):
             raise UnavailableError(
-                f"The model {entry.name} needs {least // memory.MIB} MiB of memory, and "
-                f"{max(self._free(), 0) // memory.MIB} MiB are free. Wait until other models are idle, "
-                "raise engine.memory, or take a smaller model."
+                f"The model {entry.name} needs {need.least // memory.MIB} MiB of memory, and "
+                f"{max(self._free(need.device), 0) // memory.MIB} MiB are free. Wait until other models "
+                "are idle, raise engine.memory, or take a smaller model."
             )
         started = time.monotonic()
         work = _Work(entry, checkpoint, need, self._settings, self._shelf, progress)
         if need.token == 0:
             model = await asyncio.to_thread(_build_encoder, work)
         else:
-            model = await asyncio.to_thread(_build_engine, work, self._free() - need.weights)
+            free = self._free(need.device) - need.weights
+            model = await asyncio.to_thread(_build_engine, work, free)
         log.info(
             "model loaded",
             extra={
                 "model": entry.name,
                 "digest": entry.digest,
                 "kernels": "native" if need.native else "plain",
+                "device": need.device.name if need.device else "cpu",
                 "numbers": model.numbers,
                 "weights_mib": need.weights // memory.MIB,
                 "seconds": round(time.monotonic() - started, 3),
@@ -228,8 +252,10 @@ class Pool:
         )
         return model
 
-    def _free(self) -> int:
-        return self._allowed - sum(model.whole for model in self._loaded.values())
+    def _free(self, on: Device | None = None) -> int:
+        """Bytes, of a device's memory or the machine's."""
+        allowed = self._allowed if on is None else memory.allowance(self._settings.memory, on)
+        return allowed - sum(model.whole for model in self.loaded if model.device == on)
 
     @property
     def adapters(self) -> tuple[tuple[Loaded, str, Held], ...]:
@@ -244,13 +270,13 @@ class Pool:
         made_for = (entry.base_digest, entry.digest)
         if model.base is None or made_for != (model.digest, step.adapter_digest):
             raise UnavailableError(f"The adapter {entry.id} has just been replaced. Try again.")
-        await self._make_room(entry)
+        await self._make_room(entry, model.device)
         adapter = await asyncio.to_thread(_read_adapter, entry, model.base)
         held = model.adapters[entry.digest] = Held(entry.id, adapter)
         log.info("adapter loaded", extra={"model": entry.id, "digest": entry.digest})
         return held
 
-    async def _make_room(self, entry: AdapterEntry) -> None:
+    async def _make_room(self, entry: AdapterEntry, on: Device | None) -> None:
         need, most = 4 * entry.parameters, self._settings.max_adapters
         self._drop_while(lambda: len(self.adapters) >= most, lambda _: True)
         if len(self.adapters) >= most:
@@ -258,18 +284,19 @@ class Pool:
                 f"{most} adapters are at work, which is all that may be in memory. Try again in a "
                 "moment, or raise engine.max_adapters."
             )
-        if not await self._freed(need):
+        if not await self._freed(need, on):
             raise BusyError(
                 f"The adapter {entry.id} needs {need // memory.MIB + 1} MiB of memory, and "
-                f"{max(self._free(), 0) // memory.MIB} MiB are free. Try again in a moment, or raise "
+                f"{max(self._free(on), 0) // memory.MIB} MiB are free. Try again in a moment, or raise "
                 "engine.memory."
             )
 
-    async def _freed(self, need: int) -> bool:
-        """Whether so many bytes are free, at the cost of idle adapters first and idle models next."""
-        self._drop_while(lambda: self._free() < need, lambda _: True)
-        await self._unload_while(lambda: self._free() < need, lambda _: True)
-        return self._free() >= need
+    async def _freed(self, need: int, on: Device | None) -> bool:
+        """Whether so many bytes are free there, at the cost of idle adapters first and idle models next."""
+        there = {id(held) for model, _, held in self.adapters if model.device == on}
+        self._drop_while(lambda: self._free(on) < need, lambda held: id(held) in there)
+        await self._unload_while(lambda: self._free(on) < need, lambda model: model.device == on)
+        return self._free(on) >= need
 
     def _drop_while(self, needed: Callable[[], bool], eligible: Callable[[Held], bool]) -> None:
         """Unload idle adapters, the longest idle first, for as long as it is needed."""
@@ -338,38 +365,50 @@ class _Work:
 
 
 def _build_engine(work: _Work, free: int) -> Loaded:
-    entry, need, settings = work.entry, work.need, work.settings
+    entry, need = work.entry, work.need
     tokenizer = load_tokenizer(work.checkpoint)
-    if need.native:
-        place = work.shelf.place(entry.digest, need.numbers)
-        decoder = load_native(
-            work.checkpoint,
-            need.numbers,
-            _threads(settings),
-            work.progress,
-            place,
-            inputs=settings.inputs,
-        )
-    else:
-        from daulat.engine import plain  # noqa: PLC0415 - it brings PyTorch, which takes a second
-
-        plain.compute_on(_threads(settings))
-        decoder = plain.load_decoder(work.checkpoint, plain.DTYPES[need.dtype])
-    # Half of what is left, so that a second model finds room; never more than can be of use.
-    most = decoder.architecture.context * settings.max_sequences
-    cache_tokens = max(256, min(most, free // 2 // need.token))
-    kept = min(cache_tokens, settings.prefix_cache * memory.MIB // need.token)
-    limits = Limits(settings.max_sequences, settings.queue, cache_tokens, settings.chunk, kept)
+    limits = _limits(work, free)
+    engine = _native(work, limits) if need.native else _plain(work, limits)
     return Loaded(
         entry.name,
         entry.digest,
-        Engine(decoder, limits, entry.name),
+        engine,
         tokenizer,
-        decoder.architecture.context,
-        need.weights + cache_tokens * need.token,
+        engine.architecture.context,
+        need.weights + limits.cache_tokens * need.token,
         memory.describe(need, work.checkpoint.tensors),
+        need.device,
+        need.aside,
         base_of(work.checkpoint),
     )
+
+
+def _native(work: _Work, limits: Limits) -> Engine:
+    numbers, settings = work.need.numbers, work.settings
+    place = work.shelf.place(work.entry.digest, numbers)
+    threads, inputs = _threads(settings), settings.inputs
+    decoder = load_native(work.checkpoint, numbers, threads, work.progress, place, inputs=inputs)
+    return Engine(decoder, limits, work.entry.name)
+
+
+def _plain(work: _Work, limits: Limits) -> Engine:
+    from daulat.engine import plain  # noqa: PLC0415 - it brings PyTorch, which takes a second
+
+    plain.compute_on(_threads(work.settings))
+    dtype, on = plain.DTYPES[work.need.dtype], work.need.device
+    with plain.enough_memory(on.name if on else "this machine"):
+        place = on.place if on else "cpu"
+        decoder = plain.load_decoder(work.checkpoint, dtype, work.progress, place)
+        return Engine(decoder, limits, work.entry.name)
+
+
+def _limits(work: _Work, free: int) -> Limits:
+    """Half of what is left, so that a second model finds room; never more than can be of use."""
+    need, settings = work.need, work.settings
+    most = text_of(work.checkpoint).context * settings.max_sequences
+    tokens = max(256, min(most, free // 2 // need.token))
+    kept = min(tokens, settings.prefix_cache * memory.MIB // need.token)
+    return Limits(settings.max_sequences, settings.queue, tokens, settings.chunk, kept)
 
 
 def _read_adapter(entry: AdapterEntry, base: Base) -> Adapter:

@@ -1,14 +1,15 @@
 """Keys and values that a model keeps, in blocks of so many tokens.
 
-`Arena` is the memory; a `SequenceCache` is one sequence's list of blocks in it, some of which other sequences
-may share. Not here: who may have how many blocks (`scheduler`), and which hold what (`blocks`).
+`Arena` is the memory for machine code, `pages.Pages` that for PyTorch; a `SequenceCache` is one sequence's
+list of blocks in either, some of which other sequences may share. Not here: who may have how many blocks
+(`scheduler`), and which hold what (`blocks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +28,27 @@ def blocks_for(tokens: int) -> int:
     return -(-tokens // BLOCK_TOKENS)
 
 
+class Memory(Protocol):
+    """Where blocks lie."""
+
+    def entry(self, number: int) -> int:
+        """What stands for a block in a sequence's table."""
+        ...
+
+    def alike(self, count: int) -> Self:
+        """Another one for the same model, of so many blocks."""
+        ...
+
+    def copy(self, number: int, other: Self, source: int) -> None:
+        """Put into a block what is in a block of the other one."""
+        ...
+
+
 class Arena:
     """The blocks' memory. It grows when a block is first used, and stays until the arena goes.
 
-    A block's layout is [layers, 2, K, BLOCK_TOKENS, D], keys and values (machine code has the last two the
-    other way round for keys).
+    A block's layout is [layers, 2, K, D, BLOCK_TOKENS] for keys and [.., BLOCK_TOKENS, D] for values; what
+    stands for it in a table is its address.
 
     Args:
         at_once: so many blocks are asked for together.
@@ -47,9 +64,14 @@ class Arena:
         self._in_slab = at_once or max(1, _SLAB_BYTES // size)
         self._slabs: dict[int, NDArray[Any]] = {}
 
-    def alike(self, at_once: int) -> Arena:
-        """Another one for the same model."""
-        return Arena(*self._of, at_once)
+    def entry(self, number: int) -> int:
+        return self.block(number).ctypes.data
+
+    def alike(self, count: int) -> Arena:
+        return Arena(*self._of, count)
+
+    def copy(self, number: int, other: Arena, source: int) -> None:
+        self.block(number)[:] = other.block(source)
 
     def block(self, number: int) -> NDArray[Any]:
         """The memory of a block."""
@@ -63,13 +85,14 @@ class SequenceCache:
     """One sequence's blocks, in the order of its tokens.
 
     Attributes:
+        memory: where they lie.
         length: tokens that are in, the same for every layer between two forward passes.
         numbers: the blocks' numbers.
-        table: the blocks' addresses, int64, for machine code; at least as long as `numbers`.
+        table: the memory's entries for them, int64; at least as long as `numbers`.
     """
 
-    def __init__(self, arena: Arena, numbers: Iterable[int] = (), length: int = 0) -> None:
-        self._arena = arena
+    def __init__(self, memory: Memory, numbers: Iterable[int] = (), length: int = 0) -> None:
+        self.memory = memory
         self.length = length
         self.numbers: list[int] = []
         self.table = np.zeros(8, dtype=np.int64)
@@ -86,12 +109,8 @@ class SequenceCache:
         place = len(self.numbers)
         if place == len(self.table):
             self.table = np.concatenate([self.table, np.zeros_like(self.table)])
-        self.table[place] = self._arena.block(number).ctypes.data
+        self.table[place] = self.memory.entry(number)
         self.numbers.append(number)
-
-    def block(self, place: int) -> NDArray[Any]:
-        """The memory of its block of that place."""
-        return self._arena.block(self.numbers[place])
 
     def advance(self, tokens: int) -> None:
         """Count `tokens` new tokens as in."""
@@ -107,10 +126,10 @@ class SequenceCache:
         """A cache for `capacity` tokens that goes on from what is in this one, which stays as it is."""
         if capacity < self.length:
             raise ValueError("a branch has no room for what it begins with")
-        arena = self._arena.alike(blocks_for(capacity))
-        twin = SequenceCache(arena, range(blocks_for(capacity)), self.length)
+        memory = self.memory.alike(blocks_for(capacity))
+        twin = SequenceCache(memory, range(blocks_for(capacity)), self.length)
         for place in range(blocks_for(self.length)):
-            twin.block(place)[:] = self.block(place)
+            memory.copy(place, self.memory, self.numbers[place])
         return twin
 
 

@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from daulat.engine.cache import SequenceCache, standalone
+from daulat.engine.batch import Batch, batch_of
 from daulat.engine.decoder import Block, Decoder
 from daulat.engine.native.decoder import NativeDecoder
+from daulat.engine.pages import standalone
 from daulat.engine.sampler import Sampler
 from daulat.engine.step import Chunk
 from daulat.engine.tensors import tensor
@@ -126,11 +127,10 @@ class Calibration(Decoder):
         tensors = {slot: tensor(array) for slot, array in top.items()}
         super().__init__(architecture, tensors, [{} for _ in architecture.layers])
         self._length = len(texts[0])
-        self._cache = self._room()
         self._x = torch.empty(len(texts) * self._length, architecture.hidden)
         for rows, text in zip(self._texts(), texts, strict=True):
-            self._x[rows] = self._embed([Chunk(text, self._cache)])[0].float()
-        self._turns = self._angles(torch.arange(self._length))
+            self._step = self._step_of(text)
+            self._x[rows] = self._embed(self._step).float()
 
     @torch.inference_mode()
     def through(
@@ -144,7 +144,8 @@ class Calibration(Decoder):
         """
         w = self._blocks[i]
         w.update({slot: tensor(array) for slot, array in weights.items()})
-        self._cache = self._room()
+        # The other blocks' memory is never touched.
+        self._step = self._step_of([0] * self._length)
         every = torch.arange(len(self._x))
         if "qkv" in wanted:
             gram = self._gram(every, lambda x: self._norm(x, w, "attn_norm"))
@@ -162,26 +163,24 @@ class Calibration(Decoder):
                 self._feed(i, slot, choose)
         for part in _parts(every):
             x = self._x[part]
-            chunk = Chunk(range(len(x)), self._cache)
-            h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), [chunk])
+            h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), self._step)
             self._x[part] = self._add(x, h, w, "post_mlp_norm")
         w.clear()
 
-    def _room(self) -> SequenceCache:
-        """For the keys and values of one text in one block; the other blocks' memory is never touched."""
-        return standalone(self.architecture, self._length, np.dtype(np.float32))
+    def _step_of(self, text: Sequence[int]) -> Batch:
+        """A text as a step from its beginning, with memory for its keys and values."""
+        cache = standalone(self.architecture, len(text), torch.float32, torch.device("cpu"))
+        return batch_of([Chunk(text, cache)], self.architecture.vocab, self._turns)
 
     def _texts(self) -> list[slice]:
         """The rows of each text."""
         return [slice(n, n + self._length) for n in range(0, len(self._x), self._length)]
 
     def _seen(self, i: int, rows: slice) -> Tensor:
-        layer = self.architecture.layers[i]
         h = self._norm(self._x[rows], self._blocks[i], "attn_norm")
         # The cache does not advance, so that each text is put over the one before.
-        chunk = Chunk(range(len(h)), self._cache)
-        angles = self._turns[layer.rope] if layer.rope is not None else None
-        return self._attended(i, layer, h, [chunk], angles)
+        layer, step = self.architecture.layers[i], self._step
+        return self._attended(i, layer, h, step, self._views(step))
 
     def _step_out(self, i: int, part: Tensor, h: Tensor) -> None:
         w = self._blocks[i]

@@ -1,8 +1,8 @@
-"""The decoder the plain way, in PyTorch: tokens in, logits out. One code for every family; `Architecture`
-says what differs.
+"""The decoder in PyTorch, on the processor or on a CUDA device: tokens in, logits out. One code for every
+family; `Architecture` says what differs.
 
 All tokens of a step, whatever sequences they belong to, go through each matrix together as rows of one
-[T, H] matrix; only attention looks at sequences one by one. A prompt in pieces, many prompts, prompts
+[T, H] matrix; only attention looks at sequences (`batch`). A prompt in pieces, many prompts, prompts
 beside single new tokens: to the matrices they are all just rows.
 
 Not here: which tokens make a step (`scheduler`), which token is chosen (`sampler`).
@@ -11,8 +11,9 @@ Shapes: T tokens of the step, H hidden, Q query heads, K key-value heads, D head
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,14 +21,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from daulat.engine import rotary
-from daulat.engine.adapter import Adapter
-from daulat.engine.attention import attend, extend, rotate
-from daulat.engine.cache import Arena, SequenceCache, standalone
+from daulat.engine.adapter import Adapter, Delta
+from daulat.engine.attention import View, attend, attend_anew, rotate, view
+from daulat.engine.batch import Batch, Part, Turns, batch_of
+from daulat.engine.cache import SequenceCache
+from daulat.engine.graphs import Capture, Graphs
+from daulat.engine.pages import Pages, standalone
 from daulat.engine.step import Chunk, Floats, wanted_rows, whole
-from daulat.engine.tensors import dtype_of, tensor
-from daulat.values.architecture import Activation, Architecture, Layer, Rope
+from daulat.engine.tensors import tensor
+from daulat.values.architecture import Activation, Architecture, Layer
 
 Block = dict[str, Tensor]
+Views = Sequence[Mapping[int | None, View]]
+"""For each part of a step, what its tokens see through each window that layers have."""
 
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -43,94 +49,117 @@ class Decoder:
     Args:
         architecture: what the model is.
         top: `embed`, `norm`, and as the architecture has them `positions`, `head`.
-        blocks: one dictionary of weights per block, named as in `models.weights`.
+        blocks: one dictionary of weights per block, named as in `models.weights`; all on one device.
+        capture: captures the steps that only write (`graphs`); None: they are computed as all others.
     """
 
-    def __init__(self, architecture: Architecture, top: Block, blocks: Sequence[Block]) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        top: Block,
+        blocks: Sequence[Block],
+        capture: Capture | None = None,
+    ) -> None:
         self.architecture = architecture
         self._top = top
         self._blocks = blocks
-        self._dtype = top["embed"].dtype
+        self._dtype, self._device = top["embed"].dtype, top["embed"].device
         self._activation = ACTIVATIONS[architecture.activation]
         ropes = {layer.rope for layer in architecture.layers if layer.rope is not None}
         self._frequencies = {rope: rotary.frequencies(rope) for rope in ropes}
+        # Rounded to the weights' precision first, as the reference does.
+        self._scale = torch.tensor(architecture.embedding_scale, dtype=self._dtype).item()
+        self._changes: WeakKeyDictionary[Adapter, Sequence[Sequence[_Change]]] = WeakKeyDictionary()
+        self._capture = capture
+        self._graphs: Graphs | None = None
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
-        return standalone(self.architecture, capacity, dtype_of(self._dtype))
+        return standalone(self.architecture, capacity, self._dtype, self._device)
 
-    def new_arena(self) -> Arena:
-        """Memory for the keys and values of many sequences."""
-        return Arena(self.architecture, dtype_of(self._dtype))
+    def new_memory(self, blocks: int) -> Pages:
+        """For the keys and values of many sequences, in up to so many blocks. Captured are steps in the
+        memory that was asked for last."""
+        pages = Pages(self.architecture, self._dtype, self._device, blocks)
+        self._graphs = Graphs(pages, self._capture) if self._capture else None
+        return pages
 
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Floats:
         """See `step.Computer`; with `every` the logits behind each token, [T, V]."""
-        if every:
-            chunks = whole(chunks)
-        return self.logits(self.states(chunks))
+        return _array(self._logits(self._states(whole(chunks) if every else chunks)))
 
     @torch.inference_mode()
     def states(self, chunks: Sequence[Chunk]) -> Floats:
         """See `step.Computer`."""
-        x, positions = self._embed(chunks)
-        angles = self._angles(positions)
-        for i, layer in enumerate(self.architecture.layers):
-            x = self._block(i, layer, x, chunks, angles)
-        for chunk in chunks:
-            chunk.cache.advance(len(chunk.tokens))
-        return _array(self._norm(x[wanted_rows(chunks, _starts(chunks))], self._top, "norm"))
+        return _array(self._states(chunks))
 
     @torch.inference_mode()
     def logits(self, states: Floats) -> Floats:
         """See `step.Computer`."""
+        return _array(self._logits(tensor(states).to(self._device, self._dtype)))
+
+    def _states(self, chunks: Sequence[Chunk]) -> Tensor:
+        """The wanted tokens' states [W, H]; the chunks' caches are extended."""
+        batch = batch_of(chunks, self.architecture.vocab, self._turns)
+        wanted = wanted_rows(chunks, batch.starts)
+        if self._graphs is not None and self._graphs.take(batch):
+            x = self._graphs.run(batch, self._device, self._through)
+        else:
+            x = self._through(batch.each(lambda one: one.to(self._device)))
+        for chunk in chunks:
+            chunk.cache.advance(len(chunk.tokens))
+        return self._norm(x[torch.tensor(wanted, dtype=torch.long)], self._top, "norm")
+
+    def _logits(self, states: Tensor) -> Tensor:
+        """[W, V], float32."""
         a = self.architecture
-        head = self._top["embed" if a.tied else "head"]
-        logits = F.linear(tensor(states).to(self._dtype), head).float()
+        logits = F.linear(states, self._top["embed" if a.tied else "head"]).float()
         if a.logits_divisor != 1.0:
             logits = logits / a.logits_divisor
         if a.logits_softcap:
             logits = a.logits_softcap * torch.tanh(logits / a.logits_softcap)
-        return _array(logits)
+        return logits
 
-    def _embed(self, chunks: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
-        """[T, H] and the positions [T]."""
-        tokens = torch.tensor([t for chunk in chunks for t in chunk.tokens], dtype=torch.long)
-        positions = torch.cat(
-            [
-                torch.arange(chunk.cache.length, chunk.cache.length + len(chunk.tokens))
-                for chunk in chunks
-            ]
-        )
-        x = F.embedding(tokens, self._top["embed"])
-        if self.architecture.embedding_scale != 1.0:
-            # Rounded to the weights' precision first, as the reference does.
-            x = x * torch.tensor(self.architecture.embedding_scale, dtype=x.dtype)
-        if self.architecture.learned_positions:
-            x = x + F.embedding(positions, self._top["positions"])
-        return x, positions
-
-    def _angles(self, positions: Tensor) -> dict[Rope, tuple[Tensor, Tensor]]:
-        """cos and sin, [T, 1, dims / 2], as `rotate` takes them."""
+    def _turns(self, positions: Tensor) -> Turns:
         tables = {
             rope: rotary.tables(rope, frequency, positions.numpy())
             for rope, frequency in self._frequencies.items()
         }
         return {r: (tensor(cos)[:, None], tensor(sin)[:, None]) for r, (cos, sin) in tables.items()}
 
-    def _block(
-        self,
-        i: int,
-        layer: Layer,
-        x: Tensor,
-        chunks: Sequence[Chunk],
-        angles: dict[Rope, tuple[Tensor, Tensor]],
-    ) -> Tensor:
+    def _through(self, batch: Batch) -> Tensor:
+        """A step through all blocks, [T, H]; what is captured."""
+        x = self._embed(batch)
+        views = self._views(batch)
+        for i, layer in enumerate(self.architecture.layers):
+            x = self._block(i, layer, x, batch, views)
+        return x
+
+    def _embed(self, batch: Batch) -> Tensor:
+        x = F.embedding(batch.tokens, self._top["embed"])
+        if self._scale != 1.0:
+            x = x * self._scale
+        if self.architecture.learned_positions:
+            x = x + F.embedding(batch.positions, self._top["positions"])
+        return x
+
+    def _views(self, batch: Batch) -> Views:
+        windows = {layer.window for layer in self.architecture.layers}
+        return [
+            {
+                window: view(part.pages, part.tables, part.of(batch.positions), window)
+                for window in windows
+                if not _sees_itself_alone(part, window)
+            }
+            for part in batch.parts
+        ]
+
+    def _block(self, i: int, layer: Layer, x: Tensor, batch: Batch, views: Views) -> Tensor:
         w = self._blocks[i]
-        cos_sin = angles[layer.rope] if layer.rope is not None else None
-        h = self._attended(i, layer, self._norm(x, w, "attn_norm"), chunks, cos_sin)
-        x = self._add(x, self._times(i, "out", h, chunks), w, "post_attn_norm")
-        h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), chunks)
+        h = self._attended(i, layer, self._norm(x, w, "attn_norm"), batch, views)
+        x = self._add(x, self._times(i, "out", h, batch), w, "post_attn_norm")
+        h = self._feed_forward(i, self._norm(x, w, "mlp_norm"), batch)
         return self._add(x, h, w, "post_mlp_norm")
 
     def _add(self, x: Tensor, h: Tensor, w: Block, norm: str) -> Tensor:
@@ -140,44 +169,52 @@ class Decoder:
             h = self._norm(h, w, norm)
         return x + (h if a.residual_scale == 1.0 else h * a.residual_scale)
 
-    def _attended(
-        self,
-        i: int,
-        layer: Layer,
-        h: Tensor,
-        chunks: Sequence[Chunk],
-        cos_sin: tuple[Tensor, Tensor] | None,
-    ) -> Tensor:
+    def _attended(self, i: int, layer: Layer, h: Tensor, batch: Batch, views: Views) -> Tensor:
         """What the heads see, [T, Q D]: what the output matrix takes."""
         w, a = self._blocks[i], self.architecture
-        qkv = self._times(i, "qkv", h, chunks).view(h.shape[0], -1, a.head_dim)
+        qkv = self._times(i, "qkv", h, batch).view(h.shape[0], -1, a.head_dim)
         end = a.heads + a.kv_heads
         q, k, v = qkv[:, : a.heads], qkv[:, a.heads : end], qkv[:, end:]
         if a.qk_norm:
             q, k = self._norm(q, w, "q_norm"), self._norm(k, w, "k_norm")
-        if cos_sin is not None:
-            q, k = rotate(q, *cos_sin), rotate(k, *cos_sin)
+        if layer.rope is not None:
+            q, k = rotate(q, *batch.turns[layer.rope]), rotate(k, *batch.turns[layer.rope])
         out = torch.empty_like(q)
-        start = 0
-        for chunk in chunks:
-            rows = slice(start, start + len(chunk.tokens))
-            keys, values = extend(chunk.cache, i, k[rows], v[rows])
-            out[rows] = attend(q[rows], keys, values, layer.window, a.attention_scale)
-            start = rows.stop
+        for part, seen in zip(batch.parts, views, strict=True):
+            rows = part.rows
+            part.pages.write(i, batch.slots[rows], k[rows], v[rows])
+            if _sees_itself_alone(part, layer.window):
+                out[rows] = attend_anew(q[rows], k[rows], v[rows], a.attention_scale)
+                continue
+            look = seen[layer.window]
+            keys, values = part.pages.read(i, look.slots)
+            found = attend(part.of(q), keys, values, look.bias, a.attention_scale)
+            out[rows] = found.flatten(0, 1)
         return out.flatten(1)
 
-    def _feed_forward(self, i: int, h: Tensor, chunks: Sequence[Chunk]) -> Tensor:
+    def _feed_forward(self, i: int, h: Tensor, batch: Batch) -> Tensor:
         if self.architecture.experts is not None:
             return self._experts(self._blocks[i], h)
-        inner = self._inner(self._times(i, "up", h, chunks))
-        return self._times(i, "down", inner, chunks)
+        inner = self._inner(self._times(i, "up", h, batch))
+        return self._times(i, "down", inner, batch)
 
-    def _times(self, i: int, slot: str, x: Tensor, chunks: Sequence[Chunk]) -> Tensor:
+    def _times(self, i: int, slot: str, x: Tensor, batch: Batch) -> Tensor:
         """x times a matrix of block `i`, with its bias and the sequences' adapters."""
         w = self._blocks[i]
         y = F.linear(x, w[slot], w.get(f"{slot}.bias"))
-        _change_rows(chunks, i, slot, x, y)
+        for rows, adapter in batch.changes:
+            for change in self._changes_of(adapter)[i]:
+                if change.delta.slot == slot:
+                    change.to(x[rows], y[rows])
         return y
+
+    def _changes_of(self, adapter: Adapter) -> Sequence[Sequence[_Change]]:
+        """An adapter's matrices on the model's device, for each block."""
+        if adapter not in self._changes:
+            self._changes[adapter] = [
+                [_Change.of(delta, self._device) for delta in layer] for layer in adapter.layers
+            ]
+        return self._changes[adapter]
 
     def _inner(self, up: Tensor) -> Tensor:
         if not self.architecture.gated:
@@ -186,18 +223,19 @@ class Decoder:
         return self._activation(gate) * up
 
     def _experts(self, w: Block, h: Tensor) -> Tensor:
-        """Each token goes through its best experts, weighted by softmax over those experts' scores."""
+        """Each token goes through its best experts, weighted by softmax over those experts' scores.
+
+        The rows lie expert by expert, so that each one's matrix is read once, and none that nobody chose.
+        """
         experts = self.architecture.experts
         assert experts is not None  # noqa: S101 - narrows the type; `_feed_forward` has looked
         shares, chosen = self._routes(w, h)
-        out = torch.zeros_like(h)
-        for e in range(experts.count):
-            rows, ranks = torch.where(chosen == e)
-            if not len(rows):
-                continue
-            inner = self._inner(F.linear(h[rows], w["up"][e]))
-            out.index_add_(0, rows, F.linear(inner, w["down"][e]) * shares[rows, ranks, None])
-        return out
+        order = chosen.flatten().argsort(stable=True)
+        every = torch.arange(experts.count, device=h.device)
+        ends = (chosen.flatten()[:, None] <= every).sum(0, dtype=torch.int32)
+        inner = self._inner(_grouped(h[order // experts.chosen], w["up"], ends))
+        found = _grouped(inner, w["down"], ends)[order.argsort()]
+        return torch.sum(found.view(*shares.shape, -1) * shares[..., None], dim=1)
 
     def _routes(self, w: Block, h: Tensor) -> tuple[Tensor, Tensor]:
         """Each token's best experts with their shares, both [T, chosen]."""
@@ -213,27 +251,40 @@ class Decoder:
         return F.rms_norm(x, (x.shape[-1],), w[slot], a.norm_eps)
 
 
+class _Change(NamedTuple):
+    """A part of an adapter on the model's device: A [rank, inputs], B transposed [rank, rows]."""
+
+    delta: Delta
+    a: Tensor
+    b: Tensor
+
+    @classmethod
+    def of(cls, delta: Delta, device: torch.device) -> _Change:
+        return cls(delta, tensor(delta.a).to(device), tensor(delta.b)[:, : delta.rows].to(device))
+
+    def to(self, x: Tensor, y: Tensor) -> None:
+        """y += B (A x), for x [rows, inputs] and y [rows, outputs of the slot]."""
+        first, rows = self.delta.first, self.delta.rows
+        y[:, first : first + rows] += ((x.float() @ self.a.T) @ self.b).to(y.dtype)
+
+
+def _sees_itself_alone(part: Part, window: int | None) -> bool:
+    """Whether a part's tokens see each other and nothing else, each all before it."""
+    return part.anew and (window is None or part.rows.stop - part.rows.start <= window)
+
+
+def _grouped(rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
+    """Rows [T, in], of each expert up to its end, times its matrix of [experts, out, in]."""
+    if rows.dtype == torch.bfloat16 or rows.device.type == "cpu":
+        return F.grouped_mm(rows, matrices.transpose(1, 2), offs=ends)
+    return one_by_one(rows, matrices, ends)  # on a device PyTorch groups no other format
+
+
+def one_by_one(rows: Tensor, matrices: Tensor, ends: Tensor) -> Tensor:
+    """The same without grouping: the processor waits for the ends."""
+    parts = rows.tensor_split(ends[:-1].to("cpu", torch.int64))
+    return torch.cat([F.linear(*pair) for pair in zip(parts, matrices, strict=True)])
+
+
 def _array(numbers: Tensor) -> Floats:
-    return np.asarray(numbers.float().numpy())
-
-
-def _starts(chunks: Sequence[Chunk]) -> list[int]:
-    return [0, *itertools.accumulate(len(chunk.tokens) for chunk in chunks)][: len(chunks)]
-
-
-def _change_rows(chunks: Sequence[Chunk], layer: int, slot: str, x: Tensor, y: Tensor) -> None:
-    """Apply each sequence's adapter to its rows of y, with x what was multiplied."""
-    start = 0
-    for chunk in chunks:
-        rows = slice(start, start + len(chunk.tokens))
-        if chunk.adapter is not None:
-            _change(chunk.adapter, layer, slot, x[rows], y[rows])
-        start = rows.stop
-
-
-def _change(adapter: Adapter, layer: int, slot: str, x: Tensor, y: Tensor) -> None:
-    """y += B (A x), for x [rows, inputs] and y [rows, outputs of the slot]."""
-    for delta in adapter.layers[layer]:
-        if delta.slot == slot:
-            change = (x.float() @ tensor(delta.a).T) @ tensor(delta.b)[:, : delta.rows]
-            y[:, delta.first : delta.first + delta.rows] += change.to(y.dtype)
+    return np.asarray(numbers.float().cpu().numpy())

@@ -93,10 +93,11 @@ def _ready(work: _Work, progress: Progress | None, calibration: int | None) -> p
     if not any(rounded):
         return _read(work, progress)
     # They bring PyTorch, which takes a second and is not needed but for this.
+    from daulat.engine.allocation import allocate  # noqa: PLC0415
     from daulat.engine.calibration import Calibration, tokens_for, write  # noqa: PLC0415
     from daulat.engine.plain import compute_on  # noqa: PLC0415
 
-    stages = [_third(progress, stage) for stage in range(3)]
+    stages = [_part(progress, stage, 4) for stage in range(4)]
     # Eight bits write better text than four (docs/experiments.md).
     parts = _read(replace(work, numbers="int8"), stages[0])
     writer = NativeDecoder(work.architecture, *parts, work.threads)
@@ -105,7 +106,9 @@ def _ready(work: _Work, progress: Progress | None, calibration: int | None) -> p
     compute_on(work.threads)
     top = Weights(work.checkpoint, work.architecture).top()
     passing = Calibration(work.architecture, top, texts)
-    return _chosen(work, parts, rounded, passing, stages[2])
+    fours = _fours(work, rounded, passing, stages[2])
+    blocks = allocate(parts, fours, texts, work.architecture, work.threads, stages[3])
+    return parts[0], blocks
 
 
 def _read(work: _Work, progress: Progress | None) -> prepared.Parts:
@@ -141,57 +144,42 @@ def _slots(read: Mapping[str, Array], weights: Weights, work: _Work) -> Slots:
 
 
 def _rounded(work: _Work) -> list[set[str]]:
-    """Each block's matrices that become four bits."""
+    """Each block's matrices that may become four bits."""
     weights = work.weights()
     found: list[set[str]] = []
     for i in range(len(work.architecture.layers)):
         read = weights.block(i)
         matrices = {s: t for s, t in read.items() if t.ndim > 1 and s not in weights.stored}
-        found.append({s for s, t in matrices.items() if form_for(s, "int4", t.dtype) == Q4_1})
+        found.append({s for s, t in matrices.items() if form_for(s, "int8", t.dtype) == Q8_0})
     return found
 
 
-def _chosen(
-    work: _Work,
-    parts: prepared.Parts,
-    rounded: Sequence[set[str]],
-    calibration: Calibration,
-    progress: Progress,
-) -> prepared.Parts:
-    """The parts with those matrices chosen by their inputs."""
-    top, blocks = parts
+def _fours(
+    work: _Work, rounded: Sequence[set[str]], calibration: Calibration, progress: Progress
+) -> list[dict[str, Matrix]]:
+    """Those matrices of each block in four bits, chosen by their inputs."""
     weights = Weights(work.checkpoint, work.architecture)
-    ready: list[Slots] = []
-    for i, (block, wanted) in enumerate(zip(blocks, rounded, strict=True)):
-        floats = _floats(weights.block(i), block, wanted, work)
-        ready.append({**block, **_choose(work, calibration, i, floats, wanted)})
-        progress(i + 1, len(blocks))
-    return top, ready
-
-
-def _floats(
-    read: Mapping[str, Array], block: Slots, wanted: set[str], work: _Work
-) -> dict[str, Floats]:
-    """A block's numbers; of matrices that stay in eight bits those that their blocks stand for."""
-    floats = {slot: float32(weight(t)) for slot, t in read.items()}
-    offset_norms(floats, work.architecture)
-    for slot, held in block.items():
-        if slot not in wanted and isinstance(held, Matrix) and held.form == Q8_0:
-            w = floats[slot]
-            raw = quantise(w.reshape(-1, w.shape[-1]), Q8_0, work.threads)
-            floats[slot] = restore(raw, Q8_0).reshape(w.shape)
-    return floats
+    found: list[dict[str, Matrix]] = []
+    for i, wanted in enumerate(rounded):
+        floats = {slot: float32(weight(t)) for slot, t in weights.block(i).items()}
+        offset_norms(floats, work.architecture)
+        found.append(_choose(work, calibration, i, floats, wanted))
+        progress(i + 1, len(rounded))
+    return found
 
 
 def _choose(
     work: _Work, calibration: Calibration, i: int, floats: dict[str, Floats], wanted: set[str]
-) -> Slots:
+) -> dict[str, Matrix]:
     """The wanted matrices of a block, chosen while the texts go through it."""
     raw: dict[str, list[Array]] = {slot: [] for slot in wanted}
 
     def choose(slot: str, expert: int, gram: Floats) -> Floats:
         w = floats[slot] if floats[slot].ndim == 2 else floats[slot][expert]
         raw[slot].append(quantise_for(w, gram, work.threads))
+        # What most of this kind will be is what those behind are chosen by.
+        if form_for(slot, "int4") == Q8_0:
+            return restore(quantise(w, Q8_0, work.threads), Q8_0)
         return restore(raw[slot][-1], Q4_1)
 
     calibration.through(i, floats, wanted, choose)
@@ -220,12 +208,12 @@ def _phrases(work: _Work) -> list[list[int]]:
     return [tokenizer.encode(phrase, special=False) for phrase in PHRASES]
 
 
-def _third(progress: Progress | None, stage: int) -> Progress:
-    """Tell of one stage out of three."""
+def _part(progress: Progress | None, stage: int, stages: int) -> Progress:
+    """Tell of one stage out of several."""
 
     def tell(done: int, all_: int) -> None:
         if progress is not None:
-            progress(stage * all_ + done, 3 * all_)
+            progress(stage * all_ + done, stages * all_)
 
     return tell
 

@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from daulat.engine.blocks import Blocks
-from daulat.engine.cache import SequenceCache
+from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
 from daulat.engine.rows import rows_of
 from daulat.engine.scheduler import Limits, Scheduler, Work
 from daulat.engine.sequence import GenerationSequence
@@ -46,8 +46,8 @@ class Engine:
         self.architecture = decoder.architecture
         self._decoder = decoder
         self.at_once = limits.sequences
-        arena = decoder.new_arena()
-        self._scheduler = Scheduler(limits, lambda: SequenceCache(arena))
+        memory = decoder.new_memory(limits.cache_tokens // BLOCK_TOKENS)
+        self._scheduler = Scheduler(limits, lambda: SequenceCache(memory))
         self._change = threading.Condition()
         self._closed = False
         self._jobs: deque[tuple[Job[Any], Future[Any]]] = deque()

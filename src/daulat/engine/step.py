@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from daulat.engine.adapter import Adapter
-from daulat.engine.cache import Arena, SequenceCache
+from daulat.engine.cache import Memory, SequenceCache
 from daulat.models.numbers import Floats
 from daulat.values.architecture import Architecture
 
@@ -46,8 +46,8 @@ class Computer(Protocol):
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
         ...
 
-    def new_arena(self) -> Arena:
-        """Memory for the keys and values of many sequences."""
+    def new_memory(self, blocks: int) -> Memory:
+        """For the keys and values of many sequences, in up to so many blocks."""
         ...
 
     def forward(self, chunks: Sequence[Chunk]) -> Floats:

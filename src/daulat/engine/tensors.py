@@ -29,11 +29,3 @@ def tensor(array: Array) -> Tensor:
     if bits is None or dtype is None:
         return torch.from_numpy(array)  # pyright: ignore[reportUnknownMemberType]
     return tensor(array.view(bits)).view(dtype)
-
-
-def dtype_of(dtype: torch.dtype) -> np.dtype[Any]:
-    """NumPy's type of the same numbers."""
-    for array, (_, known) in _BITS.items():
-        if dtype == known:
-            return array
-    return np.dtype(str(dtype).removeprefix("torch."))

@@ -22,18 +22,24 @@ import numpy as np
 from daulat.evaluate.answers import Answer
 from daulat.evaluate.examples import Example
 from daulat.evaluate.judges.appointing import JudgeReport
-from daulat.evaluate.labels.correcting import Corrections
+from daulat.evaluate.labels.correcting import People
 from daulat.evaluate.metrics.score import Score
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.statistics import intervals, multiple, paired, percentiles, power, ratios
+from daulat.statistics.bradley_terry import Strength
 from daulat.statistics.multiple import Slice
 from daulat.statistics.power import Advice
+from daulat.statistics.prediction_powered import Corrected
+from daulat.statistics.preferences import BothOrders
 from daulat.statistics.samples import POSITIVE, Estimate
 from daulat.values.money import PER_UNIT
 
 SCHEMA: Final = "daulat.comparison/1"
 CONFIDENCE: Final = 0.95
+MARGIN: Final = 0.02
 PERCENTILES: Final = (0.5, 0.9, 0.99)
+_DECIMALS: Final = 9
+"""Of scores: a trace of a score would make the cost of a good answer a number without a meaning."""
 _EXCERPT: Final = 1_000
 """Characters of a prompt and of an answer in an example that is shown."""
 _CONTRASTS: Final = 5
@@ -103,6 +109,7 @@ class Side:
         money: spent on all outcomes together; `unpriced`: answers that nobody knows the price of.
         seconds, first_seconds: percentiles, `p50`, `p90`, `p99`; None: not known.
         counted: answers whose tokens are an estimate of the house's.
+        corrected: mean score by people's labels and the judge together; None: nobody labelled.
     """
 
     name: str
@@ -122,6 +129,7 @@ class Side:
     prompt_tokens: int
     completion_tokens: int
     counted: int
+    corrected: Corrected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,13 @@ class Pair:
         scores: a's less b's; see `statistics.paired`.
         adjusted: the test's p-value after Holm, among all pairs.
         kept: a's mean score as a share of b's.
-        advice: how many examples it takes to tell them apart; None: nothing to go by.
+        advice: how many examples it takes to tell them apart; None: nothing to go by. `wanted`: to tell a
+            difference of the margin.
+        simultaneous: the difference with an interval that holds for all pairs at once (Bonferroni).
+        cost: a's cost as a share of b's; None: not known.
+        judged: a judge's verdicts in both orders; None: no judge compared them.
+        corrected: the difference by people's labels and the judge together; None: nobody labelled.
+        preferred: likewise how far a is preferred to b, from 0 to 1.
     """
 
     a: str
@@ -141,6 +155,12 @@ class Pair:
     adjusted: float
     kept: Estimate
     advice: Advice | None
+    wanted: Advice | None = None
+    simultaneous: Estimate | None = None
+    cost: Estimate | None = None
+    judged: BothOrders | None = None
+    corrected: Corrected | None = None
+    preferred: Corrected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +234,11 @@ class Comparison:
     Attributes:
         examples: that were to be asked; `clusters` of them.
         contrasts: examples on which the first endpoint and another differ most.
-        judge: who scored the answers; None: no judge did.
-        people: the scores corrected by people's labels; None: nobody labelled these answers.
+        margin: the largest difference of mean scores that does not matter to the user.
+        judge: the endpoint whose verdicts the scores are; empty: they are the metric's. `judging`: what became
+            of its verdicts.
+        strengths: of all endpoints, where a judge compared more than two.
+        people: whose labels the corrected figures rest on; None: nobody labelled these answers.
     """
 
     about: About
@@ -226,8 +249,11 @@ class Comparison:
     pairs: tuple[Pair, ...]
     divisions: tuple[Division, ...]
     contrasts: tuple[Contrast, ...]
-    judge: JudgeReport | None = None
-    people: Corrections | None = None
+    margin: float = MARGIN
+    judge: str = ""
+    judging: JudgeReport | None = None
+    strengths: tuple[Strength, ...] = ()
+    people: People | None = None
     schema: str = field(default=SCHEMA)
 
 
@@ -241,17 +267,13 @@ class Known:
 
 
 def compare(
-    table: Table,
-    about: About,
-    known: Mapping[str, Known],
-    *,
-    judge: JudgeReport | None = None,
-    people: Corrections | None = None,
+    table: Table, about: About, known: Mapping[str, Known], *, margin: float = MARGIN
 ) -> Comparison:
     """The comparison of a table.
 
     Args:
         known: by endpoint; one that is not there had its answers imported.
+        margin: the largest difference of mean scores that does not matter, between 0 and 1.
     """
     numbers = _Numbers(table)
     judged = not np.isnan(numbers.scores).all()
@@ -263,11 +285,10 @@ def compare(
         endpoints=tuple(
             _side(name, table, numbers, known.get(name, Known())) for name in table.endpoints
         ),
-        pairs=_pairs(numbers) if judged else (),
+        pairs=_pairs(numbers, margin) if judged else (),
         divisions=_divisions(table, numbers) if judged else (),
         contrasts=_contrasts(table, numbers) if judged else (),
-        judge=judge,
-        people=people,
+        margin=margin,
     )
 
 
@@ -277,7 +298,8 @@ class _Numbers:
     def __init__(self, table: Table) -> None:
         self.endpoints = table.endpoints
         self.clusters = [example.cluster or example.id for example in table.examples]
-        self.scores = self._array(table, lambda cell: cell.score and cell.score.value)
+        found = self._array(table, lambda cell: cell.score and cell.score.value)
+        self.scores = np.round(found, _DECIMALS)
         self.costs = self._array(table, lambda cell: _spent(cell.answer))
         self.seconds = self._array(table, lambda cell: _given(cell.answer) and cell.answer.seconds)
         self.firsts = self._array(
@@ -329,7 +351,7 @@ def _side(name: str, table: Table, numbers: _Numbers, known: Known) -> Side:
         counts=_counts(cells),
         errors=dict(Counter(a.code for a in given if not a.final).most_common()),
         score=intervals.score(scores, clusters=clusters) if judged else None,
-        delivered=_delivered(cells, scores, clusters) if judged else None,
+        delivered=None if np.isnan(numbers.scores).all() else _delivered(cells, scores, clusters),
         cost=intervals.mean(costs, clusters=clusters, bounds=POSITIVE) if priced else None,
         cost_per_good=ratios.ratio(costs, scores, clusters=clusters) if priced and judged else None,
         money=sum(one.money or 0 for one in given) / PER_UNIT,
@@ -371,20 +393,33 @@ def _percentiles(values: FloatArray, clusters: Sequence[str]) -> Mapping[str, Es
 # --- two endpoints --------------------------------------------------------------------------------
 
 
-def _pairs(numbers: _Numbers) -> tuple[Pair, ...]:
+def _pairs(numbers: _Numbers, margin: float) -> tuple[Pair, ...]:
     names = list(itertools.combinations(numbers.endpoints, 2))
     found: list[paired.Comparison] = []
     for a, b in names:
         found.append(paired.compare(numbers.score(a), numbers.score(b), clusters=numbers.clusters))
     adjusted = multiple.holm([one.test.p for one in found])
+    every = multiple.simultaneous(CONFIDENCE, len(names))
     return tuple(
         Pair(
             *(a, b, one, float(p)),
             ratios.ratio(numbers.score(a), numbers.score(b), clusters=numbers.clusters),
             power.advise(one.difference),
+            power.advise(one.difference, difference=margin),
+            paired.difference(
+                numbers.score(a), numbers.score(b), clusters=numbers.clusters, confidence=every
+            ),
+            _relative_cost(numbers, a, b),
         )
         for (a, b), one, p in zip(names, found, adjusted, strict=True)
     )
+
+
+def _relative_cost(numbers: _Numbers, a: str, b: str) -> Estimate | None:
+    costs = [numbers.column(numbers.costs, name) for name in (a, b)]
+    if any(np.isnan(one).all() for one in costs):
+        return None
+    return ratios.ratio(*costs, clusters=numbers.clusters)
 
 
 # --- slices ---------------------------------------------------------------------------------------

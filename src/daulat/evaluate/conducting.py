@@ -8,9 +8,10 @@
     verdicts = plan.verdicts(answers)                what it said
     table = await plan.table(answers, ..., verdicts) answers beside their scores
     compare(table, plan.about(...), plan.known())    what they say (`comparing`)
-    keep(folder, comparison, table, verdicts)        its files
+    heard(comparison, verdicts, by_people(...))      with what judge and people say (`hearing`)
+    keep(folder, comparison, table, verdicts)        its report, and the table as outcomes
 
-Not here: how it looks (the command).
+Not here: how a report looks (`reports`), words between the steps (the command).
 """
 
 from __future__ import annotations
@@ -23,29 +24,33 @@ from math import isnan
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from daulat.canon import canonical, digest
 from daulat.errors import RequestError
-from daulat.evaluate import metrics
+from daulat.evaluate import metrics, reports
 from daulat.evaluate.answers import Answer, Answers
 from daulat.evaluate.asking import Answering, Asking
 from daulat.evaluate.comparing import About, Cell, Comparison, Known, Table, outcomes, text_of
 from daulat.evaluate.estimating import GUESSED_TOKENS, Forecast, forecast
 from daulat.evaluate.examples import Example, Task
-from daulat.evaluate.judges.appointing import Appointed, JudgeReport, appointed, like, reported
-from daulat.evaluate.judges.rounds import NO_VERDICTS, Judged, Round, keep_preferences
-from daulat.evaluate.labels.book import Labels
-from daulat.evaluate.labels.correcting import Corrections, corrected
+from daulat.evaluate.judges.appointing import (
+    Appointed,
+    JudgeReport,
+    appointed,
+    like,
+    orders,
+    reported,
+    strengths,
+)
+from daulat.evaluate.judges.rounds import NO_VERDICTS, Judged, Pair, Round, keep_preferences
 from daulat.evaluate.metrics.score import Score, Scorer
-from daulat.evaluate.report import as_json
 from daulat.evaluate.running import Ended, How, Run, in_order, jobs
-from daulat.evaluate.tasks import COMPARISONS, IMPORTED, OUTCOMES, VERDICTS, write_json
+from daulat.evaluate.tasks import COMPARISONS, IMPORTED, OUTCOMES, VERDICTS
 from daulat.route.learning.outcomes import Outcomes, read, write
+from daulat.statistics.bradley_terry import Strength
+from daulat.statistics.preferences import BothOrders
 from daulat.values.money import PER_UNIT, shown
 
 MAX_ENDPOINTS: Final = 16
-REPORT: Final = "report.json"
 _AT_ONCE: Final = 2
 """Answers that are scored at a time where a metric takes its time."""
 
@@ -69,10 +74,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What a judge said, and what a report says of it."""
+    """What a judge said, and what a report says of it.
+
+    Attributes:
+        orders: of each pair, in both orders; empty, where points are given.
+        strengths: of more than two endpoints.
+    """
 
     judged: Judged
     report: JudgeReport
+    orders: Mapping[Pair, BothOrders]
+    strengths: tuple[Strength, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +163,8 @@ class Plan:
         asked = self._round(who, _texts(self._unscored(answers)))
         judged = asked.judged(answers.get)
         clusters = [one.cluster or one.id for one in self.examples]
-        return Verdicts(judged, reported(who, judged, clusters, asked.replies(answers.get)))
+        report = reported(who, judged, asked.replies(answers.get))
+        return Verdicts(judged, report, orders(judged, clusters), strengths(judged, clusters))
 
     async def table(
         self,
@@ -202,12 +215,13 @@ class Plan:
             budget, spent: in `values.money`'s amounts.
         """
         task, how = self.request.task, asdict(self.request.how)
+        kept = set(how) - {"since"} if self.answering else {"endpoints", "seed"}
         return About(
             id=self.id,
             task=task.name,
             digest=task.digest,
             metric={"name": task.metric.name, "options": dict(task.metric.options)},
-            how={**{n: how[n] for n in how if n != "since"}, "limit": self.request.limit},
+            how={n: how[n] for n in how if n in kept} | {"limit": self.request.limit},
             created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             currency=currency,
             ended=ended.how,
@@ -281,34 +295,23 @@ async def planned(asking: Asking, folder: Path, request: Request) -> Plan:
 
 
 def keep(
-    folder: Path, comparison: Comparison, table: Table, verdicts: Verdicts | None = None
-) -> Path:
-    """Write `report.json`, and the outcomes that routers and certificates are made of; the report's folder."""
+    folder: Path,
+    comparison: Comparison,
+    table: Table,
+    language: str = "en",
+    verdicts: Verdicts | None = None,
+) -> reports.Paths:
+    """Write the report, in a language, and the outcomes that routers and certificates are made of."""
     target = folder / COMPARISONS / comparison.about.id
-    target.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_json(target / REPORT, as_json(comparison))
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    target.mkdir(mode=0o700, exist_ok=True)
+    paths = reports.write(comparison, target, language)
     found = outcomes(table)
     if len(found):
         write(found, folder / OUTCOMES)
         judged = verdicts.judged if verdicts else NO_VERDICTS
         keep_preferences(folder / VERDICTS, judged, [example.id for example in table.examples])
-    return target
-
-
-def by_people(folder: Path, table: Table, judged: Judged | None = None) -> Corrections | None:
-    """A comparison's scores corrected by what people said of these answers; None: nobody did.
-
-    Raises:
-        DataError: the file of labels is damaged.
-    """
-    labels = Labels(folder).all()
-    if not labels:
-        return None
-    found = outcomes(table)
-    kept = np.isin([example.id for example in table.examples], found.ids)
-    preferred = judged.preferences() if judged else {}
-    told = corrected(found, labels, {pair: values[kept] for pair, values in preferred.items()})
-    return told if told.labels or told.stale else None
+    return paths
 
 
 def _by_judge(table: Table, judged: Judged) -> Table:

@@ -167,6 +167,7 @@ class Tasks:
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self._root))
         try:
             data = b"".join(canonical(example_json(one)) + b"\n" for one in examples)
+            (new / EXAMPLES).touch(mode=0o600)
             (new / EXAMPLES).write_bytes(data)
             digest = "sha256:" + hashlib.sha256(data).hexdigest()
             whole = replace(task, examples=len(examples), digest=digest)

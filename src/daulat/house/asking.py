@@ -81,7 +81,7 @@ class HouseAsking:
             open=all(step.owner == "open" for step, _card, _offer in lines),
             price=price,
             logprobs=_all_can(lines, "logprobs"),
-            can=frozenset.intersection(*(card.capabilities for _step, card, _offer in lines)),
+            can=_all_of(lines),
         )
 
     async def most(self, question: Question) -> int | None:
@@ -203,6 +203,12 @@ def _beginnings(logprobs: Sequence[TokenLogprob]) -> tuple[tuple[str, float], ..
 
 def _known(logprobs: Sequence[TokenLogprob]) -> list[float]:
     return [one.logprob for one in logprobs if math.isfinite(one.logprob)]
+
+
+def _all_of(lines: Sequence[_Line]) -> frozenset[str]:
+    """The capabilities that all of them have."""
+    first, *others = (frozenset[str](card.capabilities) for _step, card, _offer in lines)
+    return first.intersection(*others)
 
 
 def _all_can(lines: Sequence[_Line], what: str) -> bool:

@@ -32,7 +32,7 @@ from daulat.canon import canonical
 
 log = logging.getLogger(__name__)
 
-LAYOUT = 4
+LAYOUT = 5
 """To be raised when the same weights come to be prepared as other bytes."""
 PIECE = 1 << 20
 MAX_HEADER = 64 << 20

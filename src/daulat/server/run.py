@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import resource
 import signal
 import socket
 import threading
@@ -29,6 +30,8 @@ from daulat.settings import Settings
 GRACE_SECONDS = 10
 _CUT_SECONDS = 5.0  # for cut answers to be recorded
 _BACKLOG = 2048
+_FILES = 65_536
+"""Each answer that is passed on holds two connections; the usual limit of a shell is 1,024 files."""
 
 OpenHouse = Callable[[], AbstractAsyncContextManager[House]]
 Ready = Callable[[str], None]
@@ -52,6 +55,7 @@ def serve(
         UnavailableError: the address cannot be had.
         DaulatError: the house cannot be opened.
     """
+    _allow_files()
     with (
         contextlib.closing(bind(settings.server.host, settings.server.port)) as listener,
         asyncio.Runner(loop_factory=_loop_factory) as runner,
@@ -81,6 +85,14 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise UnavailableError(_why(error, host, port)) from error
     return listener
+
+
+def _allow_files() -> None:
+    """Open as many files as the system lets this process, without asking for more than it ever needs."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def address_of(listener: socket.socket) -> str:

@@ -91,7 +91,7 @@ class Endpoint:
     between_seconds: float = scalar(30.0, "Time from token to token.", 0.01, SECONDS)
     total_seconds: float = scalar(600.0, "Time for a whole answer.", 0.01, SECONDS)
     retries: int = scalar(2, "How often it is asked again when it fails for the moment.", 0, 10)
-    concurrency: int = scalar(256, "Requests at once.", 1, 100_000)
+    concurrency: int = scalar(2000, "Requests at once.", 1, 100_000)
     requests_per_minute: int = scalar(
         0, "Requests a minute that it takes; 0: no limit.", 0, 10_000_000
     )

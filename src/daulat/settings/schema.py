@@ -30,15 +30,23 @@ class Server:
 class Engine:
     """How models run on this machine."""
 
+    device: Literal["auto", "cpu", "cuda"] = scalar(
+        "auto",
+        "auto: a CUDA device where there is one with enough memory, else the processor. cuda: that or nothing. "
+        "Only the processor gives the same answer in any company; docs/engine.md says why.",
+        choices=("auto", "cpu", "cuda"),
+    )
     kernels: Literal["auto", "plain"] = scalar(
         "auto",
-        "auto: machine code of our own, weights as their file has them. plain: PyTorch, slower.",
+        "The processor's. auto: machine code of our own, weights as their file has them. plain: PyTorch, "
+        "slower.",
         choices=("auto", "plain"),
     )
     dtype: Literal["auto", "float32", "bfloat16", "int8", "int4"] = scalar(
         "auto",
         "Number format of weights that are not kept as they are. auto: as they are up to 512 MiB of "
-        "them, int8 beyond. int4 is never taken by itself. docs/engine.md says what each costs.",
+        "them, int8 beyond; bfloat16 on a CUDA device. int4 is never taken by itself. docs/engine.md says what "
+        "each costs.",
         choices=("auto", "float32", "bfloat16", "int8", "int4"),
     )
     inputs: Literal["auto", "int16"] = scalar(
@@ -57,7 +65,8 @@ class Engine:
     threads: int = scalar(0, "Processor threads; 0: one for each core.", 0, 1024)
     memory: int = scalar(
         0,
-        "MiB that models and their caches may take; 0: three quarters of the machine's.",
+        "MiB that models and their caches may take, of the machine's memory and of a device's each; 0: three "
+        "quarters of it.",
         0,
         1 << 24,
     )

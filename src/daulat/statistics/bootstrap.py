@@ -23,6 +23,7 @@ from daulat.statistics.samples import (
     Labels,
     Numbers,
     Sample,
+    check,
     clipped,
     level,
     sample,
@@ -58,6 +59,7 @@ def bootstrap_mean(
 ) -> Estimate:
     """The mean with a BCa interval; arguments as of `intervals.mean`."""
     found = sample(values, clusters=clusters, missing=missing)
+    check(found, bounds)
     lacking = too_little(found)
     if lacking is Caveat.EMPTY:
         return unknown(found, bounds, confidence, "BCa bootstrap", lacking)

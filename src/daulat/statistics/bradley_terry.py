@@ -70,7 +70,7 @@ def bradley_terry(
 
     Where some endpoints never lost to some others the likelihood has no maximum (L. R. Ford, American
     Mathematical Monthly 64 (1957)): then each pair of endpoints gets one more tie, and each estimate says so.
-    The interval still holds for what was counted, and the order is the data's.
+    The order is the data's; how far apart they are, and the intervals, hang on that tie.
 
     Args:
         left, right: [n] endpoints' names.
@@ -79,8 +79,7 @@ def bradley_terry(
 
     Raises:
         ValueError: lengths differ, a preference lies outside of [0, 1], an endpoint meets itself, or there
-        are more than
-            1,000 endpoints.
+            are more than 1,000 endpoints.
     """
     names, games, found = _games(left, right, preferences, clusters)
     if not found.n:

@@ -9,6 +9,7 @@ Derivations: docs/statistics.md.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from daulat.statistics.samples import (
     Labels,
     Numbers,
     Sample,
+    check,
     clipped,
     level,
     sample,
@@ -108,6 +110,9 @@ def mean(
         bounds: between what the values can lie, for an interval where all of them are equal.
         missing: what a missing value counts as; None: it is left out.
         correction: how the standard error of few clusters is corrected.
+
+    Raises:
+        ValueError: a value lies outside of the bounds.
     """
     return mean_of(
         sample(values, clusters=clusters, missing=missing), confidence, bounds, correction
@@ -119,6 +124,7 @@ def mean_of(
 ) -> Estimate:
     """`mean` of the first column of a sample."""
     alpha, method = level(confidence), _named("t", found)
+    check(found, bounds)
     lacking = too_little(found)
     if lacking is not None:
         return _of_little(found, bounds, confidence, method, lacking)
@@ -166,8 +172,7 @@ def score(
 def score_of(found: Sample, confidence: float) -> Estimate:
     """`score` of the first column of a sample."""
     column = found.values[:, 0]
-    if column.size and (column.min() < 0 or column.max() > 1):
-        raise ValueError("A score lies outside of 0 to 1.")
+    check(found, UNIT)
     if found.n and found.clusters == found.n and not ((column > 0) & (column < 1)).any():
         return _of_counts(found, confidence)
     method, lacking = _named("Wilson, effective n", found), too_little(found)
@@ -178,9 +183,8 @@ def score_of(found: Sample, confidence: float) -> Estimate:
 
 def _of_counts(found: Sample, confidence: float) -> Estimate:
     told = proportion(float(found.values[:, 0].sum()), found.n, confidence=confidence)
-    return Estimate(
-        told.value, told.low, told.high, told.error, confidence, told.method, *_counts(found)
-    )
+    error = spread(found).error if found.n > 1 else None
+    return replace(told, error=error, missing=found.missing)
 
 
 def _wilson_like(found: Sample, confidence: float, method: str) -> Estimate:

@@ -14,7 +14,7 @@ import numpy as np
 
 from daulat.statistics.paired import difference
 from daulat.statistics.samples import Estimate, Labels, Numbers, floats, level
-from daulat.statistics.significance import FLIPS, Test, sign_flips
+from daulat.statistics.significance import FLIPS, Significance, sign_flips
 from daulat.statistics.special import FloatArray
 
 
@@ -33,7 +33,7 @@ class Slice:
     name: str
     difference: Estimate
     simultaneous: Estimate
-    test: Test
+    test: Significance
     adjusted: float
 
 

@@ -21,12 +21,14 @@ from daulat.statistics.intervals import (
 )
 from daulat.statistics.samples import (
     BOTH,
+    UNIT,
     Bounds,
     Caveat,
     Estimate,
     Labels,
     Numbers,
     Sample,
+    check,
     clipped,
     level,
     sample,
@@ -34,7 +36,7 @@ from daulat.statistics.samples import (
 from daulat.statistics.significance import (
     FLIPS,
     Discordance,
-    Test,
+    Significance,
     binary,
     differing,
     discordance_of,
@@ -62,7 +64,7 @@ class Comparison:
     difference: Estimate
     beats: Estimate
     above: float
-    test: Test
+    test: Significance
     wins: int
     ties: int
     losses: int
@@ -86,6 +88,9 @@ def compare(
         clusters: [n] examples that belong together; None: each stands alone.
         missing: what a missing score counts as; None: an example that either lacks is left out.
         flips: patterns of signs that the test tries where it cannot try them all.
+
+    Raises:
+        ValueError: a score lies outside of [0, 1].
     """
     found = sample(a, b, clusters=clusters, missing=missing)
     apart = found.of(found.values[:, 0] - found.values[:, 1])
@@ -122,6 +127,8 @@ def difference(
 
 def _difference_of(found: Sample, confidence: float) -> Estimate:
     apart = found.of(found.values[:, 0] - found.values[:, 1])
+    for column in found.values.T:
+        check(found.of(column), UNIT)
     if found.n and found.clusters == found.n and binary(found):
         return _bonett_price(apart, confidence)
     told = mean_of(apart, confidence, BOTH)

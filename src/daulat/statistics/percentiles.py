@@ -22,6 +22,7 @@ from daulat.statistics.samples import (
     Labels,
     Numbers,
     Sample,
+    check,
     level,
     sample,
     unknown,
@@ -52,11 +53,12 @@ def percentile(
         bounds: between what the values can lie.
 
     Raises:
-        ValueError: the share is not strictly between 0 and 1.
+        ValueError: the share is not strictly between 0 and 1, or a value lies outside of the bounds.
     """
     if not 0.0 < share < 1.0:
         raise ValueError(f"A percentile's share lies between 0 and 1, and {share} does not.")
     found, alpha = sample(values, clusters=clusters), level(confidence)
+    check(found, bounds)
     if found.n == 0:
         return unknown(found, bounds, confidence, _METHOD, Caveat.EMPTY)
     ordered = np.sort(found.values[:, 0])

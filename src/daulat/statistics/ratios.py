@@ -10,14 +10,11 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import numpy as np
-
 from daulat.statistics.bootstrap import DRAWS, bca, share_of_totals
 from daulat.statistics.clusters import Spread, spread
 from daulat.statistics.intervals import constant, few, negligible, too_little
 from daulat.statistics.samples import (
     POSITIVE,
-    UNIT,
     Bounds,
     Caveat,
     Estimate,
@@ -114,14 +111,10 @@ def _fieller(top: float, bottom: float, width: Spread, quantile: float) -> Bound
 
 
 def _equal(found: Sample, value: float, width: Spread, confidence: float, name: str) -> Estimate:
-    """Every example has the same ratio: only how often the denominator is what it is stays uncertain."""
-    below = found.values[:, 1]
-    if np.ptp(below) > 0 or not 0 <= below[0] <= 1:
-        return _told(found, value, (value, value), 0.0, confidence, name, Caveat.CONSTANT)
-    share = constant(found, float(below[0]), width.balance, UNIT, confidence)
-    top = value * float(below[0])
-    ends = (top / share.high, top / share.low if share.low > 0 else math.inf)
-    return _told(found, value, ends, 0.0, confidence, name, Caveat.CONSTANT)
+    """Every example has the same ratio: a share of all may have none of either (`intervals.constant`)."""
+    low = constant(found, value, width.balance, (0.0, value), confidence).low
+    high = value * (value / low) if low > 0 else (math.inf if value else 0.0)
+    return _told(found, value, (low, high), 0.0, confidence, name, Caveat.CONSTANT)
 
 
 def _told(

@@ -144,6 +144,20 @@ def sample(
     return Sample(values[kept], codes, count, int(len(kept) - kept.sum()))
 
 
+def check(found: Sample, bounds: Bounds) -> None:
+    """The values lie where they can.
+
+    Raises:
+        ValueError: one of the first column does not.
+    """
+    column = found.values[:, 0]
+    if column.size and not bounds[0] <= column.min() <= column.max() <= bounds[1]:
+        raise ValueError(
+            f"A value lies outside of {bounds[0]:g} to {bounds[1]:g}: it ranges from "
+            f"{column.min():g} to {column.max():g}."
+        )
+
+
 def added(codes: IntArray, values: FloatArray, count: int) -> FloatArray:
     """float64 [count]: values added up by code."""
     return np.bincount(codes, values, count).astype(np.float64)

@@ -19,7 +19,7 @@ _AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Significance:
     """A p-value of "no difference", two-sided.
 
     Attributes:
@@ -61,9 +61,8 @@ def sign_flips(
     missing: float | None = None,
     flips: int = FLIPS,
     seed: int = 0,
-) -> Test:
-    """Permutation test of no difference: without one, each cluster's differences could as well have the other
-    sign.
+) -> Significance:
+    """Permutation test: without a difference, each cluster's could as well have the other sign.
 
     R. A. Fisher, "The Design of Experiments" (1935), 21. All patterns of signs are tried where up to 16
     clusters differ; otherwise `flips` random ones, and p = (1 + as extreme) / (1 + tried) is never zero and
@@ -74,22 +73,22 @@ def sign_flips(
     return flipped(found.of(found.values[:, 0] - found.values[:, 1]), flips, seed)
 
 
-def flipped(apart: Sample, flips: int, seed: int) -> Test:
+def flipped(apart: Sample, flips: int, seed: int) -> Significance:
     """`sign_flips` of a sample of differences."""
     sums = differing(apart)
     if not len(sums):
-        return Test(1.0, "sign flips, exact", 0)
+        return Significance(1.0, "sign flips, exact", 0)
     total = abs(float(apart.values.sum()))
     if sums[0] == sums[-1]:
-        return Test(
+        return Significance(
             _coins(round(total / float(sums[0])), len(sums)), "sign flips, exact", len(sums)
         )
     observed = total - 1e-9 * float(sums.sum())
     if len(sums) <= _EXACT:
         extreme = np.abs(_all_signs(sums)) >= observed
-        return Test(float(extreme.mean()), "sign flips, exact", len(sums))
+        return Significance(float(extreme.mean()), "sign flips, exact", len(sums))
     count = sum(int((np.abs(one) >= observed).sum()) for one in _some_signs(sums, flips, seed))
-    return Test((1 + count) / (1 + flips), f"sign flips, {flips} drawn", len(sums))
+    return Significance((1 + count) / (1 + flips), f"sign flips, {flips} drawn", len(sums))
 
 
 def differing(apart: Sample) -> FloatArray:

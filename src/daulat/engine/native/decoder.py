@@ -114,8 +114,8 @@ class NativeDecoder:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
         return standalone(self.architecture, capacity, _FLOAT32)
 
-    def new_arena(self) -> Arena:
-        """Memory for the keys and values of many sequences."""
+    def new_memory(self, blocks: int) -> Arena:
+        """For the keys and values of many sequences; taken as it is used, so `blocks` does not matter."""
         return Arena(self.architecture, _FLOAT32)
 
     def warm(self) -> None:

@@ -44,7 +44,10 @@ NUMBERS: tuple[Numbers, ...] = get_args(Numbers)
 FLOATS = {"F32": F32, "F16": F16, "BF16": BF16}
 _OWN = {TYPES[name]: form for name, form in FLOATS.items()}
 _FINE = ("head", "embed", "qkv", "down")
-"""Eight bits where four are asked for: what costs most in quality for its size (docs/experiments.md)."""
+"""Eight bits where four are asked for: what costs most in quality for its size, as a rule
+(docs/experiments.md). `engine.allocation` measures it, and this says how many bytes it may give out."""
+SPARE = 0.02
+"""What more four bits may take than by this rule, as a share of it: a token is written as much more slowly."""
 Inputs = Literal["auto", "int16"]
 """What inputs become where weights are multiplied in whole numbers: 8 bits, and 16 where it matters; or 16."""
 _FINE_INPUTS = ("qkv", "router")

@@ -13,7 +13,7 @@ from daulat.evaluate.answers import Answer
 from daulat.evaluate.asking import Answering, Asking
 from daulat.evaluate.examples import Chosen, Example
 from daulat.evaluate.judges.judge import Judge, way_of
-from daulat.evaluate.judges.rounds import Judged, Kind, Round, related
+from daulat.evaluate.judges.rounds import Judged, Kind, Pair, Round, related
 from daulat.evaluate.metrics import judged as rows
 from daulat.statistics.bradley_terry import Strength, bradley_terry
 from daulat.statistics.preferences import BothOrders, both_orders
@@ -46,17 +46,8 @@ class Appointed:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedPair:
-    """What a judge says of two endpoints: `orders.rate` is a's win rate over b."""
-
-    a: str
-    b: str
-    orders: BothOrders
-
-
-@dataclass(frozen=True, slots=True)
 class JudgeReport:
-    """What a report says of the judge.
+    """What a report says of the judge, beside its verdicts.
 
     Attributes:
         identity: what stood behind the name.
@@ -64,8 +55,6 @@ class JudgeReport:
         verdicts, same, unreadable, unanswered, words, mass: see `rounds.Count`.
         money: its replies have cost, in the currency; None: of some it is not known.
         related: the compared endpoints that are the judge itself.
-        pairs: empty, where points are given.
-        strengths: of more than two endpoints (`statistics.bradley_terry`).
     """
 
     model: str
@@ -84,8 +73,6 @@ class JudgeReport:
     mass: float | None
     money: float | None
     related: tuple[str, ...]
-    pairs: tuple[JudgedPair, ...]
-    strengths: tuple[Strength, ...]
 
 
 async def appointed(
@@ -109,20 +96,13 @@ async def appointed(
     return Appointed(judge, kind, answering, related(answering, compared))
 
 
-def reported(
-    who: Appointed, found: Judged, clusters: Sequence[str], replies: Iterable[Answer]
-) -> JudgeReport:
-    """What is said of a judge and its verdicts.
+def reported(who: Appointed, found: Judged, replies: Iterable[Answer]) -> JudgeReport:
+    """What is said of a judge.
 
     Args:
-        clusters: [n] of the examples.
         replies: all that it answered to this comparison.
     """
     rules, count = who.judge.rules, found.count
-    pairs = tuple(
-        JudgedPair(*pair, both_orders(found.first[pair], found.second[pair], clusters=clusters))
-        for pair in found.first
-    )
     return JudgeReport(
         model=who.judge.model,
         identity=who.answering.identity,
@@ -140,9 +120,19 @@ def reported(
         mass=count.mean_mass,
         money=_money(replies),
         related=who.related,
-        pairs=pairs,
-        strengths=_strengths(found, clusters) if len(pairs) > 1 else (),
     )
+
+
+def orders(found: Judged, clusters: Sequence[str]) -> Mapping[Pair, BothOrders]:
+    """Win rates of the first endpoint of each pair; empty, where points are given.
+
+    Args:
+        clusters: [n] of the examples.
+    """
+    return {
+        pair: both_orders(first, found.second[pair], clusters=clusters)
+        for pair, first in found.first.items()
+    }
 
 
 def _money(replies: Iterable[Answer]) -> float | None:
@@ -151,8 +141,11 @@ def _money(replies: Iterable[Answer]) -> float | None:
     return sum(known) / PER_UNIT if len(known) == len(amounts) else None
 
 
-def _strengths(found: Judged, clusters: Sequence[str]) -> tuple[Strength, ...]:
+def strengths(found: Judged, clusters: Sequence[str]) -> tuple[Strength, ...]:
+    """Of more than two endpoints by all verdicts on pairs; empty: there are no more, or points are given."""
     preferences = found.preferences()
+    if len(preferences) < 2:
+        return ()
     left = np.concatenate([np.full(len(p), pair[0]) for pair, p in preferences.items()])
     right = np.concatenate([np.full(len(p), pair[1]) for pair, p in preferences.items()])
     told = np.concatenate(list(preferences.values()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from daulat.errors import RequestError, VerdictError
 from daulat.evaluate.answers import Answer
@@ -160,7 +160,7 @@ def way_of(wanted: str, rules: Rules, can: Set[str]) -> Way:
             param="option",
         )
     if wanted != AUTO:
-        return _able(cast("Way", wanted), can)
+        return _able(wanted, can)
     usual: Sequence[Way] = ("choice", "json", "words") if single else ("json", "words")
     return next(way for way in usual if can >= NEEDS[way])
 

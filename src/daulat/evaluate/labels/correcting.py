@@ -32,7 +32,7 @@ class Said:
     Attributes:
         scores: [n, k] mean score by people, NaN: none.
         preferences: for two endpoints of the table in its order: [n] how far the first is preferred, NaN: none.
-        people: who said anything that counts.
+        names: who said anything that counts.
         labels: how many count.
         automatic: of these, given to equal answers without asking.
         untold: shown, and the person could not tell.
@@ -43,7 +43,7 @@ class Said:
 
     scores: FloatArray
     preferences: Mapping[Pair, FloatArray]
-    people: tuple[str, ...]
+    names: tuple[str, ...]
     labels: int
     automatic: int
     untold: int
@@ -62,28 +62,38 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
-class Corrections:
-    """Estimates by people and judge together.
+class People:
+    """What a report says of those who labelled.
 
     Attributes:
-        labels, people, automatic, untold, stale, unknown, among: as of `Said`.
-        means: of each endpoint's score.
-        differences: of two endpoints' scores, a's less b's.
-        win_rates: how far a is preferred to b.
+        labels, names, automatic, untold, stale, unknown, among: as of `Said`.
         judge: how far judge and people agree on what both judged, by the kind of label.
     """
 
     labels: int
-    people: tuple[str, ...]
+    names: tuple[str, ...]
     automatic: int
     untold: int
     stale: int
     unknown: int
+    among: Mapping[Kind, Agreement]
+    judge: Mapping[Kind, Agreement]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """Estimates by people and judge together.
+
+    Attributes:
+        means: of each endpoint's score.
+        differences: of two endpoints' scores, a's less b's.
+        win_rates: how far a is preferred to b.
+    """
+
+    people: People
     means: Mapping[str, Corrected]
     differences: tuple[Between, ...]
     win_rates: tuple[Between, ...]
-    among: Mapping[Kind, Agreement]
-    judge: Mapping[Kind, Agreement]
 
 
 def heard(table: Outcomes, labels: Sequence[Label]) -> Said:
@@ -100,9 +110,9 @@ def heard(table: Outcomes, labels: Sequence[Label]) -> Said:
         else:
             counted.append((label, *at))
     told = [one for one in counted if one[0].value is not None]
-    people = tuple(sorted({label.by for label, _, _ in told}))[:MAX_LABELLERS]
-    scores = _Ratings(people)
-    preferences = _Ratings(people)
+    names = tuple(sorted({label.by for label, _, _ in told}))[:MAX_LABELLERS]
+    scores = _Ratings(names)
+    preferences = _Ratings(names)
     for label, row, columns in told:
         value = float(label.value or 0.0)
         if label.kind == "score":
@@ -114,7 +124,7 @@ def heard(table: Outcomes, labels: Sequence[Label]) -> Said:
     return Said(
         scores=_table(scores, table),
         preferences=_pairs(preferences, table),
-        people=people,
+        names=names,
         labels=len(told),
         automatic=sum(one[0].automatic for one in told),
         untold=len(counted) - len(told),
@@ -136,46 +146,59 @@ def corrected(
     Args:
         table: its scores are the judge's, or any other metric's.
         judged: for two endpoints of the table in its order: [n] how far a judge prefers the first one, NaN: no
-            verdict; None: what has the higher score is preferred.
+            verdict; empty: what has the higher score is preferred. With verdicts on pairs the scores are mean
+            preferences, of which people's points say nothing: then means and differences are of two endpoints
+            alone, whose mean preferences are the win rate and what is left of it.
     """
-    said = heard(table, labels)
+    said, verdicts = heard(table, labels), judged or {}
     pairs = list(itertools.combinations(range(len(table.endpoints)), 2))
-    rates = [_rate(table, said, judged or {}, one, other, confidence) for one, other in pairs]
+    rates = [_rate(table, said, verdicts, one, other, confidence) for one, other in pairs]
+    people, judge = said.scores, table.scores
+    if verdicts:
+        people, judge = _preferred(rates, table)
     return Corrections(
-        labels=said.labels,
-        people=said.people,
-        automatic=said.automatic,
-        untold=said.untold,
-        stale=said.stale,
-        unknown=said.unknown,
-        means=_means(table, said, confidence),
-        differences=tuple(_differences(table, said, pairs, confidence)),
+        people=People(
+            labels=said.labels,
+            names=said.names,
+            automatic=said.automatic,
+            untold=said.untold,
+            stale=said.stale,
+            unknown=said.unknown,
+            among=said.among,
+            judge=_with_judge(said, None if verdicts else table.scores, rates, confidence),
+        ),
+        means=_means(table, people, judge, confidence),
+        differences=tuple(_differences(table, people, judge, pairs, confidence)),
         win_rates=tuple(rate.between for rate in rates if rate.between is not None),
-        among=said.among,
-        judge=_with_judge(said, table.scores, rates, confidence),
     )
 
 
 # --- figures --------------------------------------------------------------------------------------
 
 
-def _means(table: Outcomes, said: Said, confidence: float) -> Mapping[str, Corrected]:
+def _means(
+    table: Outcomes, people: FloatArray, judge: FloatArray, confidence: float
+) -> Mapping[str, Corrected]:
     return {
-        name: corrected_mean(people, judge, clusters=table.clusters, confidence=confidence)
-        for name, people, judge in zip(table.endpoints, said.scores.T, table.scores.T, strict=True)
-        if _any(people)
+        name: corrected_mean(said, scores, clusters=table.clusters, confidence=confidence)
+        for name, said, scores in zip(table.endpoints, people.T, judge.T, strict=True)
+        if _any(said)
     }
 
 
 def _differences(
-    table: Outcomes, said: Said, pairs: Iterable[tuple[int, int]], confidence: float
+    table: Outcomes,
+    people: FloatArray,
+    judge: FloatArray,
+    pairs: Iterable[tuple[int, int]],
+    confidence: float,
 ) -> Iterator[Between]:
     for one, other in pairs:
-        people, judge = said.scores[:, [one, other]].T, table.scores[:, [one, other]].T
-        if _any(people.sum(axis=0)):
+        said, scores = people[:, [one, other]].T, judge[:, [one, other]].T
+        if _any(said.sum(axis=0)):
             found = corrected_difference(
-                (people[0], people[1]),
-                (judge[0], judge[1]),
+                (said[0], said[1]),
+                (scores[0], scores[1]),
                 clusters=table.clusters,
                 confidence=confidence,
             )
@@ -214,6 +237,15 @@ def _rate(
         found = corrected_mean(people, judge, clusters=table.clusters, confidence=confidence)
         between = Between(*pair, found)
     return _Rate(people, judge, direct, between)
+
+
+def _preferred(rates: Sequence[_Rate], table: Outcomes) -> tuple[FloatArray, FloatArray]:
+    """[n, k] mean preferences, by people and by the judge; NaN where there are more than two endpoints."""
+    if len(rates) != 1:
+        nothing = np.full_like(table.scores, np.nan)
+        return nothing, nothing
+    people, judge = (np.stack([one, 1 - one], axis=1) for one in (rates[0].people, rates[0].judge))
+    return people, judge
 
 
 # --- parts ----------------------------------------------------------------------------------------
@@ -285,10 +317,11 @@ def _ratings(said: _Ratings) -> FloatArray | None:
 
 
 def _with_judge(
-    said: Said, scores: FloatArray, rates: Iterable[_Rate], confidence: float
+    said: Said, scores: FloatArray | None, rates: Iterable[_Rate], confidence: float
 ) -> Mapping[Kind, Agreement]:
+    """Args: scores: of the judge; None: they are no points."""
     made: dict[Kind, Agreement] = {}
-    if _any(said.scores):
+    if scores is not None and _any(said.scores):
         both = np.stack([said.scores.ravel(), scores.ravel()], axis=1)
         made["score"] = agreement(both, distance="interval", confidence=confidence)
     direct = [one for one in rates if one.direct]
