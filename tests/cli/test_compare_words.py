@@ -141,7 +141,8 @@ def test_a_report_again_in_another_language(tmp_path: Path, home: Path, upstream
     assert "nobody" in nobody.stderr
 
 
-def test_stopped_and_gone_on_with(tmp_path: Path, home: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_and_gone_on_with(tmp_path: Path, home: Path, how: signal.Signals) -> None:
     slow = Script(answers=(Answer("billing"),), delays=Delays(first=0.3))
     with scripted.running(slow) as upstream:
         settings(home, upstream)
@@ -158,10 +159,10 @@ def test_stopped_and_gone_on_with(tmp_path: Path, home: Path) -> None:
         while len(upstream.requests()) < 6:
             assert process.poll() is None
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(how)
         _out, errors = process.communicate(timeout=60)
         assert process.returncode not in (0, None)
-        assert "the same command goes on from here" in errors
+        assert how == signal.SIGKILL or "the same command goes on from here" in errors
         asked = len(upstream.requests())
         assert asked < 30
         told = reported(home, *arguments[1:])

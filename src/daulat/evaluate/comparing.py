@@ -443,7 +443,7 @@ def _division(by: str, names: Sequence[str], numbers: _Numbers) -> Division:
     labels = np.asarray(names)
     clusters = np.asarray(numbers.clusters)
     parts: list[Part] = []
-    for name in dict.fromkeys(sorted(name for name in names if name)):
+    for name in sorted({name for name in names if name}, key=_length if by == "length" else None):
         here = labels == name
         scores = {
             e: intervals.score(numbers.score(e)[here], clusters=clusters[here])
@@ -459,6 +459,11 @@ def _division(by: str, names: Sequence[str], numbers: _Numbers) -> Division:
     return Division(by, tuple(parts), against)
 
 
+def _length(name: str) -> int:
+    """Where a third begins."""
+    return int(name.partition("-")[0] or 0)
+
+
 def _thirds(table: Table) -> list[str]:
     """A third of the examples each: short, middle and long prompts; nothing where there are few of them."""
     lengths = np.array([len(example.prompt) for example in table.examples])
@@ -467,7 +472,7 @@ def _thirds(table: Table) -> list[str]:
     low, high = (int(np.quantile(lengths, share)) for share in (1 / 3, 2 / 3))
     if low == high:
         return [""] * len(lengths)
-    names = (f"1: up to {low}", f"2: {low + 1} to {high}", f"3: from {high + 1}")
+    names = (f"-{low}", f"{low + 1}-{high}", f"{high + 1}-")
     return [names[int(n > low) + int(n > high)] for n in lengths]
 
 

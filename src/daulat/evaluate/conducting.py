@@ -227,7 +227,7 @@ class Plan:
             ended=ended.how,
             why=ended.why,
             budget=None if budget is None else shown(budget),
-            spent=None if spent is None else shown(spent),
+            spent=shown(spent) if spent is not None and self.answering else None,
         )
 
     def _asked(self, example: Example, answers: Answers) -> dict[str, Cell]:

@@ -197,7 +197,8 @@ def _panels(chart: Panels, width: float) -> Drawn:
         return Drawn("", 0.0)
     labels = max((width_of(bar.label, SIZE) for bar in chart.panels[0].bars), default=0.0)
     names = min(labels, 0.3 * width) + 12
-    columns = max(1, min(len(chart.panels), int((width - names) / 170)))
+    most = max(1, min(len(chart.panels), int((width - names) / 170)))
+    columns = math.ceil(len(chart.panels) / math.ceil(len(chart.panels) / most))
     room = (width - names) / columns
     scales = _shared(chart, room)
     parts, top, height = list[str](), 0.0, 0.0

@@ -72,6 +72,12 @@ class Figures:
         """A share of 1."""
         return self.number(100 * share, decimals) + SPACE + "%"
 
+    def confidence(self, share: float) -> str:
+        """A probability that no data make certain."""
+        if share > 0.9995:
+            return f"> {self.percent(0.999)}"
+        return f"< {self.percent(0.001)}" if share < 0.0005 else self.percent(share)
+
     def percent_places(self, estimate: Estimate) -> int:
         """Decimals of percentages: one; two where one would hide the interval, or make nearly all all."""
         value = abs(estimate.value or 0.0)

@@ -28,12 +28,14 @@ LONGEST: Final = 20_000
 
 def html(page: Page) -> str:
     """The document."""
+    say = Words(page.language)
     return (
         _environment()
         .get_template("report.html")
         .render(
             page=page,
-            say=Words(page.language),
+            say=say,
+            plural=say.plural,
             style=_style(),
             drawings=_drawings,
             cut=_cut,
@@ -70,6 +72,7 @@ def _drawings(chart: Chart, name: str) -> tuple[tuple[str, Markup], ...]:
 
 def _cut(text: str) -> tuple[str, str | None, int]:
     """The beginning of a text, the whole of it where it is longer, and how many characters are not shown."""
+    text = text.strip()
     lines = text.split("\n", LINES)
     if len(text) <= FOLDED and len(lines) <= LINES:
         return text, None, 0

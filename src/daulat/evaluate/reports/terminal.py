@@ -23,7 +23,8 @@ from daulat.evaluate.reports.sections import build
 
 _TONES: Final[Mapping[Tone, str]] = {"good": "green", "bad": "red", "quiet": "dim", "": ""}
 _HEAD: Final = 14
-"""Letters of a heading in one line, where there is little room."""
+_SHORT: Final = 9
+"""Letters of a heading in one line, where there is little room, or less."""
 _ANY: Final = 10_000
 
 
@@ -63,9 +64,9 @@ def show_section(section: Section, console: Console) -> None:
 
 
 def _table(table: Table, console: Console) -> None:
-    """In the first form that fits: figures on one line, on two, or a block for each row."""
-    for stacked in (False, True):
-        grid = _grid(table, stacked)
+    """In the first form that fits: figures on one line, on two, closer together, or a block for each row."""
+    for stacked, letters, apart in ((False, _ANY, 2), (True, _HEAD, 2), (True, _SHORT, 1)):
+        grid = _grid(table, stacked, letters, apart)
         if (
             console.measure(grid, options=console.options.update(max_width=_ANY)).maximum
             <= console.width
@@ -79,10 +80,10 @@ def _table(table: Table, console: Console) -> None:
             console.print(Padding(line, (0, 0, 0, 3)))
 
 
-def _grid(table: Table, stacked: bool) -> Grid:
-    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0))
+def _grid(table: Table, stacked: bool, letters: int, apart: int) -> Grid:
+    grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, apart, 0, 0))
     for column in table.columns:
-        head = textwrap.fill(column.head, _HEAD) if stacked else column.head
+        head = textwrap.fill(column.head, letters, break_long_words=False)
         grid.add_column(Text(head), justify="right" if column.figure else "left", no_wrap=True)
     for row in table.rows:
         grid.add_row(*(_text(cell, "\n" if stacked else " ") for cell in row))

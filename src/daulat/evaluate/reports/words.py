@@ -34,7 +34,8 @@ class Words:
         """Names in a row: a, b and c."""
         if len(items) < 2:
             return "".join(items)
-        return self("{many} and {last}", many=", ".join(items[:-1]), last=items[-1])
+        say = self
+        return say("{many} and {last}", many=", ".join(items[:-1]), last=items[-1])
 
     @property
     def decimal(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from daulat import __version__
@@ -101,7 +101,7 @@ def settings(teller: Teller) -> Section:
         (say("Metric"), metric(teller.comparison) or _unnamed(teller)),
         *([(say("Judge"), teller.comparison.judge)] if teller.comparison.judge else []),
         (say("Made"), time(about.created)),
-        *((name, _shown(value)) for name, value in about.how.items()),
+        *_how(about.how, say),
         *(
             [(say("Budget, {currency}", currency=about.currency), about.budget)]
             if about.budget
@@ -118,6 +118,25 @@ def settings(teller: Teller) -> Section:
     return Section(
         "settings", say("What was asked, and of whom"), pairs=tuple(pairs), prominence="small"
     )
+
+
+def _how(how: Mapping[str, Any], say: Words) -> list[tuple[str, str]]:
+    """How endpoints were asked; a setting that has no words stands as it is."""
+    words = {
+        "max_tokens": say("Longest answer, tokens"),
+        "temperature": say("Temperature"),
+        "seed": say("Seed"),
+        "samples": say("Further samples"),
+        "samples_of": say("Samples of"),
+        "sample_temperature": say("Temperature of samples"),
+        "concurrency": say("Examples at a time"),
+        "limit": say("Examples drawn"),
+    }
+    kept = {name: value for name, value in how.items() if value not in (None, [], ())}
+    if not kept.get("samples"):
+        kept = {name: value for name, value in kept.items() if not name.startswith("sample")}
+    kept.pop("endpoints", None)
+    return [(words.get(name, name), _shown(value)) for name, value in kept.items()]
 
 
 def _unnamed(teller: Teller) -> str:

@@ -14,17 +14,19 @@ from daulat.evaluate.reports.telling import Teller
 from daulat.statistics.samples import Estimate
 
 
-def costs(teller: Teller) -> Section:
-    """Money and tokens."""
+def costs(teller: Teller) -> Section | None:
+    """Money and tokens; None: neither is known."""
     comparison, say, figures = teller.comparison, teller.say, teller.figures
     unit = {"currency": comparison.about.currency, "count": figures.number(PER)}
+    counted = any(one.prompt_tokens or one.completion_tokens for one in comparison.endpoints)
+    if not counted and all(one.cost is None for one in comparison.endpoints):
+        return None
     columns = (
         Column(say("Endpoint"), False),
         Column(say("{currency} for {count} answers", **unit)),
         Column(say("{currency} for {count} good answers", **unit)),
-        Column(say("Spent here, {currency}", **unit)),
-        Column(say("Tokens in")),
-        Column(say("Tokens out")),
+        Column(say("All answers, {currency}", **unit)),
+        *([Column(say("Tokens in")), Column(say("Tokens out"))] if counted else []),
     )
     rows = tuple(
         (
@@ -32,13 +34,13 @@ def costs(teller: Teller) -> Section:
             figures.amount(one.cost, PER),
             figures.amount(one.cost_per_good, PER),
             figures.unknown() if one.cost is None else Cell(figures.money(one.money)),
-            _mean(one.prompt_tokens, one, figures),
-            _mean(one.completion_tokens, one, figures),
+            *(_tokens(one, figures) if counted else ()),
         )
         for one in comparison.endpoints
     )
     notes = [
-        say("Good answers: cost divided by mean score. Tokens: mean of an answer."),
+        say("Good answers: cost divided by mean score."),
+        *([say("Tokens: mean of an answer.")] if counted else []),
         *caveats(say, [(one.name, one.cost_per_good) for one in comparison.endpoints]),
     ]
     chart = _scatter(teller)
@@ -76,6 +78,10 @@ def _scatter(teller: Teller) -> Plot | None:
         else ""
     )
     return Plot(Scatter(say("Quality and cost"), spots, across, up), note)
+
+
+def _tokens(one: Side, figures: Figures) -> tuple[Cell, Cell]:
+    return _mean(one.prompt_tokens, one, figures), _mean(one.completion_tokens, one, figures)
 
 
 def _mean(tokens: int, one: Side, figures: Figures) -> Cell:

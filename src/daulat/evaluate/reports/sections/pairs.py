@@ -45,7 +45,10 @@ def pairs(teller: Teller) -> Section | None:
         "the first is ahead."
     )
     left = len(comparison.pairs) - len(shown_pairs(teller))
-    notes: list[str] = []
+    notes = [
+        say("Chance to be better on an example: the better ones and half of the same ones."),
+        say("Confidence to be ahead: one less the p-value of a one-sided test."),
+    ]
     if several:
         notes.append(
             say(
@@ -121,7 +124,7 @@ def _differences(teller: Teller, found: Sequence[tuple[Pair, Gap]]) -> Table:
 def _wins(pair: Pair, figures: Figures) -> tuple[Cell, Cell, Cell]:
     scores = pair.scores
     counts = " / ".join(figures.number(one) for one in (scores.wins, scores.ties, scores.losses))
-    return Cell(counts), figures.quality(scores.beats), Cell(figures.percent(scores.above))
+    return Cell(counts), figures.quality(scores.beats), Cell(figures.confidence(scores.above))
 
 
 def _means(teller: Teller, gap: Gap) -> Cell:
@@ -133,7 +136,7 @@ def _means(teller: Teller, gap: Gap) -> Cell:
         Standing.BETTER: (say("first is better"), "good"),
         Standing.WORSE: (say("second is better"), "bad"),
         Standing.NOT_WORSE: (
-            say("first is at most {points} points worse", points=margin(teller)),
+            say("first not worse by {points} points", points=margin(teller)),
             "good",
         ),
         Standing.UNCLEAR: (say("cannot be told"), "quiet"),

@@ -18,16 +18,16 @@ def quality(teller: Teller) -> Section | None:
     if not scored:
         return None
     labelled = any(one.corrected for one in scored)
-    columns = [
-        Column(say("Endpoint"), False),
-        Column(say("Where"), False),
-        Column(say("Mean score")),
-    ]
+    placed = any(one.place or one.open is not None for one in scored)
+    columns = [Column(say("Endpoint"), False)]
+    columns += [Column(say("Where"), False)] if placed else []
+    columns += [Column(say("Mean score"))]
     columns += [Column(say("By people and judge"))] if labelled else []
     columns += [Column(say("Examples scored"))]
     rows: list[tuple[Cell, ...]] = []
     for one in scored:
-        row = [Cell(one.name), Cell(_where(one, say)), figures.quality(one.score)]
+        where = [Cell(_where(one, say))] if placed else []
+        row = [Cell(one.name), *where, figures.quality(one.score)]
         row += (
             [figures.quality(one.corrected.estimate if one.corrected else None)] if labelled else []
         )

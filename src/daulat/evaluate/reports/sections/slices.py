@@ -5,6 +5,7 @@ Where there are many endpoints, only the two that the answer is about are shown;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeGuard
@@ -14,7 +15,7 @@ from daulat.evaluate.plots import Axis, Bar, Panel, Panels
 from daulat.evaluate.reports.figures import Cell, Figures
 from daulat.evaluate.reports.orienting import turned_slice
 from daulat.evaluate.reports.page import Column, Plot, Section, Table
-from daulat.evaluate.reports.sections.parts import bar, brief, less, tick
+from daulat.evaluate.reports.sections.parts import bar, less, tick
 from daulat.evaluate.reports.telling import Teller
 from daulat.evaluate.reports.verdict import FEWEST
 from daulat.evaluate.reports.words import Words
@@ -22,6 +23,7 @@ from daulat.statistics.multiple import Slice
 
 _MOST_ENDPOINTS: Final = 4
 _MOST_ROWS: Final = 80
+_LENGTHS: Final = re.compile(r"(\d{1,9})?-(\d{1,9})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,14 @@ def _section(teller: Teller, division: Division) -> Section:
             "are adjusted for all of them (Holm).",
             count=figures.number(len(division.parts)),
         ),
-        say(
-            "Not tested: the slice has fewer than {count} examples on which both were scored.",
-            count=figures.number(FEWEST),
-        ),
     ]
+    if any(not _testable(one) for one in cut.differences.values()):
+        notes.append(
+            say(
+                "Not tested: the slice has fewer than {count} examples on which both were scored.",
+                count=figures.number(FEWEST),
+            )
+        )
     if len(division.parts) > _MOST_ROWS:
         left = len(division.parts) - _MOST_ROWS
         notes.append(
@@ -65,17 +70,34 @@ def _section(teller: Teller, division: Division) -> Section:
         f"by-{division.by}",
         _title(say, division.by),
         tables=(_table(teller, cut),),
-        plots=(
-            Plot(
-                _chart(teller, cut),
-                say(
-                    "Filled marks: means, and differences whose p, after Holm, is below {level}.",
-                    level=figures.number(1 - teller.comparison.confidence, 2),
-                ),
-            ),
-        ),
+        plots=(Plot(_chart(teller, cut), _note(teller, cut)),),
         notes=tuple(notes),
     )
+
+
+def _note(teller: Teller, cut: _Cut) -> str:
+    """How the chart is to be read."""
+    if cut.pair is None:
+        return ""
+    return teller.say(
+        "Difference: {pair}. Filled marks: means, and differences whose p, after Holm, is below {level}.",
+        pair=less(*cut.pair),
+        level=teller.figures.number(1 - teller.comparison.confidence, 2),
+    )
+
+
+def _named(teller: Teller, by: str, name: str) -> str:
+    """A slice's name as people read it: lengths have no words yet."""
+    found = _LENGTHS.fullmatch(name) if by == "length" else None
+    if found is None:
+        return name
+    say, number = teller.say, teller.figures.number
+    low, high = (int(one) if one else None for one in found.groups())
+    if low is None:
+        return say("up to {high}", high=number(high or 0))
+    if high is None:
+        return say("from {low}", low=number(low))
+    return say("{low} to {high}", low=number(low), high=number(high))
 
 
 def _title(say: Words, by: str) -> str:
@@ -111,7 +133,7 @@ def _table(teller: Teller, cut: _Cut) -> Table:
         columns += [Column(say("p, after Holm"))]
     rows = tuple(
         (
-            Cell(part.name),
+            Cell(_named(teller, cut.division.by, part.name)),
             figures.counted(part.examples),
             *(figures.quality(part.scores.get(name)) for name in cut.shown),
             *(_tested(teller, cut.differences.get(part.name)) if cut.pair else ()),
@@ -137,9 +159,13 @@ def _tested(teller: Teller, one: Slice | None) -> tuple[Cell, Cell]:
 def _chart(teller: Teller, cut: _Cut) -> Panels:
     say, figures, comparison = teller.say, teller.figures, teller.comparison
     parts = cut.division.parts[:_MOST_ROWS]
+
+    def label(part: Part) -> str:
+        return _named(teller, cut.division.by, part.name)
+
     score = Axis(lambda one: figures.percent(one, tick(100 * one)), least=0, most=1)
     panels = [
-        Panel(name, tuple(_mean(part, name, figures) for part in parts), score)
+        Panel(name, tuple(_mean(label(part), part, name, figures) for part in parts), score)
         for name in cut.shown
     ]
     if cut.pair:
@@ -151,15 +177,15 @@ def _chart(teller: Teller, cut: _Cut) -> Panels:
             band=comparison.margin,
         )
         bars = tuple(
-            _difference(teller, part.name, cut.differences.get(part.name)) for part in parts
+            _difference(teller, label(part), cut.differences.get(part.name)) for part in parts
         )
-        panels.append(Panel(less(*map(brief, cut.pair)), bars, apart))
+        panels.append(Panel(say("Difference, points"), bars, apart))
     return Panels(_title(say, cut.division.by), tuple(panels))
 
 
-def _mean(part: Part, name: str, figures: Figures) -> Bar:
+def _mean(label: str, part: Part, name: str, figures: Figures) -> Bar:
     found = part.scores.get(name)
-    return bar(part.name, found, str(figures.quality(found)))
+    return bar(label, found, str(figures.quality(found)))
 
 
 def _difference(teller: Teller, name: str, one: Slice | None) -> Bar:
