@@ -266,6 +266,16 @@ def test_what_nobody_knows_is_left_out() -> None:
     }
 
 
+def test_parts_are_compared_whichever_two_the_answer_is_about() -> None:
+    worst_first = (replace(MISTRAL, quality=0.3), LLAMA, GPT)
+    page = build(comparison(worst_first, 300), "en")
+    assert "mistral" not in page.answer
+    for section in page.sections:
+        if section.id.startswith("by-"):
+            (head,) = [one.head for one in section.tables[0].columns if "\u2212" in one.head]
+            assert head.endswith(f"\u2212 {MISTRAL.name}, points")
+
+
 def test_the_lengths_of_prompts_have_words() -> None:
     page = build(comparison((LLAMA, GPT), 300), "id")
     (section,) = [one for one in page.sections if one.id == "by-length"]

@@ -140,8 +140,8 @@ class Pair:
         scores: a's less b's; see `statistics.paired`.
         adjusted: the test's p-value after Holm, among all pairs.
         kept: a's mean score as a share of b's.
-        advice: how many examples it takes to tell them apart; None: nothing to go by. `wanted`: to tell a
-            difference of the margin.
+        advice: how many examples it takes to tell them apart, all pairs at once; None: nothing to go by.
+            `wanted`: to tell a difference of the margin.
         simultaneous: the difference with an interval that holds for all pairs at once (Bonferroni).
         cost: a's cost as a share of b's; None: not known.
         judged: a judge's verdicts in both orders; None: no judge compared them.
@@ -399,20 +399,24 @@ def _pairs(numbers: _Numbers, margin: float) -> tuple[Pair, ...]:
     for a, b in names:
         found.append(paired.compare(numbers.score(a), numbers.score(b), clusters=numbers.clusters))
     adjusted = multiple.holm([one.test.p for one in found])
-    every = multiple.simultaneous(CONFIDENCE, len(names))
+    every = [_simultaneous(numbers, a, b, len(names)) for a, b in names]
     return tuple(
         Pair(
             *(a, b, one, float(p)),
             ratios.ratio(numbers.score(a), numbers.score(b), clusters=numbers.clusters),
-            power.advise(one.difference),
-            power.advise(one.difference, difference=margin),
-            paired.difference(
-                numbers.score(a), numbers.score(b), clusters=numbers.clusters, confidence=every
-            ),
+            power.advise(wide),
+            power.advise(wide, difference=margin),
+            wide,
             _relative_cost(numbers, a, b),
         )
-        for (a, b), one, p in zip(names, found, adjusted, strict=True)
+        for (a, b), one, p, wide in zip(names, found, adjusted, every, strict=True)
     )
+
+
+def _simultaneous(numbers: _Numbers, a: str, b: str, count: int) -> Estimate:
+    every = multiple.simultaneous(CONFIDENCE, count)
+    scores = numbers.score(a), numbers.score(b)
+    return paired.difference(*scores, clusters=numbers.clusters, confidence=every)
 
 
 def _relative_cost(numbers: _Numbers, a: str, b: str) -> Estimate | None:

@@ -222,10 +222,22 @@ def advice(teller: Teller) -> Section | None:
         )
         for pair in known
     )
-    lead = say(
-        "So many examples show a difference with a chance of {power}, at {level} confidence.",
-        power=figures.percent(told.power, 0),
-        level=figures.percent(told.confidence, 0 if told.confidence < 0.99 else 1),
+    values = {
+        "power": figures.percent(told.power, 0),
+        "level": figures.percent(teller.comparison.confidence, 0),
+        "count": figures.number(len(teller.comparison.pairs)),
+    }
+    lead = (
+        say(
+            "So many examples show a difference with a chance of {power}, at {level} confidence for all "
+            "{count} pairs at once.",
+            **values,
+        )
+        if len(teller.comparison.pairs) > 1
+        else say(
+            "So many examples show a difference with a chance of {power}, at {level} confidence.",
+            **values,
+        )
     )
     note = say(
         "The difference seen is itself uncertain, so the last column is a guess with a wide "

@@ -119,6 +119,10 @@ def _cut(teller: Teller, division: Division) -> _Cut:
         found = against[wanted[-1]]
     elif wanted[-1] == first and wanted[0] in against:
         found = tuple(map(turned_slice, against[wanted[0]]))
+    elif wanted[0] in against:
+        # Parts are compared with the first endpoint only: then with it.
+        wanted = (wanted[0], first)
+        found = tuple(map(turned_slice, against[wanted[0]]))
     else:
         return _Cut(division, shown, None, {})
     return _Cut(division, shown, (wanted[0], wanted[-1]), {one.name: one for one in found})
