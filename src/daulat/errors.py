@@ -254,6 +254,14 @@ class UpstreamRequestError(UpstreamError):
     code = "upstream_refused_request"
 
 
+class VerdictError(DaulatError):
+    """A judge answered, and no verdict can be read in what it said."""
+
+    status = 502
+    kind = "upstream_error"
+    code = "verdict_unreadable"
+
+
 # --- files, stores, settings (seen on the terminal; on the wire they are 503 or 500) --------------
 
 

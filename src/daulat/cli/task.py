@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _DAY = click.DateTime(["%Y-%m-%d"])
 _SHOWN = 1_500
 """Characters of a prompt in a preview."""
+_LONGEST_OPTION = 60
 
 
 @click.group(cls=OrderedGroup, help=_("Tasks: your own examples, and what counts as right."))
@@ -67,15 +68,25 @@ def task() -> None:
     "--metric",
     metavar=_("METRIC"),
     help=_(
-        "exact, choice, number, f1, rouge-1, rouge-2, rouge-l, json, tests, none, FILE.py:FUNCTION."
+        "exact, choice, number, f1, rouge-1, rouge-2, rouge-l, json, tests, judge:pairwise, judge:rubric, "
+        "none, "
+        "FILE.py:FUNCTION."
     ),
+)
+@click.option(
+    "--judge", metavar=_("MODEL"), help=_("Who judges, where the metric is judge:...; any model.")
+)
+@click.option(
+    "--rubric",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar=_("FILE"),
+    help=_("What counts, in words for the judge."),
 )
 @click.option(
     "--option", "options", multiple=True, metavar="NAME=VALUE", help=_("An option of the metric.")
 )
 @click.option(
-    "--class",
-    "data_class",
+    "--data-class",
     metavar=_("CLASS"),
     default="",
     help=_("The class of a file's texts; of the record: only exchanges of that class."),
@@ -114,7 +125,7 @@ def add(
         raise click.UsageError(_("Give a file or --from-record."))
     chosen = settings(prepare=True)
     _check_class(chosen, given["data_class"])
-    wanted = _chosen(metric, options)
+    wanted = _chosen(metric, (*options, *_of_judge(metric, given)))
     draft = _of_file(name, file, wanted, given) if file else _of_record(name, wanted, given)
     made = draft.task
     if not dry_run:
@@ -213,12 +224,21 @@ def _chosen(metric: str | None, options: Sequence[str]) -> Chosen | None:
     return None if metric is None else Chosen(metric, {name: value for name, _e, value in pairs})
 
 
+def _of_judge(metric: str | None, given: Mapping[str, Any]) -> list[str]:
+    """--judge and --rubric as options of the metric."""
+    judge, rubric = given["judge"], given["rubric"]
+    if (judge or rubric) and not (metric or "").startswith("judge:"):
+        raise click.UsageError(_("--judge and --rubric go with --metric judge:... ."))
+    told = [f"judge={judge}"] if judge else []
+    return [*told, f"rubric={_file_text(rubric, 'rubric').strip()}"] if rubric else told
+
+
 def _columns(given: Mapping[str, Any]) -> Columns:
     from daulat.evaluate.columns import Columns
 
     template = given["template"] or ""
     if template.startswith("@"):
-        template = _file_text(Path(template[1:]))
+        template = _file_text(Path(template[1:]), "template")
     return Columns(
         input=given["input_"] or "",
         template=template,
@@ -231,15 +251,13 @@ def _columns(given: Mapping[str, Any]) -> Columns:
     )
 
 
-def _file_text(path: Path) -> str:
+def _file_text(path: Path, what: str) -> str:
     from daulat.errors import RequestError
 
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(
-            f"The template {path} cannot be read: give a UTF-8 text file."
-        ) from error
+        raise RequestError(f"The {what} {path} cannot be read: give a UTF-8 text file.") from error
 
 
 def _of_file(name: str, file: Path, metric: Chosen | None, given: Mapping[str, Any]) -> Draft:
@@ -343,9 +361,14 @@ def _metric_words(one: Task) -> str:
 
     if not one.metric.name:
         return _("the file's scores") if one.imported else _("none: answers are not judged")
-    options = ", ".join(f"{name}={value}" for name, value in one.metric.options.items())
+    options = ", ".join(f"{n}={_short(v)}" for n, v in one.metric.options.items())
     name = f"{one.metric.name} ({options})" if options else one.metric.name
     return f"{name}: {metrics.metric(one.metric.name).words}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_OPTION else line[:_LONGEST_OPTION] + " ..."
 
 
 def _counts(examples: Sequence[Example]) -> list[tuple[str, str]]:

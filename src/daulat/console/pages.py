@@ -35,23 +35,16 @@ class Page:
 
 
 _SHARED: Final = frozenset({"api.js", "dom.js", "i18n.js", "store.js"})
+_MARKDOWN: Final = frozenset(
+    {"markdown.js", "vendor/highlight.js", "vendor/markdown-it.js", "vendor/purify.js"}
+)
 _CHAT: Final = frozenset(
-    {
-        *(
-            "answer.js",
-            "chat.js",
-            "connection.js",
-            "markdown.js",
-            "panels.js",
-            "side.js",
-            "view.js",
-        ),
-        *("vendor/highlight.js", "vendor/markdown-it.js", "vendor/purify.js"),
-    }
+    {"answer.js", "chat.js", "connection.js", "panels.js", "side.js", "view.js"}
 )
 PAGES: Final[Mapping[str, Page]] = {
-    "/": Page("chat.html", _SHARED | _CHAT),
+    "/": Page("chat.html", _SHARED | _MARKDOWN | _CHAT),
     "/spend": Page("spend.html", _SHARED),
+    "/label": Page("label.html", _SHARED | _MARKDOWN),
 }
 OPEN_PATHS: Final = frozenset({*PAGES, "/static/{path:path}"})
 """The console's routes, as the routing table writes them; all of them answer without a key."""

@@ -45,6 +45,7 @@ class Answer:
         first_seconds, logprob: None where unknown.
         by, place, model: what answered.
         exchange: its id in the record; empty: none was opened.
+        beginnings: the likeliest first tokens with their log-probabilities, where they were asked for.
         time: seconds since 1970.
     """
 
@@ -68,6 +69,7 @@ class Answer:
     model: str = ""
     exchange: str = ""
     redacted: bool = False
+    beginnings: tuple[tuple[str, float], ...] = ()
 
     @property
     def final(self) -> bool:
@@ -82,7 +84,7 @@ class Answer:
 
 def key_of(question: Question, answering: Answering, sample: int) -> str:
     """What is asked, of whom, for the how-manieth time."""
-    told = {
+    told: dict[str, Any] = {
         "messages": [[m.role, m.content] for m in question.messages],
         "max_tokens": question.max_tokens,
         "temperature": question.temperature,
@@ -92,6 +94,10 @@ def key_of(question: Question, answering: Answering, sample: int) -> str:
         "identity": list(answering.identity),
         "sample": sample,
     }
+    if question.structure is not None:
+        told["structure"] = [question.structure.kind, question.structure.source]
+    if question.alternatives:
+        told["alternatives"] = question.alternatives
     return digest(canonical(told))
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from daulat.errors import DaulatError
 from daulat.values.answer import FinishReason, Usage
 from daulat.values.money import Price
-from daulat.values.request import Message
+from daulat.values.request import Message, Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,14 @@ class Told:
     """An answer.
 
     Attributes:
-        money: in `values.money`'s amounts, of all attempts; None: nobody knows.
-        seconds: from asking to the end; `first_seconds`: to the first token, None where none came.
-        logprob: mean natural-log probability of the answer's tokens; None: not told.
-        endpoint: what answered; `place`: where its data goes.
-        model: digest of a model here, else the endpoint's own name for it.
-        exchange: its id in the record.
-        refused: the model (or its vendor's filter) said that it will not answer.
-        redacted: what was found in the prompt was replaced before it was sent there.
+        money: in `values.money`'s amounts, of all attempts; None: nobody knows. seconds: from asking to the
+        end; `first_seconds`: to the first token, None where none came. logprob: mean natural-log probability
+        of the answer's tokens; None: not told. endpoint: what answered; `place`: where its data goes. model:
+        digest of a model here, else the endpoint's own name for it. exchange: its id in the record. refused:
+        the model (or its vendor's filter) said that it will not answer. redacted: what was found in the
+        prompt was replaced before it was sent there. beginnings: the likeliest first tokens with their
+        natural-log probabilities, where they were asked for and
+            told.
     """
 
     text: str
@@ -44,6 +44,7 @@ class Told:
     exchange: str
     refused: bool = False
     redacted: bool = False
+    beginnings: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,10 @@ class Question:
     """What is asked of one endpoint.
 
     Attributes:
-        model: as clients name it.
-        data_class: the class of its texts; empty: the policy's default.
+        model: as clients name it. data_class: the class of its texts; empty: the policy's default. structure:
+        the form that the answer must have; None: any. Without an endpoint that can hold to it there is
+            no answer.
+        alternatives: with `logprobs`, so many of the likeliest first tokens are to be told.
     """
 
     model: str
@@ -93,6 +96,8 @@ class Question:
     seed: int
     logprobs: bool
     data_class: str = ""
+    structure: Structure | None = None
+    alternatives: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,7 @@ class Answering:
             answer. Answers of another identity are other answers.
         open: all of them are open models.
         price: of the first one; None: nobody said.
+        can: the capabilities that all of them have.
     """
 
     name: str
@@ -113,6 +119,7 @@ class Answering:
     open: bool
     price: Price | None
     logprobs: bool
+    can: frozenset[str] = frozenset()
 
 
 class Asking(Protocol):

@@ -21,6 +21,8 @@ import numpy as np
 
 from daulat.evaluate.answers import Answer
 from daulat.evaluate.examples import Example
+from daulat.evaluate.judges.appointing import JudgeReport
+from daulat.evaluate.labels.correcting import People
 from daulat.evaluate.metrics.score import Score
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.statistics import intervals, multiple, paired, percentiles, power, ratios
@@ -144,6 +146,7 @@ class Pair:
         cost: a's cost as a share of b's; None: not known.
         judged: a judge's verdicts in both orders; None: no judge compared them.
         corrected: the difference by people's labels and the judge together; None: nobody labelled.
+        preferred: likewise how far a is preferred to b, from 0 to 1.
     """
 
     a: str
@@ -157,6 +160,7 @@ class Pair:
     cost: Estimate | None = None
     judged: BothOrders | None = None
     corrected: Corrected | None = None
+    preferred: Corrected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +235,10 @@ class Comparison:
         examples: that were to be asked; `clusters` of them.
         contrasts: examples on which the first endpoint and another differ most.
         margin: the largest difference of mean scores that does not matter to the user.
-        judge: the endpoint whose verdicts the scores are; empty: they are the metric's.
+        judge: the endpoint whose verdicts the scores are; empty: they are the metric's. `judging`: what became
+            of its verdicts.
         strengths: of all endpoints, where a judge compared more than two.
+        people: whose labels the corrected figures rest on; None: nobody labelled these answers.
     """
 
     about: About
@@ -245,7 +251,9 @@ class Comparison:
     contrasts: tuple[Contrast, ...]
     margin: float = MARGIN
     judge: str = ""
+    judging: JudgeReport | None = None
     strengths: tuple[Strength, ...] = ()
+    people: People | None = None
     schema: str = field(default=SCHEMA)
 
 

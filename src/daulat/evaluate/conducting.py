@@ -4,9 +4,12 @@
     run = plan.run(asking, answers)                  what is to be asked (`running`)
     await plan.forecast(asking, answers, run)        what that will cost (`estimating`)
     await run.go()
-    table = await plan.table(answers)                answers beside their scores
+    await plan.judging(asking, answers).go()         where a judge scores: what it is to be asked
+    verdicts = plan.verdicts(answers)                what it said
+    table = await plan.table(answers, ..., verdicts) answers beside their scores
     compare(table, plan.about(...), plan.known())    what they say (`comparing`)
-    keep(folder, comparison, table)                  its report, and the table as outcomes
+    heard(comparison, verdicts, by_people(...))      with what judge and people say (`hearing`)
+    keep(folder, comparison, table, verdicts)        its report, and the table as outcomes
 
 Not here: how a report looks (`reports`), words between the steps (the command).
 """
@@ -14,7 +17,7 @@ Not here: how a report looks (`reports`), words between the steps (the command).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from math import isnan
@@ -27,12 +30,24 @@ from daulat.evaluate import metrics, reports
 from daulat.evaluate.answers import Answer, Answers
 from daulat.evaluate.asking import Answering, Asking
 from daulat.evaluate.comparing import About, Cell, Comparison, Known, Table, outcomes, text_of
-from daulat.evaluate.estimating import Forecast, forecast
+from daulat.evaluate.estimating import GUESSED_TOKENS, Forecast, forecast
 from daulat.evaluate.examples import Example, Task
+from daulat.evaluate.judges.appointing import (
+    Appointed,
+    JudgeReport,
+    appointed,
+    like,
+    orders,
+    reported,
+    strengths,
+)
+from daulat.evaluate.judges.rounds import NO_VERDICTS, Judged, Pair, Round, keep_preferences
 from daulat.evaluate.metrics.score import Score, Scorer
 from daulat.evaluate.running import Ended, How, Run, in_order, jobs
-from daulat.evaluate.tasks import COMPARISONS, IMPORTED, OUTCOMES
+from daulat.evaluate.tasks import COMPARISONS, IMPORTED, OUTCOMES, VERDICTS
 from daulat.route.learning.outcomes import Outcomes, read, write
+from daulat.statistics.bradley_terry import Strength
+from daulat.statistics.preferences import BothOrders
 from daulat.values.money import PER_UNIT, shown
 
 MAX_ENDPOINTS: Final = 16
@@ -58,6 +73,21 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Verdicts:
+    """What a judge said, and what a report says of it.
+
+    Attributes:
+        orders: of each pair, in both orders; empty, where points are given.
+        strengths: of more than two endpoints.
+    """
+
+    judged: Judged
+    report: JudgeReport
+    orders: Mapping[Pair, BothOrders]
+    strengths: tuple[Strength, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A comparison that can be run.
 
@@ -66,6 +96,7 @@ class Plan:
             goes on.
         examples: those that are asked, in their order.
         answering: the endpoints that are asked; the others' answers are `imported`.
+        appointed: who judges; None: the metric needs nobody.
     """
 
     id: str
@@ -73,27 +104,95 @@ class Plan:
     examples: tuple[Example, ...]
     answering: Mapping[str, Answering]
     imported: Outcomes | None
+    appointed: Appointed | None = None
 
     def run(
         self, asking: Asking, answers: Answers, on: Callable[[str], None] = lambda _name: None
     ) -> Run:
         """What is to be asked still."""
         how = replace(self.request.how, endpoints=tuple(self.answering))
-        return Run(asking, answers, self.examples, how, self.answering, on)
-
-    async def forecast(self, asking: Asking, answers: Answers, run: Run) -> tuple[Forecast, ...]:
-        """What asking will cost."""
-        how = self.request.how
-        return await forecast(
-            asking, self.answering, run.questions(), answers.all(), how.max_tokens
+        every = (jobs(example, how, self.answering) for example in self.examples)
+        return Run(
+            *(asking, answers, every, how.endpoints),
+            concurrency=how.concurrency,
+            since=how.since,
+            on=on,
         )
 
-    async def table(self, answers: Answers, on: OnScore = lambda _done, _all: None) -> Table:
+    def judging(
+        self, asking: Asking, answers: Answers, on: Callable[[str], None] = lambda _name: None
+    ) -> Run:
+        """What the judge is to be asked still about the answers that are there."""
+        assert self.appointed is not None  # noqa: S101 - only asked where somebody judges
+        asked = self._round(self.appointed, _texts(self._unscored(answers)))
+        how = self.request.how
+        return Run(
+            *(asking, answers, asked.jobs(), [self.appointed.judge.model]),
+            concurrency=how.concurrency,
+            since=how.since,
+            on=on,
+        )
+
+    async def forecast(self, asking: Asking, answers: Answers, run: Run) -> tuple[Forecast, ...]:
+        """What asking will cost, the judge last."""
+        how = self.request.how
+        asked = await forecast(
+            asking, self.answering, run.questions(), answers.all(), how.max_tokens
+        )
+        return (*asked, *await self._forecast_judge(asking, answers))
+
+    async def _forecast_judge(self, asking: Asking, answers: Answers) -> tuple[Forecast, ...]:
+        """What is not answered yet is taken for as long as answers are expected to be."""
+        who = self.appointed
+        if who is None:
+            return ()
+        tokens = min(self.request.how.max_tokens, GUESSED_TOKENS)
+        texts = like(_texts(self._unscored(answers)), tokens)
+        asked = self._round(who, texts)
+        questions = Run(asking, answers, asked.jobs(), [who.judge.model]).questions()
+        replies = list(asked.replies(answers.get))
+        names = {who.judge.model: who.answering}
+        told = await forecast(asking, names, questions, replies, who.judge.reply_tokens)
+        return tuple(replace(one, judges=True) for one in told)
+
+    def verdicts(self, answers: Answers) -> Verdicts | None:
+        """What the judge said so far; None: nobody judges."""
+        who = self.appointed
+        if who is None:
+            return None
+        asked = self._round(who, _texts(self._unscored(answers)))
+        judged = asked.judged(answers.get)
+        clusters = [one.cluster or one.id for one in self.examples]
+        report = reported(who, judged, asked.replies(answers.get))
+        return Verdicts(judged, report, orders(judged, clusters), strengths(judged, clusters))
+
+    async def table(
+        self,
+        answers: Answers,
+        on: OnScore = lambda _done, _all: None,
+        verdicts: Verdicts | None = None,
+    ) -> Table:
         """Answers beside their scores.
+
+        Args:
+            verdicts: the scores are the judge's.
 
         Raises:
             RequestError: the metric cannot judge an example.
         """
+        table = self._unscored(answers)
+        chosen = self.request.task.metric
+        if verdicts is not None:
+            return _by_judge(table, verdicts.judged)
+        if not chosen.name:
+            return table
+        return await _scored(table, metrics.scorer(chosen), metrics.metric(chosen.name).slow, on)
+
+    def _round(self, who: Appointed, texts: Sequence[Sequence[str | None]]) -> Round:
+        return who.round(self.examples, self.request.how.endpoints, texts)
+
+    def _unscored(self, answers: Answers) -> Table:
+        """Answers, with the scores alone that came with a file."""
         given = {example.id: self._asked(example, answers) for example in self.examples}
         kept = self._imported()
         names = self.request.how.endpoints
@@ -101,11 +200,7 @@ class Plan:
             tuple(given[e.id].get(name) or kept.get((e.id, name), Cell()) for name in names)
             for e in self.examples
         )
-        table = Table(names, self.examples, cells)
-        chosen = self.request.task.metric
-        if not chosen.name:
-            return table
-        return await _scored(table, metrics.scorer(chosen), metrics.metric(chosen.name).slow, on)
+        return Table(names, self.examples, cells)
 
     def known(self) -> dict[str, Known]:
         """What is known of the endpoints that are asked."""
@@ -184,8 +279,10 @@ async def planned(asking: Asking, folder: Path, request: Request) -> Plan:
     imported = read(folder / IMPORTED) if task.imported else None
     there = () if imported is None else imported.endpoints
     answering = {name: await asking.answering(name) for name in names if name not in there}
+    who = await appointed(asking, task.metric, answering)
     how = asdict(request.how)
     told = {
+        "judge": list(who.answering.identity) if who else None,
         "task": task.digest,
         "imported": imported.digest() if imported else None,
         "metric": [task.metric.name, dict(task.metric.options)],
@@ -194,10 +291,16 @@ async def planned(asking: Asking, folder: Path, request: Request) -> Plan:
     }
     drawn = in_order(request.examples, request.how.seed, request.limit)
     own = digest(canonical(told)).removeprefix("sha256:")[:12]
-    return Plan(own, request, tuple(drawn), answering, imported)
+    return Plan(own, request, tuple(drawn), answering, imported, who)
 
 
-def keep(folder: Path, comparison: Comparison, table: Table, language: str = "en") -> reports.Paths:
+def keep(
+    folder: Path,
+    comparison: Comparison,
+    table: Table,
+    language: str = "en",
+    verdicts: Verdicts | None = None,
+) -> reports.Paths:
     """Write the report, in a language, and the outcomes that routers and certificates are made of."""
     target = folder / COMPARISONS / comparison.about.id
     target.parent.mkdir(mode=0o700, exist_ok=True)
@@ -206,7 +309,24 @@ def keep(folder: Path, comparison: Comparison, table: Table, language: str = "en
     found = outcomes(table)
     if len(found):
         write(found, folder / OUTCOMES)
+        judged = verdicts.judged if verdicts else NO_VERDICTS
+        keep_preferences(folder / VERDICTS, judged, [example.id for example in table.examples])
     return paths
+
+
+def _by_judge(table: Table, judged: Judged) -> Table:
+    cells = tuple(
+        tuple(
+            replace(cell, score=None if isnan(value) else Score(float(value)))
+            for cell, value in zip(row, values, strict=True)
+        )
+        for row, values in zip(table.cells, judged.scores, strict=True)
+    )
+    return replace(table, cells=cells)
+
+
+def _texts(table: Table) -> list[list[str | None]]:
+    return [[text_of(cell) for cell in row] for row in table.cells]
 
 
 async def _scored(table: Table, judge: Scorer, slow: bool, on: OnScore) -> Table:

@@ -33,6 +33,7 @@ class Forecast:
         questions: that are to be asked, further samples too.
         prompt_tokens: of all of them; `answer_tokens`: of one answer, expected.
         basis: that expectation is by earlier answers, or a guess.
+        judges: these are the judge's.
     """
 
     endpoint: str
@@ -42,6 +43,7 @@ class Forecast:
     basis: Basis
     expected: int | None
     most: int | None
+    judges: bool = False
 
 
 async def forecast(

@@ -140,9 +140,13 @@ def jobs(example: Example, how: How, answering: Mapping[str, Answering]) -> Iter
 
 
 class Run:
-    """One run over some examples.
+    """One run over some questions.
 
     Args:
+        every: the questions of each example, which are asked at once.
+        names: of the endpoints that they are for.
+        concurrency: examples at a time.
+        since: see `How`.
         on: called after each outcome, with the endpoint's name.
 
     Attributes:
@@ -153,23 +157,24 @@ class Run:
         self,
         asking: Asking,
         answers: Answers,
-        examples: Sequence[Example],
-        how: How,
-        answering: Mapping[str, Answering],
+        every: Iterable[Iterable[Job]],
+        names: Sequence[str],
+        *,
+        concurrency: int = 4,
+        since: float = 0.0,
         on: Callable[[str], None] = lambda _name: None,
     ) -> None:
-        self.tallies = {name: Tally() for name in how.endpoints}
+        self.tallies = {name: Tally() for name in names}
         self._asking = asking
         self._answers = answers
-        self._how = how
+        self._concurrency = concurrency
+        self._since = since
         self.on = on
-        self._places = {name: asyncio.Semaphore(how.concurrency) for name in how.endpoints}
+        self._places = {name: asyncio.Semaphore(concurrency) for name in names}
         self._at_work = 0
         self._changed = asyncio.Event()
         self._ended: Ended | None = None
-        self._open: list[list[Job]] = []
-        for example in examples:
-            self._open.append(list(self._left(jobs(example, how, answering))))
+        self._open = [list(self._left(jobs)) for jobs in every]
 
     def questions(self) -> Iterator[Question]:
         """What is to be asked still, when it is begun."""
@@ -186,18 +191,18 @@ class Run:
         waiting = iter([group for group in self._open if group])
         try:
             async with asyncio.TaskGroup() as tasks:
-                for _ in range(self._how.concurrency):
+                for _ in range(self._concurrency):
                     tasks.create_task(self._work(waiting))
         except ExceptionGroup as group:
             raise _first(group) from group
         return self._ended or Ended("done")
 
-    def _left(self, every: Iterator[Job]) -> Iterator[Job]:
+    def _left(self, every: Iterable[Job]) -> Iterator[Job]:
         """The questions without an answer; the others are counted."""
         for job in every:
             tally = self.tallies[job.question.model]
             tally.wanted += 1
-            known = self._answers.get(job.key, self._how.since)
+            known = self._answers.get(job.key, self._since)
             if known is not None and known.final:
                 tally.add(known)
             else:
@@ -314,6 +319,7 @@ def _answer(job: Job, found: Told | Failed) -> Answer:
         model=found.model,
         exchange=found.exchange,
         redacted=found.redacted,
+        beginnings=found.beginnings,
     )
 
 

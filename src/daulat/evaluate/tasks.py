@@ -4,7 +4,9 @@
     examples.jsonl    an example a line; its SHA-256 is in task.json
     imported.jsonl    answers and scores that came with the file, as an outcome table
     answers.jsonl     answers to comparisons, only ever added to (`answers`)
+    labels.jsonl      what people said of answers, only ever added to (`labels.book`)
     outcomes.jsonl    the newest comparison as an outcome table
+    verdicts.jsonl    the newest comparison's verdicts on pairs, where a judge gave any
     comparisons/ID/   the reports
 
 A task is written to a folder of its own and then named: there is no half task. Not here: where examples come
@@ -33,7 +35,9 @@ TASK: Final = "task.json"
 EXAMPLES: Final = "examples.jsonl"
 IMPORTED: Final = "imported.jsonl"
 ANSWERS: Final = "answers.jsonl"
+LABELS: Final = "labels.jsonl"
 OUTCOMES: Final = "outcomes.jsonl"
+VERDICTS: Final = "verdicts.jsonl"
 COMPARISONS: Final = "comparisons"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
@@ -118,9 +122,9 @@ class Tasks:
 
         Args:
             task: its `digest` and `examples` are filled in here.
-            imported: writes the outcome table that came with the examples.
-            replacing: a task of that name makes way; answers to it are kept, for they hold for whatever asks
-                the same.
+            imported: an outcome table that becomes the task's.
+            replacing: a task of that name makes way; answers to it and labels are kept, for they hold for
+                whatever asks the same.
 
         Raises:
             RequestError: the name is taken or is none, or the place cannot be written.
@@ -178,8 +182,9 @@ class Tasks:
 
     def _named(self, new: Path, target: Path) -> None:
         if target.exists():
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copyfile(target / ANSWERS, new / ANSWERS)
+            for name in (ANSWERS, LABELS):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copyfile(target / name, new / name)
             old = Path(tempfile.mkdtemp(prefix=".old-", dir=self._root))
             os.replace(target, old)
             os.replace(new, target)

@@ -81,6 +81,7 @@ class HouseAsking:
             open=all(step.owner == "open" for step, _card, _offer in lines),
             price=price,
             logprobs=_all_can(lines, "logprobs"),
+            can=_all_of(lines),
         )
 
     async def most(self, question: Question) -> int | None:
@@ -114,9 +115,17 @@ class HouseAsking:
             max_tokens=question.max_tokens,
             temperature=question.temperature,
             seed=question.seed if _all_can(lines, "seed") else None,
-            logprobs=0 if question.logprobs and _all_can(lines, "logprobs") else None,
+            logprobs=question.alternatives
+            if question.logprobs and _all_can(lines, "logprobs")
+            else None,
         )
-        return ChatRequest(question.model, question.messages, sampling, stream=True)
+        return ChatRequest(
+            question.model,
+            question.messages,
+            sampling,
+            structure=question.structure,
+            stream=True,
+        )
 
     async def _answering(self, name: str) -> tuple[_Line, ...]:
         if name not in self._lines:
@@ -131,6 +140,7 @@ class _Heard:
     said: list[str] = field(default_factory=list[str])
     refusal: list[str] = field(default_factory=list[str])
     logprobs: list[float] = field(default_factory=list[float])
+    beginnings: tuple[tuple[str, float], ...] = ()
     first: float | None = None
     reason: FinishReason = "stop"
     done: Done | None = None
@@ -143,6 +153,7 @@ class _Heard:
                 if event.kind == "text":
                     self.said.append(event.text)
                     self.logprobs += _known(event.logprobs)
+                    self.beginnings = self.beginnings or _beginnings(event.logprobs)
                 elif event.kind == "refusal":
                     self.refusal.append(event.text)
             case Finish():
@@ -170,6 +181,7 @@ class _Heard:
             exchange=exchange.id,
             refused=bool(self.refusal) or self.reason == "content_filter",
             redacted=step.redacted,
+            beginnings=self.beginnings,
         )
 
 
@@ -178,8 +190,25 @@ def _mean(logprobs: Sequence[float]) -> float | None:
     return min(0.0, math.fsum(logprobs) / len(logprobs)) if logprobs else None
 
 
+def _beginnings(logprobs: Sequence[TokenLogprob]) -> tuple[tuple[str, float], ...]:
+    """The likeliest tokens where the first of these stands; the one that was chosen is among them."""
+    if not logprobs or not logprobs[0].top:
+        return ()
+    first = logprobs[0]
+    told = [(one.text, one.logprob) for one in first.top if math.isfinite(one.logprob)]
+    if first.text not in [text for text, _logprob in told] and math.isfinite(first.logprob):
+        told.append((first.text, first.logprob))
+    return tuple(told)
+
+
 def _known(logprobs: Sequence[TokenLogprob]) -> list[float]:
     return [one.logprob for one in logprobs if math.isfinite(one.logprob)]
+
+
+def _all_of(lines: Sequence[_Line]) -> frozenset[str]:
+    """The capabilities that all of them have."""
+    first, *others = (frozenset[str](card.capabilities) for _step, card, _offer in lines)
+    return first.intersection(*others)
 
 
 def _all_can(lines: Sequence[_Line], what: str) -> bool:

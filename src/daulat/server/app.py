@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 from starlette.applications import Starlette
@@ -34,6 +35,7 @@ def build_app(
     pages: Sequence[BaseRoute] = (),
     gauges: Callable[[], Mapping[str, float]] = dict,
     tracer: Tracer | None = None,
+    home: Path | None = None,
 ) -> ASGIApp:
     """The whole application for one hall.
 
@@ -42,12 +44,13 @@ def build_app(
             asks the guarded routes for, with the key that its reader gives it.
         gauges: reads the numbers named in `metrics.GAUGES`; it may block for a moment.
         tracer: makes spans of the requests; None: nothing does.
+        home: the house's folder, for what is kept beside the record; None: there is none.
     """
     metrics = Metrics(gauges, hall.lines, hall.setup.currency)
     description = msgspec.json.encode(describe(ROUTES))
 
     def entrance(route: Route) -> _Entrance:
-        return _Entrance(route, hall, metrics, description, settings.max_body)
+        return _Entrance(route, hall, metrics, description, settings.max_body, home)
 
     entrances = {(route.method, route.path): entrance(route) for route in ROUTES}
     routed = Starlette(
@@ -81,13 +84,20 @@ class _Entrance:
     """One route as an ASGI application: the key first, then the body, then the handler."""
 
     def __init__(
-        self, route: Route, hall: Hall, metrics: Metrics, description: bytes, max_body: int
+        self,
+        route: Route,
+        hall: Hall,
+        metrics: Metrics,
+        description: bytes,
+        max_body: int,
+        home: Path | None,
     ) -> None:
         self._route = route
         self._hall = hall
         self._metrics = metrics
         self._description = description
         self._max_body = max_body
+        self._home = home
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         trace_of(scope).route = self._route.path
@@ -104,6 +114,7 @@ class _Entrance:
                     hall=self._hall,
                     metrics=self._metrics,
                     description=self._description,
+                    home=self._home,
                     caller=caller,
                     body=body,
                     scope=scope,

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.datastructures import Headers
@@ -30,11 +31,13 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a handler gets: `caller` is None on open routes; `description` is the OpenAPI JSON."""
+    """What a handler gets: `caller` is None on open routes; `description` is the OpenAPI JSON; `home` is the
+    house's folder, None where there is none."""
 
     hall: Hall
     metrics: Metrics
     description: bytes
+    home: Path | None
     caller: Caller | None
     body: bytes
     scope: Scope

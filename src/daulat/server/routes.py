@@ -12,7 +12,7 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from daulat.server import asking, handlers, spending, stored
+from daulat.server import asking, handlers, labelling, spending, stored
 from daulat.server.calls import Call
 from daulat.server.errors import OVERLOADED
 from daulat.server.wire.answers import Health, Model, ModelList
@@ -20,6 +20,7 @@ from daulat.server.wire.chat import ChatCompletion, ChatCompletionChunk, ChatCom
 from daulat.server.wire.common import Incoming, Outgoing
 from daulat.server.wire.completions import Completion, CompletionBody
 from daulat.server.wire.embeddings import EmbeddingBody, EmbeddingList
+from daulat.server.wire.labels import LabelBody, LabelState, LabelTasks
 from daulat.server.wire.messages import answers as messages
 from daulat.server.wire.messages.requests import CountBody, MessagesBody
 from daulat.server.wire.moderations import Judgement, ModerationBody
@@ -102,6 +103,24 @@ ROUTES: tuple[Route, ...] = (
             Query("until", "Last day (UTC); without it: today.", spending.DAY),
             Query("by", "What is told apart, with commas between.", spending.BY),
         ),
+    ),
+    Route(
+        "GET",
+        "/admin/labels",
+        labelling.tasks,
+        "The tasks whose answers can be labelled",
+        LabelTasks,
+        scope="admin",
+    ),
+    Route(
+        "POST",
+        "/admin/labels/{task}",
+        labelling.label,
+        "Label an answer, and see the next",
+        LabelState,
+        request=LabelBody,
+        statuses=(400, 403, 404, 413, 415, 503),
+        scope="admin",
     ),
     Route("GET", "/v1/models", handlers.models, "The models that the key may use", ModelList),
     Route(

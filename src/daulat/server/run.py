@@ -120,7 +120,9 @@ async def _serve(
 ) -> None:
     async with open_house() as house, telemetry(settings) as tracer:
         config = uvicorn.Config(
-            build_app(house.hall, settings.server, pages, lambda: gauges(house), tracer),
+            build_app(
+                house.hall, settings.server, pages, lambda: gauges(house), tracer, settings.home
+            ),
             http="httptools",
             ws="none",
             lifespan="off",

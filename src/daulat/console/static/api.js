@@ -51,6 +51,21 @@ export async function spend(query, key) {
   return (await call(`/admin/spend?${new URLSearchParams(query)}`, key)).json();
 }
 
+/** The tasks whose answers can be labelled, and what the key is called. The key needs the scope admin. */
+export async function labelTasks(key) {
+  return (await call("/admin/labels", key)).json();
+}
+
+/** What comes next in a session of labels, after what `body` says; see LabelBody in the description. */
+export async function sendLabel(task, body, key) {
+  const options = {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  };
+  return (await call(`/admin/labels/${encodeURIComponent(task)}`, key, options)).json();
+}
+
 /** Whether the server answers at all. */
 export async function healthy() {
   try {

@@ -14,14 +14,17 @@ from typing import Final
 
 from daulat.errors import RequestError
 from daulat.evaluate.examples import Chosen, Example
-from daulat.evaluate.metrics import choices, code, fields, numbers, own, texts
+from daulat.evaluate.metrics import choices, code, fields, judged, numbers, own, texts
 from daulat.evaluate.metrics.score import Metric, Option, Score, Scorer, Tools
 
 __all__ = ["METRICS", "Metric", "Option", "Score", "Scorer", "Tools", "metric", "scored", "scorer"]
 
 METRICS: Final[Mapping[str, Metric]] = {
     one.name: one
-    for one in (*texts.METRICS, choices.CHOICE, numbers.NUMBER, fields.JSON, code.TESTS)
+    for one in (
+        *(*texts.METRICS, choices.CHOICE, numbers.NUMBER, fields.JSON, code.TESTS),
+        *judged.METRICS,
+    )
 }
 
 

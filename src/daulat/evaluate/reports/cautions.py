@@ -15,6 +15,9 @@ from daulat.statistics.samples import Caveat
 
 _OFTEN: Final = 0.05
 """Refusals and cut answers above this share are told at the top."""
+_STRONG_PULL: Final = 0.1
+"""Of the place, beyond one half."""
+_MOST_PULLED: Final = 3
 
 
 def cautions(teller: Teller) -> tuple[str, ...]:
@@ -158,7 +161,7 @@ def _judges(teller: Teller) -> list[str]:
         return []
     found: list[str] = []
     if not any(one.corrected for one in comparison.endpoints) and not any(
-        one.corrected for one in comparison.pairs
+        one.corrected or one.preferred for one in comparison.pairs
     ):
         found.append(
             say(
@@ -167,11 +170,57 @@ def _judges(teller: Teller) -> list[str]:
                 judge=comparison.judge,
             )
         )
-    if comparison.judge in {one.name for one in comparison.endpoints}:
+    own = {one.name for one in comparison.endpoints if one.name == comparison.judge}
+    if own or (comparison.judging and comparison.judging.related):
         found.append(
             say("{judge} judges its own answers, too: judges favour them.", judge=comparison.judge)
         )
+    return [*found, *_unread(teller), *_pulled(teller)]
+
+
+def _unread(teller: Teller) -> list[str]:
+    """Questions to the judge that have no verdict."""
+    told, say = teller.comparison.judging, teller.say
+    if told is None:
+        return []
+    found: list[str] = []
+    if told.unreadable:
+        found.append(
+            say.plural(
+                "{count} reply of the judge has no verdict that can be read: what it was asked about is "
+                "left out, which may favour one side.",
+                "{count} replies of the judge have no verdict that can be read: what they were asked about "
+                "is left out, which may favour one side.",
+                told.unreadable,
+            )
+        )
+    if told.unanswered:
+        found.append(
+            say.plural(
+                "{count} question to the judge has no reply: it is left out. The same command asks it again.",
+                "{count} questions to the judge have no reply: they are left out. The same command asks "
+                "them again.",
+                told.unanswered,
+            )
+        )
     return found
+
+
+def _pulled(teller: Teller) -> list[str]:
+    """Pairs of which the judge prefers the place more than the answer."""
+    return [
+        teller.say(
+            "{a} and {b}: the place decides much of the judge's verdicts. Both orders cancel that, and leave "
+            "less to go by.",
+            a=pair.a,
+            b=pair.b,
+        )
+        for pair in teller.comparison.pairs
+        if pair.judged is not None
+        and (pull := pair.judged.bias).value is not None
+        and abs(pull.value) > _STRONG_PULL
+        and not pull.low <= 0 <= pull.high
+    ][:_MOST_PULLED]
 
 
 def _costs(teller: Teller) -> list[str]:

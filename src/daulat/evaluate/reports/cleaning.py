@@ -7,7 +7,7 @@ here: escaping, which each form does itself.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -19,10 +19,15 @@ Value = TypeVar("Value")
 
 def cleaned(comparison: Comparison) -> Comparison:
     """The same with harmless texts."""
-    return _walk(comparison, _names([one.name for one in comparison.endpoints]))
+    return harmless(comparison, [one.name for one in comparison.endpoints])
 
 
-def _names(given: list[str]) -> dict[str, str]:
+def harmless(value: Value, endpoints: Sequence[str]) -> Value:
+    """Any value of ours that tells of these endpoints, with harmless texts."""
+    return _walk(value, _names(endpoints))
+
+
+def _names(given: Sequence[str]) -> dict[str, str]:
     """How each name is shown; two that look the same get a number."""
     shown: dict[str, str] = {}
     for name in given:

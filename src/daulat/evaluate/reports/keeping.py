@@ -29,7 +29,7 @@ def stored(comparison: Comparison) -> bytes:
     Raises:
         ValueError: a figure is NaN.
     """
-    return canonical(_plain(comparison)) + b"\n"
+    return canonical(plain(comparison)) + b"\n"
 
 
 def restored(data: bytes, where: str) -> Comparison:
@@ -65,13 +65,14 @@ def read(path: Path) -> Comparison:
     return restored(data, str(path))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of ours as JSON has it: names, numbers, lists; what has no bound is null."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in cast("Mapping[Any, Any]", value).items()}
+        return {str(k): plain(v) for k, v in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, tuple | list):
-        return [_plain(one) for one in cast("tuple[Any, ...]", value)]
+        return [plain(one) for one in cast("tuple[Any, ...]", value)]
     if isinstance(value, float):
         return None if math.isinf(value) else value
     return value

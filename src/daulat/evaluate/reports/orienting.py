@@ -34,6 +34,7 @@ def turned(pair: Pair) -> Pair:
         cost=pair.cost and inverse(pair.cost),
         judged=pair.judged and _both(pair.judged),
         corrected=pair.corrected and _corrected(pair.corrected),
+        preferred=pair.preferred and _preferred(pair.preferred),
     )
 
 
@@ -90,6 +91,15 @@ def _corrected(one: Corrected) -> Corrected:
         estimate=one.estimate.mirrored(),
         labels_only=one.labels_only.mirrored(),
         judge_only=one.judge_only.mirrored(),
+    )
+
+
+def _preferred(one: Corrected) -> Corrected:
+    return replace(
+        one,
+        estimate=other(one.estimate),
+        labels_only=other(one.labels_only),
+        judge_only=other(one.judge_only),
     )
 
 

@@ -50,7 +50,7 @@ class Teller:
         )
 
     def better(self, gap: Gap) -> str:
-        if gap.won is not None and gap.source == "judge":
+        if gap.won is not None and gap.source in ("judge", "people"):
             return self._preferred(gap, gap.won)
         values = {"a": gap.a, "b": gap.b, "points": self._by(gap), "cost": self.cost(gap)}
         if self.verdict.field > 2 and self.verdict.tops:
@@ -122,13 +122,20 @@ class Teller:
         )
 
     def _preferred(self, gap: Gap, won: Estimate) -> str:
+        values = {
+            "a": gap.a,
+            "b": gap.b,
+            "rate": str(self.figures.quality(won)),
+            "cost": self.cost(gap),
+        }
+        if gap.source == "people":
+            return self.say(
+                "People and judge together prefer {a} to {b}: {rate} of the time{cost}.", **values
+            )
         return self.say(
             "The judge {judge} prefers {a} to {b}: {rate} of the time{cost}.",
             judge=self.comparison.judge,
-            a=gap.a,
-            b=gap.b,
-            rate=str(self.figures.quality(won)),
-            cost=self.cost(gap),
+            **values,
         )
 
     def _alone(self) -> str:

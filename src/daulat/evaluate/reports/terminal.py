@@ -36,7 +36,7 @@ def show(comparison: Comparison, language: str, console: Console) -> None:
     )
     _answer(page, console)
     for section in page.sections:
-        _section(section, console)
+        show_section(section, console)
 
 
 def _answer(page: Page, console: Console) -> None:
@@ -49,7 +49,8 @@ def _answer(page: Page, console: Console) -> None:
         console.print(Padding(Text("! " + caution, style="yellow"), (0, 0, 0, 1)))
 
 
-def _section(section: Section, console: Console) -> None:
+def show_section(section: Section, console: Console) -> None:
+    """Print a part of a report."""
     console.print()
     console.print(Text(section.title, style="bold underline"))
     for sentence in section.lead:

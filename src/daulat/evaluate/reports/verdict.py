@@ -56,7 +56,8 @@ class Gap:
         source: whose scores these are: the metric's, a judge's, or people's with the judge's help.
         cost: a's cost as a share of b's; None: not known.
         needed: examples that would tell a difference of the margin; None: not known.
-        won: a's win rate in the eyes of a judge; None: no judge compared them.
+        won: a's win rate in the eyes of a judge, corrected by people's labels where there are any; None: no
+            judge compared them.
     """
 
     a: str
@@ -119,7 +120,9 @@ def gap_of(comparison: Comparison, pair: Pair) -> Gap:
     needed = advice.needed if advice and advice.needed and advice.needed > advice.n else None
     if pair.corrected is not None:
         apart = widened(pair.corrected.estimate, count)
-        return Gap(pair.a, pair.b, apart, None, "people", pair.cost, needed)
+        pairwise = comparison.judging is not None and comparison.judging.kind == "pairwise"
+        rate = pair.preferred.estimate if pairwise and pair.preferred else None
+        return Gap(pair.a, pair.b, apart, None, "people", pair.cost, needed, rate)
     apart = pair.simultaneous or widened(pair.scores.difference, count)
     won = pair.judged.rate.rate if pair.judged else None
     source: Source = "judge" if comparison.judge else "scores"

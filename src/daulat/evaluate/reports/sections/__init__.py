@@ -1,8 +1,8 @@
 """The sections of a report: what was found, as tables, charts and sentences.
 
-`quality` mean scores, `pairs` differences and judges, `slices` parts of the examples, `costs` money, tokens and
-times, `losses` answers that did not come, `cases` examples side by side, `closing` method and settings. Not
-here: the answer itself (`telling`), what forms make of it.
+`quality` mean scores, `pairs` differences, `judging` judge and people, `slices` parts of the examples, `costs`
+money, tokens and times, `losses` answers that did not come, `cases` examples side by side, `closing` method
+and settings. Not here: the answer itself (`telling`), what forms make of it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from daulat.evaluate.reports.page import Page, Section
 from daulat.evaluate.reports.sections.cases import cases
 from daulat.evaluate.reports.sections.closing import method, settings, time
 from daulat.evaluate.reports.sections.costs import costs, times
+from daulat.evaluate.reports.sections.judging import judge, people
 from daulat.evaluate.reports.sections.losses import losses
 from daulat.evaluate.reports.sections.pairs import advice, pairs
 from daulat.evaluate.reports.sections.quality import quality
@@ -42,6 +43,8 @@ def build(comparison: Comparison, language: str) -> Page:
     told: list[Section | None] = [
         quality(teller),
         pairs(teller),
+        judge(teller),
+        people(teller),
         costs(teller),
         times(teller),
         *slices(teller),
