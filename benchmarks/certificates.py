@@ -173,7 +173,7 @@ def table(result: Mapping[str, Any]) -> str:
         one = result[key]
         cells = (
             f"{case.title}, {case.labels:,}",
-            f"{one['splits']:,}",
+            f"{one['splits']:,} of {one['routers']} routers",
             _violations(one["violations"]),
             _violations(one["violations_of_all"]),
             _percent(one["closed_share"]),
@@ -182,8 +182,7 @@ def table(result: Mapping[str, Any]) -> str:
             _percent(one["kept"]),
         )
         lines.append(f"| {' | '.join(cells)} |")
-    dealt = f"{result['routers']} routers a set, {result['draws']} splits each"
-    last = f"{result['date']}; {dealt}; {result['machine']}."
+    last = f"{result['date']}; {result['machine']}."
     return "\n".join([*lines, "", last])
 
 
@@ -217,8 +216,6 @@ def main() -> None:
     result |= {
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
-        "routers": given.routers,
-        "draws": given.draws,
         "keep": KEEP,
         "confidence": CONFIDENCE,
     }
