@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from certified import CLOSED, OPEN, drawn, outcomes
 
-from daulat.errors import CertificateError, DataError, NotFoundError, RequestError
+from daulat.errors import DataError, NotFoundError, RequestError
 from daulat.evaluate.certificates import Certificates, read, signed
 from daulat.evaluate.certifying import Demand, make
 from daulat.evaluate.following import Followed, not_used
 from daulat.evaluate.identities import identities, joined
-from daulat.evaluate.routers import Learnt, fitter, gain
+from daulat.evaluate.routers import Learnt, fitter, opinion
 from daulat.evaluate.splitting import split
 from daulat.evaluate.standing import standing
 from daulat.evaluate.thresholds import thresholds
@@ -25,6 +25,7 @@ from daulat.evaluate.windows import window
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.route.certificate import Certificate, Mode
 from daulat.route.learning.backtest import replay
+from daulat.route.learning.features import Seen
 from daulat.route.learning.outcomes import Outcomes, write
 from daulat.route.learning.router import Router
 from daulat.settings import Settings, load
@@ -86,26 +87,20 @@ def test_one_that_stands_is_followed(settings: Settings) -> None:
     (one,) = standing(settings)
     assert one.void == ()
     assert (one.name, one.task, one.digest) == ("work", "work.jsonl", paper.digest())
+    assert (one.certificate, one.router.digest() if one.router else "") == (paper, router.digest())
     gains = Learnt(router).gains(table)
     for row in range(20):
-        closed, expected = one.closed(
-            table.prompts[row], None, None, category=table.categories[row]
-        )
-        assert expected == gains[row]
-        assert closed == (gains[row] >= paper.threshold)
+        seen = Seen(table.prompts[row], table.categories[row])
+        assert opinion(router, seen)[0] == gains[row]
 
 
 def test_a_cascade_wants_the_answer(settings: Settings) -> None:
     table = drawn(200)
     _paper, router = certified(settings, table, "cascade")
-    (one,) = standing(settings)
-    assert (
-        one.closed(table.prompts[3], table.answers[3][0], None)[1] == Learnt(router).gains(table)[3]
-    )
+    seen = Seen(table.prompts[3], answer=table.answers[3][0])
+    assert opinion(router, seen)[0] == Learnt(router).gains(table)[3]
     with pytest.raises(RequestError, match="give it that answer"):
-        one.closed(table.prompts[3], None, None)
-    with pytest.raises(RequestError, match="give it that answer"):
-        gain(router, "prompt", None, None)
+        opinion(router, Seen(table.prompts[3]))
 
 
 def test_equal_gains_are_parted_and_a_prompt_always_goes_one_way() -> None:
@@ -121,7 +116,7 @@ def test_equal_gains_are_parted_and_a_prompt_always_goes_one_way() -> None:
     assert len(set(shares)) > 50
     assert gains.tolist() == router.gains(table).tolist()
     assert isinstance(router, Learnt)
-    assert gain(router.router, table.prompts[7], None, None) == gains[7]
+    assert opinion(router.router, Seen(table.prompts[7]))[0] == gains[7]
 
 
 @pytest.mark.parametrize(
@@ -140,9 +135,6 @@ def test_a_changed_field_is_found(settings: Settings, field: str, value: object)
     plain["certificate"][field] = value
     path.write_text(json.dumps(plain))
     assert "signature does not fit" in void(settings)
-    (one,) = standing(settings)
-    with pytest.raises(CertificateError, match="is void"):
-        one.closed("prompt", None, None)
 
 
 def test_every_change_of_what_it_rests_on_is_told(settings: Settings) -> None:

@@ -14,11 +14,12 @@ from daulat.endpoints import scripted
 from daulat.endpoints.scripted import Upstream
 from daulat.endpoints.scripted.script import Answer, Script
 from daulat.evaluate.certificates import Certificates
-from daulat.evaluate.routers import gain
+from daulat.evaluate.routers import opinion
 from daulat.flow import Label
 from daulat.flow.auto import AUTO
 from daulat.house import House, open_house
 from daulat.house.service import service
+from daulat.route.learning.features import Seen
 from daulat.route.learning.outcomes import Outcomes, write
 from daulat.settings import load
 from daulat.values.plan import Caller
@@ -119,7 +120,7 @@ async def test_answers_follow_the_certificate(home: Path) -> None:
         for number, prompt in enumerate(table.prompts[:12]):
             way, text = await asked(house, prompt)
             said = OPEN_SAYS[number % 2]
-            closed = gain(router, prompt, said, None) >= paper.threshold
+            closed = opinion(router, Seen(prompt, answer=said))[0] >= paper.threshold
             assert way == ("escalated" if closed else "kept")
             assert text == (CLOSED_SAYS if closed else said)
             ways.add(way)

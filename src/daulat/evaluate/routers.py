@@ -8,7 +8,6 @@ Not here: the routers (`route.learning`).
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,38 +52,20 @@ class Learnt:
         return np.unique(self.router.dial)
 
 
-def gain(
-    router: Router,
-    prompt: str,
-    answer: str | None,
-    logprob: float | None,
-    *,
-    category: str = "",
-    encode: Encode | None = None,
-) -> float:
-    """Of one request, as `Learnt.gains` has it.
+def opinion(router: Router, seen: Seen, encode: Encode | None = None) -> tuple[float, float]:
+    """Of one request: its gain, as `Learnt.gains` has it, and what the closed endpoint may score more.
 
     Raises:
         RequestError: the router needs an answer or vectors, and there are none.
     """
-    if router.mode == "cascade" and answer is None:
+    if router.mode == "cascade" and seen.answer is None:
         raise RequestError(
             f"This router decides after {router.endpoints[0]} has answered: give it that answer.",
             param="answer",
         )
-    seen = Seen(prompt, category, answer, math.nan if logprob is None else logprob)
-    return float(_gains(router, [seen], encode)[0])
-
-
-def opinion(router: Router, seen: Seen) -> tuple[float, float]:
-    """Of one request: its gain, as `Learnt.gains` has it, and what the closed endpoint may score more.
-
-    The router needs no vectors.
-    """
-    features = extract([seen], router.mode)
-    gains = router.steps(features).needs() + _apart(router) * _lot(seen.prompt)
+    features = extract([seen], router.mode, encoding(router, encode))
     open_, closed = router.expected(features)[0].tolist()
-    return float(gains[0]), closed - open_
+    return float(gains_of(router, features, [seen.prompt])[0]), closed - open_
 
 
 def _gains(router: Router, seen: Sequence[Seen], encode: Encode | None) -> FloatArray:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from daulat.evaluate.certificates import Certificates, Signed
     from daulat.route.certificate import Certificate, Reason
-    from daulat.route.learning.features import Encode
     from daulat.route.learning.router import Router
     from daulat.settings import Settings
 
@@ -38,47 +37,6 @@ class Standing:
     certificate: Certificate | None
     router: Router | None
     void: tuple[str, ...]
-
-    def closed(
-        self,
-        prompt: str,
-        answer: str | None,
-        logprob: float | None,
-        *,
-        category: str = "",
-        encode: Encode | None = None,
-    ) -> tuple[bool, float]:
-        """Whether a request goes to the closed endpoint, and the gain that its router expects of that.
-
-        Args:
-            answer, logprob: the open endpoint's, for a certificate of mode *cascade*; otherwise passed over.
-            category: as the outcomes have it; a router that learnt categories decides worse without.
-            encode: makes vectors of prompts, for a router that needs them.
-
-        Raises:
-            CertificateError: it must not be followed.
-            RequestError: the router needs an answer or vectors, and there are none.
-        """
-        from daulat.evaluate.routers import gain  # noqa: PLC0415
-
-        certificate, router = followed(self)
-        found = gain(router, prompt, answer, logprob, category=category, encode=encode)
-        return found >= certificate.threshold, found
-
-
-def followed(one: Standing) -> tuple[Certificate, Router]:
-    """The certificate and the router of one that stands.
-
-    Raises:
-        CertificateError: it does not.
-    """
-    from daulat.errors import CertificateError  # noqa: PLC0415
-
-    if one.void or one.certificate is None or one.router is None:
-        raise CertificateError(
-            f"The certificate {one.name} is void: {' '.join(one.void) or 'a part of it is missing.'}"
-        )
-    return one.certificate, one.router
 
 
 def standing(settings: Settings) -> tuple[Standing, ...]:
