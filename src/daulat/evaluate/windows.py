@@ -105,9 +105,9 @@ def _compared(folder: Path) -> tuple[dict[str, str], float | None]:
     try:
         report: Any = json.loads(reports[-1].read_bytes())
         sides = report["endpoints"]
-        temperature = report["about"]["how"].get("temperature")
+        temperature = report.get("about", {}).get("how", {}).get("temperature")
         found = {str(side["name"]): joined(map(str, side["identity"])) for side in sides}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"The newest report of the task, {reports[-1].parent.name}, is damaged. Compare again."
         ) from error
