@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from houses import PRICES, examples
+from evaluating_house import PRICES, examples
 
 from daulat.endpoints import scripted
 from daulat.endpoints.scripted import Answer, Script, Upstream

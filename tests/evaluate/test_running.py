@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from houses import Ran, bench, examples, settings
+from evaluating_house import Ran, bench, examples, settings
 
 from daulat.endpoints import scripted
 from daulat.endpoints.scripted import Answer, Chance, Delays, Script, Upstream, chosen
