@@ -79,6 +79,7 @@ OTHER: dict[str, Any] = {
     "threshold": 0.26,
     "keep": 0.96,
     "confidence": 0.96,
+    "temperature": 0.5,
     "made": "2026-11-23T02:42:17+00:00",
 }
 
