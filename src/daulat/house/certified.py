@@ -61,11 +61,8 @@ class Certified:
 
 def _tell(found: tuple[Served, ...]) -> None:
     for one in found:
-        if one.rule is None:
-            told = {"certificate": one.standing.name, "why": one.why}
-            log.warning("a certificate is not followed", extra=told)
-        else:
-            log.info("a certificate is followed", extra={"certificate": one.standing.name})
+        told = {"certificate": one.standing.name, "why": one.why}
+        log.info("a certificate is " + ("followed" if one.rule else "not followed"), extra=told)
 
 
 def _state(home: Path) -> _State:
