@@ -201,7 +201,7 @@ def labels_table(found: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|---|---:|",
     ]
     for row in found:
-        for n in ("50", "100"):
+        for n in ("30", "50", "100"):
             size = row["sizes"][n]
             lines.append(
                 f"| {row['judge']} | {row['model']} | {row['people']:.1%} | {row['judge_alone']:.1%} "
