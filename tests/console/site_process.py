@@ -56,3 +56,10 @@ class Site:
         self.process.wait(timeout=30)
         assert self.process.stdout
         self.process.stdout.close()
+
+
+def fits(page: Page) -> None:
+    """Nothing is wider than the window."""
+    width = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    whole, window = page.evaluate(width)
+    assert whole <= window

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
-from site_process import KEY, OpenPage, Site
+from site_process import KEY, OpenPage, Site, fits
 
 from daulat.evaluate.examples import Chosen
 from daulat.evaluate.labels.book import Labels
@@ -78,13 +78,6 @@ def begun(page: Page, by: str, task: str = "word-count") -> None:
     page.locator("#by").fill(by)
     page.get_by_role("button", name="Begin").click()
     expect(page.locator("#work")).to_be_visible()
-
-
-def fits(page: Page) -> None:
-    """Nothing is wider than the window."""
-    width = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    whole, window = page.evaluate(width)
-    assert whole <= window
 
 
 def given(home: Path, by: str, task: str = "word-count") -> list[tuple[float | None, bool]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from site_process import KEY, OpenPage, Site
+from site_process import KEY, OpenPage, Site, fits
 from sqlalchemy import create_engine
 
 from daulat.record import Record, statistics
@@ -74,13 +74,6 @@ def shown(site: Site, open_page: OpenPage, secret: str, **options: object) -> Pa
     page.goto(site.url + "/spend")
     expect(page.locator("#table tbody tr").first).to_be_visible()
     return page
-
-
-def fits(page: Page) -> None:
-    """Nothing is wider than the window."""
-    width = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    whole, window = page.evaluate(width)
-    assert whole <= window
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -252,9 +252,10 @@ def _mode(outcomes: Outcomes, open_: str) -> Mode:
 
 
 def _found(name: str) -> Signed:
-    from daulat.evaluate.certificates import NAME, Certificates, read
+    from daulat.evaluate.certificates import Certificates, read
+    from daulat.values.names import is_name
 
-    if NAME.fullmatch(name) and name in (kept := Certificates(session().folder())).names():
+    if is_name(name) and name in (kept := Certificates(session().folder())).names():
         return kept.get(name)
     path = Path(name).expanduser()
     return read(path) if path.is_file() else Certificates(session().folder()).get(name)

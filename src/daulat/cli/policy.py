@@ -60,9 +60,11 @@ def explain(
     model: str | None,
     as_json: bool,
 ) -> None:
+    from daulat.endpoints.remote.build import all_cards
+
     said = sys.stdin.read() if text == "-" else text
     chosen = settings()
-    cards = _cards(chosen)
+    cards = all_cards(chosen)
     found = asyncio.run(
         _explained(said, chosen, cards, _caller(key, project), declared.lower(), model)
     )
@@ -135,16 +137,6 @@ async def _explained(
     redacted = Redactor([text], detectors).redact(text) if found.findings[0] else None
     judged = [(card, guarded.judgements[card.place]) for card in asked]
     return _Explained(guarded, found, judged, redacted)
-
-
-def _cards(chosen: Settings) -> dict[str, EndpointCard]:
-    """This machine's endpoint and those that are set; none of them is asked."""
-    from daulat.endpoints.remote.build import RESERVED, build
-    from daulat.values.plan import THIS_MACHINE, EndpointCard
-
-    native = EndpointCard(RESERVED[0], THIS_MACHINE, "open")
-    away = {name: one.card for name, one in build(chosen).items()}
-    return {native.name: native, **away}
 
 
 def _asked(
@@ -227,11 +219,12 @@ def _why(judged: Judgement, lock: bool) -> str:
 @common
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
+    from daulat.endpoints.remote.build import all_cards
     from daulat.flow.setup import setup
     from daulat.policy import gaps
 
     chosen = settings()
-    cards = _cards(chosen)
+    cards = all_cards(chosen)
     made = setup(chosen, cards)
     away = {name: card.place for name, card in cards.items()}
     lines = list(_rules_words(made.rules, chosen))

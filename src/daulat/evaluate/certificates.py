@@ -10,24 +10,21 @@ them (`route.certificate`, `route.learning.router`), which of them stand (`stand
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
 
+from daulat import whole
 from daulat.errors import CertificateError, DataError, NotFoundError, RequestError
 from daulat.route import certificate as papers
 from daulat.route.certificate import Certificate
 from daulat.route.learning.router import MAX_BYTES, Router, from_json, to_json
 from daulat.trust.signing import HouseKey, Signature, verify
+from daulat.values.names import is_name
 
-NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _MOST: Final = 1 << 20
 
 
@@ -66,7 +63,7 @@ class Certificates:
     def names(self) -> list[str]:
         """Of all certificates, sorted."""
         found = self._papers.glob("*.json") if self._papers.is_dir() else ()
-        return sorted(path.stem for path in found if NAME.fullmatch(path.stem))
+        return sorted(path.stem for path in found if is_name(path.stem))
 
     def get(self, name: str) -> Signed:
         """The certificate of that name.
@@ -143,7 +140,7 @@ def checked(name: str) -> str:
     Raises:
         RequestError: it is none.
     """
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         raise RequestError(
             f"{name[:80]!r} cannot be a name: up to 64 letters, digits, '.', '_' and '-', and none of these "
             "three at the ends. Give one with --name."
@@ -164,14 +161,4 @@ def _bytes(path: Path, most: int) -> bytes:
 
 def _write(path: Path, data: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
+    whole.write(path, [data])

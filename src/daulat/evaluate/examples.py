@@ -6,12 +6,12 @@ Values, and their one form as JSON. Not here: where examples come from (`adding`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast, get_args
 
 from daulat.errors import DataError
-from daulat.values.request import Message, Role
+from daulat.values.request import Message, Role, prompt_of
 
 MAX_EXAMPLES: Final = 200_000
 MAX_TEXT: Final = 1_000_000
@@ -82,11 +82,6 @@ class Task:
     examples: int
     digest: str
     imported: tuple[str, ...] = ()
-
-
-def prompt_of(messages: Sequence[Message]) -> str:
-    """Messages as the one text by which routers know a prompt: a single message's is its content."""
-    return "\n\n".join(message.content for message in messages)
 
 
 # --- as JSON --------------------------------------------------------------------------------------

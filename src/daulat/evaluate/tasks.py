@@ -19,7 +19,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +26,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from daulat import whole
 from daulat.canon import canonical
 from daulat.errors import NotFoundError, RequestError
 from daulat.evaluate.examples import Example, Task, example_json, example_of, task_json, task_of
+from daulat.values.names import is_name
 
 TASK: Final = "task.json"
 EXAMPLES: Final = "examples.jsonl"
@@ -40,7 +41,6 @@ OUTCOMES: Final = "outcomes.jsonl"
 VERDICTS: Final = "verdicts.jsonl"
 COMPARISONS: Final = "comparisons"
 
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _MAX_TASK: Final = 1 << 20
 _MAX_LINE: Final = 64 << 20
 
@@ -63,7 +63,7 @@ class Tasks:
 
     def has(self, name: str) -> bool:
         """Whether there is a task of that name."""
-        return bool(_NAME.fullmatch(name)) and (self._root / name / TASK).is_file()
+        return is_name(name) and (self._root / name / TASK).is_file()
 
     def folder(self, name: str) -> Path:
         """Where a task's files are.
@@ -129,7 +129,7 @@ class Tasks:
         Raises:
             RequestError: the name is taken or is none, or the place cannot be written.
         """
-        if not _NAME.fullmatch(task.name):
+        if not is_name(task.name):
             raise RequestError(
                 f"{task.name[:80]!r} cannot be a task's name: use 1 to 64 letters, digits, dots, dashes and "
                 "underscores, beginning and ending with a letter or a digit.",
@@ -201,15 +201,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that is whole or not there, for its owner alone."""
-    descriptor, new = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogatepass") as file:
-            file.write(text)
-        os.replace(new, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(new)
-        raise
+    whole.write(path, [text.encode("utf-8", "surrogatepass")])
 
 
 def _lines(path: Path) -> Iterator[bytes]:

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 from daulat.canon import digest
 from daulat.errors import DataError, NotFoundError
-from daulat.evaluate.certificates import NAME, checked
+from daulat.evaluate.certificates import checked
 from daulat.evaluate.certifying import Window
 from daulat.evaluate.identities import identities, joined
+from daulat.evaluate.tasks import OUTCOMES, TASK
 from daulat.route.certificate import Identity
 from daulat.route.learning.outcomes import Outcomes, read
 from daulat.settings import Settings
+from daulat.values.names import is_name
 
 _TASKS: Final = "tasks"
-_OUTCOMES: Final = "outcomes.jsonl"
-_TASK: Final = "task.json"
 _REPORTS: Final = "comparisons/*/report.json"
 _MOST: Final = 1 << 28
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -42,7 +42,7 @@ def window(settings: Settings, task: str, name: str = "") -> tuple[Outcomes, Win
         RequestError: the name cannot be one.
     """
     folder = settings.home / _TASKS / task
-    if NAME.fullmatch(task) and (folder / _TASK).is_file():
+    if is_name(task) and (folder / TASK).is_file():
         return _of_task(folder, task, name, settings)
     path = Path(task).expanduser()
     if not path.is_file():
@@ -64,11 +64,11 @@ def _name(path: Path) -> str:
 
 
 def _of_task(folder: Path, task: str, name: str, settings: Settings) -> tuple[Outcomes, Window]:
-    if not (folder / _OUTCOMES).is_file():
+    if not (folder / OUTCOMES).is_file():
         raise DataError(
             f"The task {task} has no answers yet. Run `daulat compare {task} --endpoints OPEN,CLOSED` first."
         )
-    outcomes = read(folder / _OUTCOMES)
+    outcomes = read(folder / OUTCOMES)
     models, temperature = _compared(folder)
     known = _as_compared(models, task, identities(outcomes.endpoints, settings))
     definition = task_digest(settings.home, task)
@@ -117,8 +117,8 @@ def _compared(folder: Path) -> tuple[dict[str, str], float | None]:
 
 def task_digest(home: Path, task: str) -> str:
     """Of the definition of a task of the home; empty: there is no such task."""
-    path = home / _TASKS / task / _TASK
-    return digest(path.read_bytes()) if NAME.fullmatch(task) and path.is_file() else ""
+    path = home / _TASKS / task / TASK
+    return digest(path.read_bytes()) if is_name(task) and path.is_file() else ""
 
 
 def task_data(home: Path, task: str, endpoints: Sequence[str]) -> str:
@@ -127,8 +127,8 @@ def task_data(home: Path, task: str, endpoints: Sequence[str]) -> str:
     Raises:
         DataError: they cannot be read.
     """
-    path = home / _TASKS / task / _OUTCOMES
-    if not NAME.fullmatch(task) or not path.is_file():
+    path = home / _TASKS / task / OUTCOMES
+    if not is_name(task) or not path.is_file():
         return ""
     found = read(path)
     there = all(one in found.endpoints for one in endpoints)

@@ -16,7 +16,7 @@ from daulat.errors import ModelNotFoundError, UnsupportedFieldError
 from daulat.flow.cascading import Said
 from daulat.route import Asked, Opinion, Rule, Target
 from daulat.values.plan import Step
-from daulat.values.request import ChatRequest, Request, Sampling
+from daulat.values.request import ChatRequest, Request, Sampling, prompt_of
 
 AUTO: Final = "daulat/auto"
 HEADER: Final = "daulat-task"
@@ -187,7 +187,7 @@ class Auto:
             ModelNotFoundError: no certificate for that task, or none at all.
         """
         named = request.model.removeprefix(AUTO).removeprefix("/") or label.task
-        prompt = "\n\n".join(message.content for message in request.messages)
+        prompt = prompt_of(request.messages)
         rule, belongs = self._found(named, prompt)
         asked = Asked(prompt, label.category)
         if (why := self._voided.get(rule.certificate)) is not None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
-from daulat.endpoints.remote.build import RESERVED, build
+from daulat.endpoints.remote.build import all_cards
 from daulat.evaluate.serving import Served, served
 from daulat.flow.audits import Audits, Watch
 from daulat.flow.auto import Auto
@@ -20,7 +20,6 @@ from daulat.flow.setup import setup
 from daulat.models.catalogue import Catalogue
 from daulat.record import Record
 from daulat.settings import Settings
-from daulat.values.plan import THIS_MACHINE, EndpointCard
 
 if TYPE_CHECKING:
     from daulat.route import Rule
@@ -51,8 +50,7 @@ def service(settings: Settings, record: Record) -> tuple[Service, ...]:
     Raises:
         SettingsError, RecordError: they cannot be read.
     """
-    native = EndpointCard(RESERVED[0], THIS_MACHINE, "open")
-    cards = {native.name: native} | {name: one.card for name, one in build(settings).items()}
+    cards = all_cards(settings)
     naming = Naming(Catalogue(settings.home), cards, setup(settings, cards).routes)
     found = served(settings, naming.meant)
     rules = {one.rule.certificate: one.rule for one in found if one.rule is not None}

@@ -13,14 +13,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import msgspec
 
 from daulat.canon import canonical, digest
 from daulat.errors import CertificateError
+from daulat.route.rule import Mode
 
-Mode = Literal["before", "cascade"]
 VERSION: Final = 1
 DOMAIN: Final = b"daulat certificate 1\n"
 """What stands before a certificate's bytes when they are signed."""

@@ -5,7 +5,7 @@ Bounds are checked where a request enters (`server.wire`); these values are take
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -104,6 +104,11 @@ class Structure:
     param: str
     name: str = ""
     strict: bool | None = None
+
+
+def prompt_of(messages: Sequence[Message]) -> str:
+    """Messages as the one text by which routers know a prompt, when they are fitted and when they are asked."""
+    return "\n\n".join(message.content for message in messages)
 
 
 @dataclass(frozen=True, slots=True)

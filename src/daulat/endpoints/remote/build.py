@@ -45,6 +45,16 @@ def build(settings: Settings) -> Mapping[str, RemoteEndpoint]:
     }
 
 
+def all_cards(settings: Settings) -> dict[str, EndpointCard]:
+    """This machine's endpoint and those that are set, by name, for who looks without asking.
+
+    Raises:
+        SettingsError: as `build`.
+    """
+    native = EndpointCard(RESERVED[0], THIS_MACHINE, "open")
+    return {native.name: native, **{name: one.card for name, one in build(settings).items()}}
+
+
 def endpoint(name: str, table: Endpoint, money: Money) -> RemoteEndpoint:
     """One endpoint.
 

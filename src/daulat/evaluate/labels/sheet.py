@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from daulat.evaluate.labels.book import Draw, Kind
 from daulat.evaluate.tasks import IMPORTED, OUTCOMES, Tasks
 from daulat.route.learning import outcomes
 from daulat.route.learning.outcomes import Outcomes
+from daulat.values.names import is_name
 
 MAX_SEED: Final = 2**31 - 1
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ def order(ids: tuple[str, ...], seed: int) -> tuple[int, ...]:
 
 def _checked(name: str) -> str:
     """Raises RequestError: it cannot be a folder's name."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise RequestError(
             f"Labels cannot be kept under {name[:80]!r}: give a name of letters, digits, dots, dashes and "
             "underscores with --name.",

@@ -7,13 +7,11 @@ numbers, in the language of `words`. Not here: what is found (`evaluate.comparin
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from daulat import whole
 from daulat.errors import UnavailableError
 from daulat.evaluate.comparing import Comparison
 from daulat.evaluate.reports.html import html
@@ -59,19 +57,9 @@ def _put(path: Path, data: bytes) -> None:
     """The whole file or the old one."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        whole.write(path, [data])
     except OSError as error:
         raise _unwritten(path, error) from error
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(beside, path)
-    except OSError as error:
-        raise _unwritten(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
 
 
 def _unwritten(path: Path, error: OSError) -> UnavailableError:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from daulat.route.learning import shapes
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.route.learning.texts import ending, seen
+from daulat.route.rule import Mode
 
-Mode = Literal["before", "cascade"]
 Encode = Callable[[Sequence[str]], FloatArray]
 """Texts to vectors, [n, d]: the house's own encoder, `/v1/embeddings` or any other."""
 

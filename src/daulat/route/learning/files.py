@@ -5,15 +5,13 @@ Every row is a mapping from column to value, with its place. Not here: what else
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
+from daulat import whole
 from daulat.errors import DataError
 from daulat.route.learning.cells import NUMBERS, Place, fail
 
@@ -55,17 +53,7 @@ def write_whole(path: Path, pieces: Iterable[bytes]) -> None:
         DataError: it cannot be written.
     """
     try:
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(pieces)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(beside)
-            raise
+        whole.write(path, pieces)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
 

@@ -13,8 +13,8 @@ from daulat.errors import DataError, NotFoundError, RequestError
 from daulat.route.learning.files import write_whole
 from daulat.route.learning.outcomes import Outcomes, read
 from daulat.route.learning.router import MAX_BYTES, Router, from_json, to_json
+from daulat.values.names import is_name
 
-_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -30,7 +30,7 @@ def save(home: Path, name: str, router: Router) -> Path:
         RequestError: the name cannot be one.
         DataError: it cannot be written.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise RequestError(
             f"{name[:80]!r} cannot be a router's name: use 1 to 64 letters, digits, dots, dashes and "
             "underscores, and begin and end with a letter or digit. --name gives another.",
@@ -53,7 +53,7 @@ def load(home: Path, name: str) -> Router:
         DataError: its file is damaged.
     """
     path = home / "routers" / f"{name}.json"
-    if not _NAME.fullmatch(name) or not path.is_file():
+    if not is_name(name) or not path.is_file():
         path = Path(name)
     if not path.is_file():
         there = ", ".join(routers(home)) or "none"
@@ -76,7 +76,7 @@ def table(home: Path, task: str) -> tuple[str, Outcomes]:
         DataError: the file is not one of outcomes.
     """
     kept = home / "tasks" / task / "outcomes.jsonl"
-    if _NAME.fullmatch(task) and kept.is_file():
+    if is_name(task) and kept.is_file():
         return task, read(kept)
     path = Path(task)
     if path.is_file():
