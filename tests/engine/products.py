@@ -25,7 +25,7 @@ def times(
     held: Matrix, fine: bool, x: np.ndarray, y: np.ndarray, rows: int, first: int = 0
 ) -> None:
     """y[:, :rows] = x times the rows from `first` on, a multiple of 16."""
-    address, panel_bytes, group_bytes, *functions = held.numbers(fine)
+    address, panel_bytes, group_bytes, *functions = held.numbers(fine)[:6]
     groups = np.empty(-(-len(x) // GROUP) * (x.shape[1] // 32) * group_bytes, dtype=np.uint8)
     address += first // 16 * panel_bytes
     _multiply((address, panel_bytes, group_bytes, *functions), x, groups, y, rows)

@@ -31,10 +31,13 @@ CASES = [(prompt, sampling) for prompt in PROMPTS for sampling in (GREEDY, DRAWN
 Said = tuple[TextPart, ...]
 
 
-@pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> NativeDecoder:
-    folder = write(make("llama"), tmp_path_factory.mktemp("determinism"))
-    return load_native(open_checkpoint(folder), threads=2)
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def decoder(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> NativeDecoder:
+    """With 8 bits, prompts are read by matrix units where there are any."""
+    folder = write(make("llama head size"), tmp_path_factory.mktemp("determinism"))
+    return load_native(open_checkpoint(folder), request.param, threads=2)
 
 
 class Vocabulary(Bytes):

@@ -7,28 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType as Kind
-from gguf import quants
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numba import njit
 
 from daulat.engine.loading import load_native
-from daulat.engine.native import home, matrices, program
+from daulat.engine.native import home, program
 from daulat.engine.native.attention import TOGETHER, WIDTH, attend
 from daulat.engine.native.decoder import NativeDecoder, fits
-from daulat.engine.native.matrices import KNOWN, held_bytes, matrix
+from daulat.engine.native.matrices import KNOWN, held_bytes
 from daulat.engine.native.panels import FORMS, Floats
-from daulat.engine.native.repack import KINDS
 from daulat.engine.native.vector import call, silu_times, soften
 from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import CASES, make, write
+from tests.engine.matrices_of import COLUMNS, random_matrix
 from tests.engine.products import times
 from tests.engine.tiny import tiny_decoder
-
-COLUMNS = 512
 
 
 @njit
@@ -36,31 +32,12 @@ def _unpack(address, panel, blocks, lane, y):
     call(address, panel, blocks, lane, y.ctypes.data, 0, 0, 0, 0, 0)
 
 
-def _random(form: str, rows: int) -> tuple[matrices.Matrix, np.ndarray]:
-    """A matrix, and the numbers that the `gguf` package says it holds."""
-    random = np.random.default_rng(rows)
-    if form in KINDS:
-        # The package cannot write these: any bytes are a block, with scales of an ordinary size.
-        size, _, place, _ = KINDS[form]
-        raw = random.integers(0, 256, (rows, COLUMNS // 256, size), dtype=np.uint8)
-        count = (place.stop - place.start) // 2
-        scales = random.uniform(-0.01, 0.01, (rows, COLUMNS // 256, count)).astype(np.float16)
-        raw[:, :, place] = scales.view(np.uint8)
-        raw = raw.reshape(rows, -1)
-    else:
-        numbers = random.standard_normal((rows, COLUMNS), dtype=np.float32)
-        raw = quants.quantize(numbers, Kind[form])
-    stored = np.ascontiguousarray(raw).view(np.uint8)
-    exact = quants.dequantize(raw, Kind[form]).astype(np.float32).reshape(rows, COLUMNS)
-    return matrix(stored, form), exact
-
-
 @pytest.mark.parametrize("form", list(KNOWN))
 def test_every_format_is_unpacked_exactly(form: str) -> None:
-    held, exact = _random(form, 32)
+    held, exact = random_matrix(form, 32)
     assert held.data.size == held_bytes(form, 32 * COLUMNS)
-    held, exact = _random(form, 23)
-    address, panel_bytes, _, _, unpack, _ = held.numbers()
+    held, exact = random_matrix(form, 23)
+    address, panel_bytes, _, _, unpack, *_ = held.numbers()
     out = np.empty(COLUMNS, dtype=np.float32)
     for row in range(23):
         _unpack(unpack, address + row // 16 * panel_bytes, COLUMNS // 32, row % 16, out)
@@ -95,7 +72,7 @@ def _half_steps(x: np.ndarray, exact: np.ndarray, fine: bool) -> np.ndarray:
 )
 @pytest.mark.parametrize("fine", [False, True])
 def test_products(form: str, inputs: int, rows: int, fine: bool) -> None:
-    held, exact = _random(form, rows)
+    held, exact = random_matrix(form, rows)
     x = np.random.default_rng(inputs).standard_normal((inputs, COLUMNS), dtype=np.float32)
     y = np.full((inputs + 1, rows + 1), 7, dtype=np.float32)
     times(held, fine, x, y, rows)
@@ -128,7 +105,7 @@ def test_products(form: str, inputs: int, rows: int, fine: bool) -> None:
 )
 def test_products_of_any_inputs(form: str, x: np.ndarray, fine: bool) -> None:
     """Each block of inputs is at most half a step from what it was."""
-    held, exact = _random(form, 16)
+    held, exact = random_matrix(form, 16)
     y = np.empty((1, 16), dtype=np.float32)
     times(held, fine, x, y, 16)
     exact = exact.astype(np.float64)
@@ -142,7 +119,7 @@ def test_products_of_any_inputs(form: str, x: np.ndarray, fine: bool) -> None:
 @pytest.mark.parametrize("number", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("fine", [False, True])
 def test_what_is_not_finite_stays_so(form: str, number: float, fine: bool) -> None:
-    held, _ = _random(form, 16)
+    held, _ = random_matrix(form, 16)
     x, y = np.ones((2, COLUMNS), dtype=np.float32), np.zeros((2, 16), dtype=np.float32)
     x[0, 33] = number
     times(held, fine, x, y, 16)

@@ -22,8 +22,8 @@ LIMITS = Limits(sequences=4, queue=6, cache_tokens=8 * BLOCK_TOKENS, chunk=48, k
 MEMORY = tiny_decoder().new_memory(LIMITS.cache_tokens // BLOCK_TOKENS)
 
 
-def scheduler_of(limits: Limits = LIMITS) -> Scheduler:
-    return Scheduler(limits, lambda: SequenceCache(MEMORY))
+def scheduler_of(limits: Limits = LIMITS, *, reads_as_it_writes: bool = True) -> Scheduler:
+    return Scheduler(limits, lambda: SequenceCache(MEMORY), reads_as_it_writes=reads_as_it_writes)
 
 
 def sequence(
@@ -60,9 +60,11 @@ class SchedulerMachine(RuleBasedStateMachine):
     """Every sequence ends once and writes what it would write alone; no block leaks, none is shared across
     tenants, and what a block is read for is what was written into it."""
 
+    reads_as_it_writes = True
+
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = scheduler_of()
+        self.scheduler = scheduler_of(reads_as_it_writes=self.reads_as_it_writes)
         self.alive: list[tuple[GenerationSequence, list[Outcome]]] = []
         self.memory: dict[int, dict[int, tuple[str, bool, tuple[int, ...]]]] = {}
         self.pushed_out = self.taken_over = 0
@@ -75,8 +77,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         tenant=st.sampled_from(["a", "b"]),
     )
     def arrive(self, shared: int, own: int, limit: int, count: int, tenant: str) -> None:
+        self.ask([7] * shared + [1 + (own * i) % 250 for i in range(own)], limit, count, tenant)
+
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), limit=st.integers(1, 90))
+    def go_on(self, data: st.DataObject, limit: int) -> None:
+        """The next turn of a chat: what was asked and answered, and a word more."""
+        before, _ = data.draw(st.sampled_from(self.alive))
+        if len(before.tokens) + limit < LIMITS.cache_tokens:
+            self.ask([*before.tokens, 5], limit, 1, before.tenant)
+
+    def ask(self, prompt: list[int], limit: int, count: int, tenant: str) -> None:
         heard: list[list[Outcome]] = [[] for _ in range(count)]
-        prompt = [7] * shared + [1 + (own * i) % 250 for i in range(own)]
         new = [sequence(prompt, limit, h, tenant) for h in heard]
         full = self.scheduler.waiting + count > LIMITS.queue + LIMITS.sequences - (
             self.scheduler.running
@@ -108,10 +120,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         cache, tokens = part.cache, part.sequence.tokens
         assert cache.length + len(part.tokens) <= cache.capacity
         assert part.tokens == tokens[cache.length : cache.length + len(part.tokens)]
-        place = self.memory
+        place, read = self.memory, len(part.sequence.prompt)
+        kinds = {i >= read for i in range(cache.length, cache.length + len(part.tokens))}
+        assert kinds == {part.written}
         for i in range(cache.length + len(part.tokens)):
             block = place.setdefault(cache.numbers[i // BLOCK_TOKENS], {})
-            past = (part.sequence.tenant, i < len(part.sequence.prompt), tuple(tokens[: i + 1]))
+            written = i >= read and not self.reads_as_it_writes
+            past = (part.sequence.tenant, written, tuple(tokens[: i + 1]))
             if i < cache.length:
                 assert block[i % BLOCK_TOKENS] == past
             block[i % BLOCK_TOKENS] = past
@@ -158,6 +173,16 @@ SchedulerMachine.TestCase.settings = settings(
     max_examples=100, stateful_step_count=50, deadline=None
 )
 TestScheduler = SchedulerMachine.TestCase
+
+
+class ApartMachine(SchedulerMachine):
+    """The same where what was written does not stand for the same tokens in a prompt."""
+
+    reads_as_it_writes = False
+
+
+ApartMachine.TestCase.settings = SchedulerMachine.TestCase.settings
+TestSchedulerApart = ApartMachine.TestCase
 
 
 def run(scheduler: Scheduler) -> list[Work]:
@@ -235,8 +260,21 @@ def test_what_an_ended_answer_computed_serves_the_next_of_its_tenant_only() -> N
     assert (again.cached, other.cached) == (64, 0)  # what was written serves, too
 
 
-def test_one_who_is_pushed_out_writes_the_same() -> None:
-    scheduler = scheduler_of()
+def test_what_was_written_serves_nobody_where_it_is_not_what_reading_gives() -> None:
+    scheduler = scheduler_of(reads_as_it_writes=False)
+    first = sequence([3] * 40, 40)
+    scheduler.submit([first])
+    while not scheduler.idle:
+        run(scheduler)
+    again = sequence([*first.tokens, 5], 5)
+    scheduler.submit([again])
+    run(scheduler)
+    assert again.cached == 32  # the one block that is all prompt
+
+
+@pytest.mark.parametrize("reads_as_it_writes", [True, False])
+def test_one_who_is_pushed_out_writes_the_same(reads_as_it_writes: bool) -> None:
+    scheduler = scheduler_of(reads_as_it_writes=reads_as_it_writes)
     heard: list[Outcome] = []
     old, young = sequence([1] * 60, 190), sequence([2] * 60, 190, heard)
     scheduler.submit([old, young])

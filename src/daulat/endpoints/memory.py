@@ -170,8 +170,12 @@ def demand(
     return Demand(size * elements, size * architecture.cache_elements, dtype)
 
 
-def describe(need: Demand, tensors: Mapping[str, Stored]) -> str:
-    """How a model's matrices are held, in the formats' own words: `int8`, `Q4_1, Q8_0`."""
+def describe(need: Demand, tensors: Mapping[str, Stored], reads_as_it_writes: bool = True) -> str:
+    """How a model's matrices are held, in the formats' own words: `int8`, `Q4_1, Q8_0`.
+
+    Args:
+        reads_as_it_writes: else prompts are read by matrix units, which is said too.
+    """
     if not need.native:
         return need.dtype
     types = Counter[str]()
@@ -179,7 +183,8 @@ def describe(need: Demand, tensors: Mapping[str, Stored]) -> str:
         if len(info.shape) > 1:
             known = info.type in kept_formats(need.numbers)
             types[info.type if known else need.numbers] += prod(info.shape)
-    return ", ".join(name for name, _count in types.most_common())
+    held = ", ".join(name for name, _count in types.most_common())
+    return held if reads_as_it_writes else f"{held}; prompts: bfloat16 (AMX)"
 
 
 def _numbers(tensors: Mapping[str, Stored], settings: EngineSettings, allowed: int) -> Numbers:

@@ -376,7 +376,7 @@ def _build_engine(work: _Work, free: int) -> Loaded:
         tokenizer,
         engine.architecture.context,
         need.weights + limits.cache_tokens * need.token,
-        memory.describe(need, work.checkpoint.tensors),
+        memory.describe(need, work.checkpoint.tensors, engine.reads_as_it_writes),
         need.device,
         need.aside,
         base_of(work.checkpoint),
@@ -386,8 +386,15 @@ def _build_engine(work: _Work, free: int) -> Loaded:
 def _native(work: _Work, limits: Limits) -> Engine:
     numbers, settings = work.need.numbers, work.settings
     place = work.shelf.place(work.entry.digest, numbers)
-    threads, inputs = _threads(settings), settings.inputs
-    decoder = load_native(work.checkpoint, numbers, threads, work.progress, place, inputs=inputs)
+    decoder = load_native(
+        work.checkpoint,
+        numbers,
+        _threads(settings),
+        work.progress,
+        place,
+        inputs=settings.inputs,
+        matrix_units=settings.matrix_units == "auto",
+    )
     return Engine(decoder, limits, work.entry.name)
 
 

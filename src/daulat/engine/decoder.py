@@ -53,6 +53,8 @@ class Decoder:
         capture: captures the steps that only write (`graphs`); None: they are computed as all others.
     """
 
+    reads_as_it_writes = True
+
     def __init__(
         self,
         architecture: Architecture,

@@ -49,6 +49,8 @@ def load_native(
     place: Place | None = None,
     calibration: int | None = None,
     inputs: Inputs = "auto",
+    *,
+    matrix_units: bool = True,
 ) -> NativeDecoder:
     """Read every weight and check that nothing is missing or left over; matrices stay in their file's format.
 
@@ -58,6 +60,7 @@ def load_native(
         calibration: tokens of text by which four bits are chosen (`engine.calibration`); None: as the
             model's size allows; 0: none, each weight is rounded by itself.
         inputs: what they become where weights have few bits.
+        matrix_units: prompts are read by the processor's, where it has any.
 
     Raises:
         ModelFileError: the files do not hold what their description says.
@@ -69,7 +72,7 @@ def load_native(
 
     costly = place is not None and prepared.cost(checkpoint.tensors, numbers) >= place.least
     top, blocks = prepared.fetch(place, architecture, read) if place and costly else read()
-    decoder = NativeDecoder(architecture, top, blocks, threads, inputs)
+    decoder = NativeDecoder(architecture, top, blocks, threads, inputs, matrix_units=matrix_units)
     decoder.warm()
     return decoder
 
@@ -100,7 +103,8 @@ def _ready(work: _Work, progress: Progress | None, calibration: int | None) -> p
     stages = [_part(progress, stage, 4) for stage in range(4)]
     # Eight bits write better text than four (docs/experiments.md).
     parts = _read(replace(work, numbers="int8"), stages[0])
-    writer = NativeDecoder(work.architecture, *parts, work.threads)
+    # The same text on every machine.
+    writer = NativeDecoder(work.architecture, *parts, work.threads, matrix_units=False)
     tokens = tokens_for(sum(prod(i.shape) for i in work.checkpoint.tensors.values()))
     texts = write(writer, _beginning(work), calibration or tokens, stages[1], _phrases(work))
     compute_on(work.threads)

@@ -40,14 +40,20 @@ class Engine:
 
     Attributes:
         at_once: answers that are computed together at most.
+        reads_as_it_writes: the decoder's (`step.Computer`).
     """
 
     def __init__(self, decoder: Computer, limits: Limits, name: str) -> None:
         self.architecture = decoder.architecture
+        self.reads_as_it_writes = decoder.reads_as_it_writes
         self._decoder = decoder
         self.at_once = limits.sequences
         memory = decoder.new_memory(limits.cache_tokens // BLOCK_TOKENS)
-        self._scheduler = Scheduler(limits, lambda: SequenceCache(memory))
+        self._scheduler = Scheduler(
+            limits,
+            lambda: SequenceCache(memory),
+            reads_as_it_writes=decoder.reads_as_it_writes,
+        )
         self._change = threading.Condition()
         self._closed = False
         self._jobs: deque[tuple[Job[Any], Future[Any]]] = deque()
@@ -169,6 +175,7 @@ class Engine:
                 part.cache,
                 part.sequence.adapter,
                 part.sequence.wanted(len(part.tokens)),
+                part.written,
             )
             for part in work
         ]

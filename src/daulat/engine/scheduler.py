@@ -42,11 +42,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One sequence's part of a step; see `engine.decoder.Chunk`."""
+    """One sequence's part of a step; see `engine.step.Chunk`."""
 
     sequence: GenerationSequence
     tokens: Sequence[int]
     cache: SequenceCache
+    written: bool
 
 
 class Scheduler:
@@ -54,10 +55,18 @@ class Scheduler:
 
     Args:
         new_cache: a cache of no blocks, in the memory that the blocks' numbers mean.
+        reads_as_it_writes: what was written may stand for the same tokens in a prompt (`step.Computer`).
     """
 
-    def __init__(self, limits: Limits, new_cache: Callable[[], SequenceCache]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        new_cache: Callable[[], SequenceCache],
+        *,
+        reads_as_it_writes: bool = True,
+    ) -> None:
         self._limits = limits
+        self._reads_as_it_writes = reads_as_it_writes
         self._new_cache = new_cache
         self.blocks = Blocks(
             limits.cache_tokens // BLOCK_TOKENS, limits.kept_tokens // BLOCK_TOKENS
@@ -130,14 +139,20 @@ class Scheduler:
         cache.advance(len(found) * BLOCK_TOKENS)
         sequence.admit(cache)
         self._running.append(sequence)
-        for content in self._contents[sequence][len(found) :] if sequence.may_share else ():
+        for content in self._contents[sequence][len(found) : self._common(sequence)]:
             self._coming.setdefault(content.key, sequence)
 
     def _shareable(self, sequence: GenerationSequence) -> list[Content]:
         """What may be taken over: all full blocks before the last token, which must be computed in any case."""
+        most = min(self._common(sequence), (len(sequence.tokens) - 1) // BLOCK_TOKENS)
+        return self._contents[sequence][:most]
+
+    def _common(self, sequence: GenerationSequence) -> int:
+        """How many of a sequence's blocks are the same for all who have their tokens."""
         if not sequence.may_share:
-            return []
-        return self._contents[sequence][: (len(sequence.tokens) - 1) // BLOCK_TOKENS]
+            return 0
+        all_ = sequence.tokens if self._reads_as_it_writes else sequence.prompt
+        return len(all_) // BLOCK_TOKENS
 
     def _need_not_wait(self, sequence: GenerationSequence) -> bool:
         """Whether nobody computes the very block that this one would compute first."""
@@ -152,12 +167,12 @@ class Scheduler:
         for sequence in list(self._running):
             if sequence.cache is None:
                 continue  # pushed out by one before it
-            tokens = sequence.next_tokens(max(budget, 0))
+            tokens, written = sequence.next_tokens(max(budget, 0)), not sequence.reading
             if not tokens or not self._make_room(sequence, len(tokens)):
                 continue
             if not sequence.decoding:
                 budget -= len(tokens)
-            work.append(Work(sequence, tokens, sequence.cache))
+            work.append(Work(sequence, tokens, sequence.cache, written))
         return work
 
     def _make_room(self, sequence: GenerationSequence, tokens: int) -> bool:
@@ -200,7 +215,7 @@ class Scheduler:
                 first = at * BLOCK_TOKENS
                 tokens = sequence.tokens[first : first + BLOCK_TOKENS]
                 known.extend(contents(before, tokens))
-            if sequence.may_share:
+            if at < self._common(sequence):
                 self.blocks.keep(cache.numbers[at], known[at])
             if self._coming.get(known[at].key) is sequence:
                 del self._coming[known[at].key]

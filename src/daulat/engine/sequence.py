@@ -186,10 +186,17 @@ class GenerationSequence:
         self._computed = 0
 
     def next_tokens(self, most: int) -> Sequence[int]:
-        """What goes into the next step: a stretch of what is not computed, or the token chosen last."""
+        """What goes into the next step: a stretch of what is not computed, or the token chosen last. What is
+        read and what was written do not go together."""
         if self.decoding:
             return self.tokens[-1:]
-        return self.tokens[self._computed : self._computed + most]
+        end = len(self.prompt) if self.reading else len(self.tokens)
+        return self.tokens[self._computed : min(self._computed + most, end)]
+
+    @property
+    def reading(self) -> bool:
+        """What goes into the next step is of the prompt; else all of it was written."""
+        return self._computed < len(self.prompt)
 
     @property
     def decoding(self) -> bool:

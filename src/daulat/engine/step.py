@@ -24,12 +24,15 @@ class Chunk:
         adapter: what the sequence is computed with.
         wanted: which of them, counted from the chunk's first and ascending, the logits are asked for
             behind; None: behind the last.
+        written: the model has written them itself; else they are read, as a prompt's are. Where a decoder
+            tells the two apart (`Computer.reads_as_it_writes`), their numbers differ in the last bits.
     """
 
     tokens: Sequence[int]
     cache: SequenceCache
     adapter: Adapter | None = None
     wanted: Sequence[int] | None = None
+    written: bool = False
 
     def __post_init__(self) -> None:
         if self.wanted and not 0 <= self.wanted[0] <= self.wanted[-1] < len(self.tokens):
@@ -41,6 +44,11 @@ class Computer(Protocol):
 
     @property
     def architecture(self) -> Architecture: ...
+
+    @property
+    def reads_as_it_writes(self) -> bool:
+        """Whether what was written may stand for the same tokens in a prompt."""
+        ...
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""

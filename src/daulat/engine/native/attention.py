@@ -70,7 +70,7 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
                 at += head_bytes
         for m in range(inputs):
             first, last = max(firsts[m], low) - low, min(lasts[m], high) - low
-            mosts[m], totals[m] = _soften(
+            mosts[m], totals[m] = soften_segment(
                 p + m * line, first, last, high - low, mosts[m], totals[m], o + m * row, size
             )
         for place in range(low, high, BLOCK_TOKENS):
@@ -80,7 +80,7 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
                 _mix(each, share + m * line, line, at, size, count, o + m * row)
                 at += head_bytes
     for m in range(inputs):
-        _scale(o + m * row, np.float32(1) / totals[m], size)
+        scale(o + m * row, np.float32(1) / totals[m], size)
 
 
 @compiled
@@ -92,7 +92,7 @@ def scaled(x, factor, y, size):
 
 
 @compiled
-def _scale(x, factor, size):
+def scale(x, factor, size):
     """x *= factor. (`scaled` would go number by number here, since what it reads is what it writes.)"""
     numbers = carray(floats(x), (size,))
     for d in range(size):
@@ -100,7 +100,7 @@ def _scale(x, factor, size):
 
 
 @compiled
-def _soften(row, first, last, width, most, total, out, size):
+def soften_segment(row, first, last, width, most, total, out, size):
     """A query's scores of a segment as shares, 0 outside first to last; what is summed so far made to fit.
 
     That is done even where the largest score stays: a factor of 1 costs less than a branch guessed wrong.
@@ -109,17 +109,23 @@ def _soften(row, first, last, width, most, total, out, size):
         the largest score and the sum of the shares so far.
     """
     whole = (width + LANES - 1) // LANES * LANES
-    shares = carray(floats(row), (whole,))
-    hidden = np.float32(-1e30 if first < last else 0)
-    for j in range(min(first, whole)):
-        shares[j] = hidden
-    for j in range(max(last, 0), whole):
-        shares[j] = hidden
+    hide_others(row, first, last, whole)
     if first < last:
         most, more, less = soften(row, whole, most)
         total = total * less + more
-        _scale(out, less, size)
+        scale(out, less, size)
     return most, total
+
+
+@compiled
+def hide_others(row, first, last, width):
+    """So many scores at an address, less than any outside first to last: so that their shares are zeros."""
+    shares = carray(floats(row), (width,))
+    hidden = np.float32(-1e30 if first < last else 0)
+    for j in range(min(first, width)):
+        shares[j] = hidden
+    for j in range(max(last, 0), width):
+        shares[j] = hidden
 
 
 @compiled

@@ -1,13 +1,16 @@
 """The decoder in machine code: a `step.Computer`.
 
 It keeps the weights in the numbers of their file where `panels` knows them. What it gives for a sequence
-depends on nothing but that sequence: not on what else is in the step, not on how the prompt was cut, not on
-which tokens were read and which written.
+depends on nothing but that sequence: not on what else is in the step, nor on how the prompt was cut. With the
+processor's matrix units (`units`) tokens that are read go another way than those that the model has written, so
+there it depends on which are which too; elsewhere it does not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,13 +19,12 @@ from numpy.typing import NDArray
 from daulat.engine import rotary
 from daulat.engine.adapter import Adapter
 from daulat.engine.cache import Arena, SequenceCache, aligned, standalone
-from daulat.engine.native import lora
+from daulat.engine.native import lora, tile_attention, tiles, units
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER, WIDTH
-from daulat.engine.native.matrices import Inputs, Matrix, fine
-from daulat.engine.native.panels import GROUP
+from daulat.engine.native.matrices import Inputs, Matrix, fine, input_bytes
 from daulat.engine.native.team import team
-from daulat.engine.native.vector import BLOCK
+from daulat.engine.native.vector import BLOCK, LANES
 from daulat.engine.step import Chunk, wanted_rows, whole
 from daulat.models.numbers import Floats
 from daulat.values.architecture import Architecture
@@ -76,7 +78,11 @@ class NativeDecoder:
     Args:
         top, blocks: the slots of `models.weights`; matrices as `Matrix`, vectors as float32.
         threads: how many compute.
-        inputs: what they become where weights have few bits.
+        inputs: what they become where weights have few bits; with 16 bits no matrix units are used.
+        matrix_units: use them where there are any.
+
+    Attributes:
+        reads_as_it_writes: a token's numbers are the same whether it was read or written.
     """
 
     def __init__(
@@ -86,12 +92,16 @@ class NativeDecoder:
         blocks: Sequence[Slots],
         threads: int,
         inputs: Inputs = "auto",
+        *,
+        matrix_units: bool = True,
     ) -> None:
         self.architecture = architecture
+        self._units = matrix_units and inputs == "auto" and _any_for_units(blocks)
+        self.reads_as_it_writes = not self._units
         self._team = team(threads)
         self._kept = (top, blocks)  # the tables hold addresses only
         outer = np.zeros(p.TOP_SIZE, dtype=np.int64)
-        _enter(outer, _TOP, top, inputs)
+        _enter(outer, _TOP, top, inputs, units=False)
         if architecture.tied:
             size = p.MATRIX_SIZE
             outer[p.HEAD_MATRIX : p.HEAD_MATRIX + size] = outer[p.EMBED : p.EMBED + size]
@@ -101,13 +111,17 @@ class NativeDecoder:
         for row, layer, block in zip(layers, architecture.layers, blocks, strict=True):
             row[p.WINDOW] = layer.window or 0
             row[p.ROPE] = self._ropes.index(layer.rope) if layer.rope else -1
-            _enter(row, _BLOCK, block, inputs)
-        self._model = p.Model(_shape(architecture), _scale(architecture), outer, layers)
+            _enter(row, _BLOCK, block, inputs, units=self._units)
+        shape = _shape(architecture)
+        shape[p.TILES] = self._units and tile_attention.fits(architecture.head_dim)
+        self._model = p.Model(shape, _scale(architecture), outer, layers)
         nothing = np.zeros((1, 0, 1), dtype=np.float32)
         self._turns = nothing, nothing
         self._tables: WeakKeyDictionary[Adapter, tuple[Whole, int]] = WeakKeyDictionary()
         self._tokens = self._ranks = 0
-        self._packed = max(_input_bytes(slots, inputs) for slots in (top, *blocks))
+        self._matrices = _kinds(top, inputs, units=False) | {
+            one for block in blocks for one in _kinds(block, inputs, units=self._units)
+        }
         self._room = self._room_for(1, 1)
 
     def new_cache(self, capacity: int) -> SequenceCache:
@@ -120,7 +134,8 @@ class NativeDecoder:
 
     def warm(self) -> None:
         """Compile what is not yet compiled for this processor: seconds, once."""
-        self.forward([Chunk((0,), self.new_cache(1))])
+        cache = self.new_cache(2)
+        self.forward([Chunk((0,), cache)])
 
     def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Floats:
         """See `step.Computer`; with `every` the logits behind each token, [T, V]."""
@@ -148,12 +163,29 @@ class NativeDecoder:
             logits,
             _NO_ADAPTERS,
             _NO_STRETCHES,
+            0,
         )
         self._team.run((self._model._replace(layers=self._model.layers[:0]), step, room))
         return logits
 
     def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Floats, Floats]:
         """The wanted tokens' states [W, H], and their logits, [W, V] or [0, V]."""
+        if not self._units or _read_first(chunks):
+            return self._step_in_order(chunks, with_logits=with_logits)
+        order = sorted(range(len(chunks)), key=lambda k: chunks[k].written)
+        states, logits = self._step_in_order([chunks[k] for k in order], with_logits=with_logits)
+        counts = [1 if c.wanted is None else len(c.wanted) for c in chunks]
+        firsts, first = [0] * len(chunks), 0
+        for k in order:
+            firsts[k], first = first, first + counts[k]
+        parts = zip(firsts, counts, strict=True)
+        rows = [row for start, count in parts for row in range(start, start + count)]
+        return states[rows], logits[rows] if with_logits else logits
+
+    def _step_in_order(
+        self, chunks: Sequence[Chunk], *, with_logits: bool
+    ) -> tuple[Floats, Floats]:
+        """The same, for chunks of which those that are read come first."""
         counts = [len(chunk.tokens) for chunk in chunks]
         starts = np.cumsum([0, *counts])
         table = np.array(
@@ -190,6 +222,7 @@ class NativeDecoder:
             logits,
             adapters,
             stretches,
+            sum(len(c.tokens) for c in chunks if not c.written) if self._units else 0,
         )
         self._team.run((self._model, step, room))
         for chunk in chunks:
@@ -221,7 +254,7 @@ class NativeDecoder:
                 self._team.size,
                 self._tokens,
                 self._ranks,
-                self._packed,
+                self._matrices,
             )
         return self._room
 
@@ -238,20 +271,42 @@ class NativeDecoder:
             cos, sin = (np.stack([pair[k] for pair in pairs]) for k in (0, 1))
             self._turns = cos, sin
         cos, sin = self._turns
-        return cos[:, positions], sin[:, positions]
+        return np.take(cos, positions, axis=1), np.take(sin, positions, axis=1)
 
 
-def _input_bytes(slots: Slots, inputs: Inputs) -> int:
-    """Bytes of a group of inputs to the one of these matrices that takes most."""
-    found = ((slot, held) for slot, held in slots.items() if isinstance(held, Matrix))
-    return max(held.input_bytes(fine(slot, inputs)) for slot, held in found)
+def _any_for_units(blocks: Sequence[Slots]) -> bool:
+    """Whether there are matrix units, and something to do for them."""
+    held = [one for block in blocks for one in block.values() if isinstance(one, Matrix)]
+    return any(one.form in tiles.forms() for one in held) and units.there()
 
 
-def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p.Room:
+def _read_first(chunks: Sequence[Chunk]) -> bool:
+    return all(a.written <= b.written for a, b in pairwise(chunks))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What of a matrix says how much room its inputs take."""
+
+    form: int
+    columns: int
+    fine: bool
+    units: bool
+
+
+def _kinds(slots: Slots, inputs: Inputs, *, units: bool) -> set[_Kind]:
+    return {
+        _Kind(held.form, held.columns, fine(slot, inputs), units)
+        for slot, held in slots.items()
+        if isinstance(held, Matrix)
+    }
+
+
+def _room(a: Architecture, team: int, tokens: int, ranks: int, kinds: Collection[_Kind]) -> p.Room:
     """Memory to work in, for steps of up to so many tokens, with such adapters.
 
     Args:
-        packed: bytes of a group of a matrix's inputs at most.
+        kinds: of the matrices.
     """
 
     def floats(*shape: int) -> Floats:
@@ -261,16 +316,23 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
     spread = max(a.experts.count, chosen) if a.experts else 1
     experts = a.experts.count if a.experts else 0
     routed = tokens + 1 if a.experts else 1
-    groups, own = (-(-count // GROUP) for count in (tokens, max(routed, p.FEW)))
+    scratch = 0
+    if any(k.units for k in kinds):
+        scratch = max(tiles.SCRATCH, tile_attention.room(a.head_dim))
+    packed, own = (
+        max(input_bytes(k.form, k.columns, count, k.fine, k.units) for k in kinds)
+        for count in (tokens, max(routed, p.FEW))
+    )
     return p.Room(
         x=floats(tokens, a.hidden),
         h=floats(tokens, a.hidden),
-        tmp=floats(tokens, a.hidden),
+        tmp=floats(tokens, _spaced(a.hidden)),
         own_x=floats(team, p.FEW, a.hidden),
         own_h=floats(team, p.FEW, a.hidden),
-        qkv=floats(tokens, (a.heads + 2 * a.kv_heads) * a.head_dim),
+        qkv=floats(tokens, _spaced((a.heads + 2 * a.kv_heads) * a.head_dim)),
         att=floats(tokens, a.heads * a.head_dim),
-        up=floats(tokens * chosen, a.intermediate * (2 if a.gated else 1)),
+        up=floats(tokens * chosen, _spaced(a.intermediate * (2 if a.gated else 1))),
+        own_up=floats(team, 1 if a.experts else tokens, _spaced(2 * p.PIECE)),
         scores=floats(team, TOGETHER, WIDTH),
         choices=np.empty((team, routed, chosen), dtype=np.int64),
         shares=floats(team, routed, spread),
@@ -279,9 +341,19 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, packed: int) -> p
         mixed=floats(routed * chosen, a.hidden if a.experts else 1),
         low=floats(tokens, ranks),
         own_low=floats(team, p.FEW, ranks),
-        packed=aligned((2, groups * packed), _BYTE),
-        own_packed=aligned((team, own * packed), _BYTE),
+        packed=aligned((2, packed), _BYTE),
+        own_packed=aligned((team, own), _BYTE),
+        tiles=aligned((team, -(-scratch // 64) * 64), _BYTE),
     )
+
+
+def _spaced(width: int) -> int:
+    """Room for a row of what a matrix gives.
+
+    An odd number of lines, so that sixteen rows begin in as many sets of the cache; where a row is whole pages,
+    they would all be in one.
+    """
+    return width if width // LANES % 2 else width + LANES
 
 
 def _shape(a: Architecture) -> Whole:
@@ -308,10 +380,14 @@ def _scale(a: Architecture) -> Floats:
     return scale
 
 
-def _enter(row: Whole, places: Mapping[str, int], slots: Slots, inputs: Inputs) -> None:
+def _enter(
+    row: Whole, places: Mapping[str, int], slots: Slots, inputs: Inputs, *, units: bool
+) -> None:
     for slot, held in slots.items():
         place = places[slot]
         if isinstance(held, Matrix):
-            row[place : place + p.MATRIX_SIZE] = held.numbers(fine(slot, inputs))
+            row[place : place + p.MATRIX_SIZE] = held.numbers(
+                fine(slot, inputs), units and slot != "router"
+            )
         else:
             row[place] = held.ctypes.data

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 from numba import cfunc, types
 
-from daulat.engine.native import panels
+from daulat.engine.native import panels, tiles
 from daulat.engine.native.panels import BF16, F16, F32, FORMS, Q4_0, Q4_1, Q8_0
 from daulat.engine.native.quantise import quantise
 from daulat.engine.native.repack import KINDS, lay, repack
@@ -106,17 +106,28 @@ class Matrix:
     rows: int
     columns: int
 
-    def numbers(self, fine: bool = False) -> tuple[int, ...]:
+    def numbers(self, fine: bool = False, units: bool = False) -> tuple[int, ...]:
         """What the program needs: address, bytes of a panel, the functions' addresses.
 
         Args:
             fine: whether its inputs keep 16 bits, if they become whole numbers.
+            units: inputs that are read are multiplied by the matrix units, if they can be.
         """
-        return self.data.ctypes.data, self.data.shape[1], *functions(self.form, fine)
+        found = functions(self.form, fine)
+        of_block, multiply, _, pack = found
+        reading = (panels.GROUP, of_block, multiply, pack)
+        if units and self.form in tiles.forms():
+            reading = read_functions(self.form)
+        return self.data.ctypes.data, self.data.shape[1], *found, *reading
 
-    def input_bytes(self, fine: bool) -> int:
-        """Bytes of a group of its inputs."""
-        return self.columns // BLOCK * panels.group_bytes(self.form, fine)
+
+def input_bytes(form: int, columns: int, count: int, fine: bool, units: bool) -> int:
+    """Bytes that so many inputs to a matrix take, some of them read, in whole groups of each kind."""
+    of_block = panels.group_bytes(form, fine)
+    found = (-(-count // panels.GROUP) + 1) * of_block
+    if units and form in tiles.forms():
+        found += -(-count // tiles.GROUP) * tiles.group_bytes(_parts(form))
+    return found * (columns // BLOCK)
 
 
 def matrix(tensor: Array, stored: str | None, form: int = F32, threads: int = 1) -> Matrix:
@@ -176,6 +187,24 @@ def _pack_for(floats, fine):
     return pack
 
 
+def _tiles_of(form, parts):
+    def multiply(w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows, scratch):
+        tiles.begin()
+        tiles.multiply(
+            form, parts, w, panel_bytes, blocks, groups, y, y_bytes, inputs, rows, scratch
+        )
+        tiles.end()
+
+    return multiply
+
+
+def _tile_pack_for(parts):
+    def pack(x, blocks, group, member, _4, _5, _6, _7, _8):
+        tiles.pack(parts, x, blocks, group, member)
+
+    return pack
+
+
 @cache
 def _address(make, *which):
     # Numba's cache tells functions of one name by what they close over.
@@ -196,3 +225,20 @@ def functions(form: int, fine: bool) -> tuple[int, int, int, int]:
         _address(_unpack_of, form),
         _address(_pack_for, floats, int(fine)),
     )
+
+
+def read_functions(form: int) -> tuple[int, int, int, int]:
+    """The same for inputs that are read, by the matrix units: how many are a group, bytes of its block, and the
+    addresses of `tiles.multiply` and `tiles.pack`."""
+    parts = _parts(form)
+    return (
+        tiles.GROUP,
+        tiles.group_bytes(parts),
+        _address(_tiles_of, form, parts),
+        _address(_tile_pack_for, parts),
+    )
+
+
+def _parts(form: int) -> int:
+    """Weights that are exact are worth inputs that nearly are."""
+    return 2 if isinstance(FORMS[form], panels.Floats) else 1

@@ -146,15 +146,15 @@ _CACHE = 512 << 10
 """Bytes of inputs that stay in the second-level cache while all panels pass by."""
 
 
-def _processor_has(feature: str) -> bool:
+def processor_has(feature: str) -> bool:
     """Whether code is compiled for a processor that has it: this one, or the one that Numba is told of."""
     if config.CPU_NAME:
         return f"+{feature}" in (config.CPU_FEATURES or "").split(",")
     return bool(binding.get_host_cpu_features().get(feature))
 
 
-_VNNI, _NARROW_VNNI = _processor_has("avx512vnni"), _processor_has("avxvnni")
-_MOST = GROUP if _processor_has("avx512f") else 2
+_VNNI, _NARROW_VNNI = processor_has("avx512vnni"), processor_has("avxvnni")
+_MOST = GROUP if processor_has("avx512f") else 2
 """Inputs at once: what fills the registers."""
 
 _PAIRS = ir.VectorType(_I16, 2 * LANES)
@@ -263,7 +263,7 @@ def _column(b: Builder, form: Floats, at: Value, column: int) -> Value:
     return held if form.kind == _VF32 else b.fpext(held, _VF32)
 
 
-def _fours(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
+def fours_of(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
     """The steps of a block, four columns of all rows at a time, 8 bits each, as int32."""
     for k in range(form.bits):
         held = _load(b, at, form.head + 64 * k, _VI32)
@@ -275,7 +275,7 @@ def _fours(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
             yield b.and_(part, _all(_VI32, 0x0F0F0F0F))
 
 
-def _scales(b: Builder, form: Steps, at: Value) -> list[Value]:
+def scales_of(b: Builder, form: Steps, at: Value) -> list[Value]:
     if form.half:
         return [b.fpext(_load(b, at, 32 * k, _VF16), _VF32) for k in range(form.scales)]
     return [_load(b, at, 64 * k, _VF32) for k in range(form.scales)]
@@ -286,8 +286,8 @@ def _unpacked(b: Builder, form: Floats | Steps, at: Value) -> Iterator[tuple[int
     if isinstance(form, Floats):
         yield from ((column, _column(b, form, at, column)) for column in range(BLOCK))
         return
-    scale, other = (_scales(b, form, at) * 2)[:2]
-    for place, four in enumerate(_fours(b, form, at)):
+    scale, other = (scales_of(b, form, at) * 2)[:2]
+    for place, four in enumerate(fours_of(b, form, at)):
         for k, column in enumerate(COLUMNS[4 * place : 4 * place + 4]):
             whole = b.and_(b.lshr(four, _all(_VI32, 8 * k)), _all(_VI32, 255))
             step = b.sitofp(b.sub(whole, _all(_VI32, form.offset)), _VF32)
@@ -386,7 +386,7 @@ def _steps_block(
     wholes = [[list(one) for one in (zeros if fine else starts)] for _ in ats]
     for part in range(1 + fine):
         at = b.add(x, _i64(part * GROUP * _STEPS))
-        for place, weights in enumerate(zip(*(_fours(b, form, w) for w in ats), strict=True)):
+        for place, weights in enumerate(zip(*(fours_of(b, form, w) for w in ats), strict=True)):
             for m in range(len(tails)):
                 number = _splat(b, _load(b, at, m * _STEPS + 4 * place, _I32))
                 for four, whole in zip(weights, wholes, strict=True):
@@ -400,7 +400,7 @@ def _steps_block(
                 for panel in wholes
             ]
     for at, panel, places in zip(ats, wholes, sums, strict=True):
-        scales = _scales(b, form, at)
+        scales = scales_of(b, form, at)
         for whole, tail, place in zip(panel, tails, places, strict=True):
             b.store(_scaled(b, form, scales, whole, tail, b.load(place)), place)
 

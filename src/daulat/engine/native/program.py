@@ -6,13 +6,17 @@
 From one to the next a thread goes on with what it has made: it turns the heads whose rows of qkv it multiplied,
 and packs its columns of up. Memory is written again only when all have met since it was last read.
 
+Tokens that are read come first in a step, those that the model has written behind them: a matrix may multiply
+the ones by other instructions than the others (`Inputs`), so what a token is decides its bits, not its company.
+
 Nothing here knows a family: `SHAPE`, `SCALE` and the tables say what there is.
 The arithmetic is that of `engine.decoder`, in float32; the sums of one number are made in one order, whatever
 else is in the step. Rows whose sequence has an adapter get its part behind each matrix (`lora`).
 
 The tables, in whole numbers (0: there is none):
-- a matrix takes six: address, bytes of a panel, bytes of a block of a group of its inputs, and the functions
-  that multiply, that unpack a row, and that pack an input (`panels`);
+- a matrix takes ten: address, bytes of a panel, bytes of a block of a group of its inputs, and the functions
+  that multiply, that unpack a row, and that pack an input (`panels`); for inputs that are read, how many are a
+  group, bytes of its block, and the functions that multiply and pack (`tiles`, or once more those of `panels`);
 - a vector of float32 takes one, its address.
 """
 
@@ -27,7 +31,7 @@ import numpy as np
 from numba import carray
 
 from daulat.engine.cache import BLOCK_TOKENS
-from daulat.engine.native import lora
+from daulat.engine.native import lora, tile_attention
 from daulat.engine.native.attention import TOGETHER, attend, scaled
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.panels import GROUP
@@ -46,13 +50,13 @@ from daulat.engine.native.vector import (
 # --- the tables' places ---------------------------------------------------------------------------
 
 HIDDEN, HEADS, KV_HEADS, HEAD, INNER, VOCAB, EXPERTS, CHOSEN = range(8)
-LAYER_NORM, GATED, ACTIVATION, QK_NORM, POST_NORMS = range(8, 13)
-SHAPE_SIZE = 13
+LAYER_NORM, GATED, ACTIVATION, QK_NORM, POST_NORMS, TILES = range(8, 14)
+SHAPE_SIZE = 14
 EPS, ATTENTION, EMBEDDING, RESIDUAL, DIVISOR, SOFTCAP = range(6)
 SCALE_SIZE = 6
 
 WINDOW, ROPE = 0, 1
-QKV, OUT, UP, DOWN, ROUTER = range(2, 32, 6)
+QKV, OUT, UP, DOWN, ROUTER = range(2, 52, 10)
 (
     ATTN_NORM,
     ATTN_NORM_BIAS,
@@ -66,14 +70,15 @@ QKV, OUT, UP, DOWN, ROUTER = range(2, 32, 6)
     UP_BIAS,
     DOWN_BIAS,
     POST_MLP_NORM,
-) = range(32, 44)
-LAYER_SIZE = 44
+) = range(52, 64)
+LAYER_SIZE = 64
 
-EMBED, HEAD_MATRIX, POSITIONS = 0, 6, 12
-NORM, NORM_BIAS = 18, 19
-TOP_SIZE = 20
-MATRIX_SIZE = 6
-ADDRESS, PANEL_BYTES, GROUP_BYTES, MULTIPLY, UNPACK, PACK = range(MATRIX_SIZE)
+EMBED, HEAD_MATRIX, POSITIONS = 0, 10, 20
+NORM, NORM_BIAS = 30, 31
+TOP_SIZE = 32
+MATRIX_SIZE = 10
+ADDRESS, PANEL_BYTES, GROUP_BYTES, MULTIPLY, UNPACK, PACK = range(6)
+READ_GROUP, READ_BYTES, READ_MULTIPLY, READ_PACK = range(6, MATRIX_SIZE)
 
 START, COUNT, CACHE, LENGTH = range(4)
 CHUNK_SIZE = 4
@@ -101,6 +106,7 @@ class Step(NamedTuple):
     states: float32 [W or more, H]; the first W are filled: hidden states behind the last norm.
     logits: float32 [any, V], to be filled with the logits of the first states.
     adapters: int64 [adapters, layers, ...] of `lora.table`; stretches: of `lora.stretches`.
+    read: so many tokens, the first ones, are read and not written.
     """
 
     chunks: Any
@@ -113,22 +119,25 @@ class Step(NamedTuple):
     logits: Any
     adapters: Any
     stretches: Any
+    read: Any
 
 
 class Room(NamedTuple):
     """Memory to work in, float32 where not said otherwise.
 
     Attributes:
-        x, h, tmp: [T, H]: what goes from block to block, its norm, what half a block adds to it.
+        x, h: [T, H]: what goes from block to block, its norm.
+        tmp: [T, H or more]: what half a block adds to it.
         own_x, own_h: [team, FEW, H].
-        qkv: [T, (Q + 2K) D]; att: [T, Q D].
-        up: [T or T * experts chosen, 2I or I].
+        qkv: [T, (Q + 2K) D or more]; att: [T, Q D].
+        up: [T or T * experts chosen, 2I or I or more]; own_up: [team, T, 2 PIECE or more].
         scores: [team, TOGETHER, WIDTH], of `attention`.
         choices, places: int64 [team, T + 1, experts chosen]; shares: [team, T + 1, experts].
         starts: int64 [team, experts + 1]; mixed: [T * experts chosen, H].
         low: [T, ranks]; own_low: [team, FEW, ranks]: between an adapter's two matrices.
         packed: uint8 [2, room for the inputs of a matrix in groups]: of `down`, and before, of the others;
         own_packed: [team, room for a few].
+        tiles: uint8 [team, room for two panels as tiles, or for `tile_attention`].
     """
 
     x: Any
@@ -139,6 +148,7 @@ class Room(NamedTuple):
     qkv: Any
     att: Any
     up: Any
+    own_up: Any
     scores: Any
     choices: Any
     shares: Any
@@ -149,6 +159,21 @@ class Room(NamedTuple):
     own_low: Any
     packed: Any
     own_packed: Any
+    tiles: Any
+
+
+class Inputs(NamedTuple):
+    """Inputs to a matrix, packed: those that are read in groups of their own, before the others.
+
+    Attributes:
+        groups: address of the first group.
+        read: how many are read.
+        tiles: address of this thread's room for panels.
+    """
+
+    groups: Any
+    read: Any
+    tiles: Any
 
 
 class Rows(NamedTuple):
@@ -157,14 +182,14 @@ class Rows(NamedTuple):
     Attributes:
         first, last: which.
         x, h: as in `Room`.
-        groups: address of where they are packed.
+        packed: where they are packed, as `Inputs`.
     """
 
     first: Any
     last: Any
     x: Any
     h: Any
-    groups: Any
+    packed: Any
 
 
 FEW = 4
@@ -173,6 +198,9 @@ others."""
 
 SHARE = 32
 """A matrix's rows are shared out in pieces of so many: whole panels, and whole blocks of the next's columns."""
+
+PIECE = 128
+"""Columns of `up` that are made and activated at once, for many rows."""
 
 STORED = 512
 """What it costs to store a number of a key, in columns that its row is multiplied with."""
@@ -200,6 +228,21 @@ def _numbers(address, count):
 
 
 @_fast
+def _at(x, t):
+    """Address of a row. Not x[t]: that counts who holds x, and threads that count together wait for each other.
+
+    For the same reason loops over rows take the first one's, and `_line`.
+    """
+    return x.ctypes.data + t * x.shape[1] * 4
+
+
+@_fast
+def _line(address, bytes_, t, count):
+    """The first so many numbers of a row, of rows at an address that are so many bytes apart."""
+    return _numbers(address + t * bytes_, count)
+
+
+@_fast
 def _share(count, piece, me, team):
     """My part of `count`, in whole pieces: from, to."""
     parts = (count + piece - 1) // piece
@@ -223,56 +266,77 @@ def _heads(shape, me, team):
 
 
 @_fast
-def _rows(me, team, room, count):
+def _rows(me, team, room, count, read):
     """My rows, in whole groups where there are enough: threads that write to one group slow each other."""
     if count <= FEW:
-        groups = room.own_packed[me].ctypes.data
-        return Rows(0, count, room.own_x[me], room.own_h[me], groups)
+        packed = _inputs_at(room.own_packed[me], read, room, me)
+        return Rows(0, count, room.own_x[me], room.own_h[me], packed)
     first, last = _share(count, GROUP if count >= GROUP * team else 1, me, team)
-    return Rows(first, last, room.x, room.h, room.packed[0].ctypes.data)
+    return Rows(first, last, room.x, room.h, _inputs_at(room.packed[0], read, room, me))
 
 
 @_fast
-def _times(table, slot, columns, groups, y, inputs, first, last, base):
+def _inputs_at(place, read, room, me):
+    return Inputs(place.ctypes.data, read, room.tiles[me].ctypes.data)
+
+
+@_fast
+def _others(table, slot, columns, packed):
+    """Where the groups of those that are not read begin."""
+    groups = (packed.read + table[slot + READ_GROUP] - 1) // table[slot + READ_GROUP]
+    return packed.groups + groups * (columns // BLOCK) * table[slot + READ_BYTES]
+
+
+@_fast
+def _times(table, slot, columns, packed, y, inputs, first, last, base):
     """y[:, first:last] = rows base + first to base + last of a matrix times its inputs, which are packed."""
+    _times_at(table, slot, columns, packed, y, first, inputs, base + first, base + last)
+
+
+@_fast
+def _times_at(table, slot, columns, packed, y, column, inputs, first, last):
+    """Columns of y from one on = rows first to last of a matrix times its inputs."""
     if last == first or inputs == 0:
         return
-    panel = table[slot + ADDRESS] + (base + first) // LANES * table[slot + PANEL_BYTES]
-    to, to_bytes, rows = y.ctypes.data + first * 4, y.shape[1] * 4, last - first
-    call(
-        table[slot + MULTIPLY],
-        panel,
-        table[slot + PANEL_BYTES],
-        columns // BLOCK,
-        groups,
-        to,
-        to_bytes,
-        inputs,
-        rows,
-        0,
-    )
+    panel_bytes, blocks, read = table[slot + PANEL_BYTES], columns // BLOCK, packed.read
+    panel = table[slot + ADDRESS] + first // LANES * panel_bytes
+    to, to_bytes, rows = y.ctypes.data + column * 4, y.shape[1] * 4, last - first
+    if read > 0:
+        groups, room, multiply = packed.groups, packed.tiles, table[slot + READ_MULTIPLY]
+        call(multiply, panel, panel_bytes, blocks, groups, to, to_bytes, read, rows, room)
+    if inputs > read:
+        groups, multiply = _others(table, slot, columns, packed), table[slot + MULTIPLY]
+        to, inputs = to + read * to_bytes, inputs - read
+        call(multiply, panel, panel_bytes, blocks, groups, to, to_bytes, inputs, rows, 0)
 
 
 @_fast
-def _pack(table, slot, columns, first, last, numbers, place, groups):
+def _pack(table, slot, columns, first, last, numbers, place, packed):
     """Columns first to last of an input to a matrix, at an address, into its place among the inputs."""
-    block = place // GROUP * (columns // BLOCK) + first // BLOCK
-    group, blocks = groups + block * table[slot + GROUP_BYTES], (last - first) // BLOCK
-    call(table[slot + PACK], numbers, blocks, group, place % GROUP, 0, 0, 0, 0, 0)
+    blocks, before = (last - first) // BLOCK, first // BLOCK
+    if place < packed.read:
+        size, of_block = table[slot + READ_GROUP], table[slot + READ_BYTES]
+        groups, pack = packed.groups, table[slot + READ_PACK]
+    else:
+        size, of_block = GROUP, table[slot + GROUP_BYTES]
+        groups, pack = _others(table, slot, columns, packed), table[slot + PACK]
+        place -= packed.read
+    group = groups + (place // size * (columns // BLOCK) + before) * of_block
+    call(pack, numbers, blocks, group, place % size, 0, 0, 0, 0, 0)
 
 
 @_fast
-def _pack_row(table, slot, columns, x, t, place, groups):
-    _pack(table, slot, columns, 0, columns, x[t].ctypes.data, place, groups)
+def _pack_row(table, slot, columns, x, t, place, packed):
+    _pack(table, slot, columns, 0, columns, _at(x, t), place, packed)
 
 
 @_fast
-def _packed(me, team, sync, turn, table, slot, columns, x, room, count):
+def _packed(me, team, sync, turn, table, slot, columns, x, room, count, read):
     """All rows of x as a matrix's inputs, where this thread reads them."""
-    rows = _rows(me, team, room, count)
+    rows = _rows(me, team, room, count, read)
     for t in range(rows.first, rows.last):
-        _pack_row(table, slot, columns, x, t, t, rows.groups)
-    return _meet_of_many(sync, team, turn, count), rows.groups
+        _pack_row(table, slot, columns, x, t, t, rows.packed)
+    return _meet_of_many(sync, team, turn, count), rows.packed
 
 
 @_fast
@@ -285,11 +349,17 @@ def _unpack(table, slot, row, columns, y):
 
 @_fast
 def _add_bias(y, address, inputs, first, last):
+    _add_bias_at(y, first, address, inputs, first, last - first)
+
+
+@_fast
+def _add_bias_at(y, column, address, inputs, first, count):
+    """Columns of y from one on += so many of the biases, from the first on."""
     if address:
-        bias = _numbers(address, last)
+        bias = _numbers(address + first * 4, count)
         for m in range(inputs):
-            for i in range(first, last):
-                y[m, i] += bias[i]
+            for i in range(count):
+                y[m, column + i] += bias[i]
 
 
 @_fast
@@ -357,9 +427,10 @@ def _activate(kind, z):
 @_fast
 def _embed(model, step, rows):
     shape, scale, top = model.shape, model.scale, model.top
-    hidden = shape[HIDDEN]
+    hidden, row_bytes = shape[HIDDEN], rows.x.shape[1] * 4
+    x, h = _at(rows.x, 0), _at(rows.h, 0)
     for t in range(rows.first, rows.last):
-        row, position = rows.x[t], rows.h[t]
+        row, position = _line(x, row_bytes, t, hidden), _line(h, row_bytes, t, hidden)
         _unpack(top, EMBED, step.tokens[t], hidden, row)
         if scale[EMBEDDING] != 1:
             for i in range(hidden):
@@ -375,17 +446,25 @@ def _turn_and_store(first, last, model, layer, step, qkv):
     """Norm and turn some heads of queries and keys; keys and values go into the caches."""
     table, shape, chunks = model.layers[layer], model.shape, step.chunks
     heads, kv_heads, size = shape[HEADS], shape[KV_HEADS], shape[HEAD]
+    half, angles = step.cos.shape[2], table[ROPE] * step.cos.shape[1]
+    all_cos, all_sin, queries = step.cos.ctypes.data, step.sin.ctypes.data, _at(qkv, 0)
+    row_bytes = qkv.shape[1] * 4
     for c in range(chunks.shape[0]):
         start, length, count = chunks[c, START], chunks[c, LENGTH], chunks[c, COUNT]
         blocks = carray(integers(chunks[c, CACHE]), ((length + count - 1) // BLOCK_TOKENS + 1,))
         for head in range(first, last):
             for i in range(count):
-                row = qkv[start + i, head * size : (head + 1) * size]
+                row = _line(queries + head * size * 4, row_bytes, start + i, size)
                 if head < heads + kv_heads and shape[QK_NORM]:
                     weight = _numbers(table[Q_NORM if head < heads else K_NORM], size)
                     _rms(row, weight, model.scale[EPS], row)
                 if head < heads + kv_heads and table[ROPE] >= 0:
-                    _turn(row, step.cos[table[ROPE], start + i], step.sin[table[ROPE], start + i])
+                    t = angles + start + i
+                    cos, sin = (
+                        _line(all_cos, half * 4, t, half),
+                        _line(all_sin, half * 4, t, half),
+                    )
+                    _turn(row, cos, sin)
                 if head >= heads:
                     place, block = (length + i) % BLOCK_TOKENS, blocks[(length + i) // BLOCK_TOKENS]
                     block += (layer * 2 * kv_heads + head - heads) * BLOCK_TOKENS * size * 4
@@ -420,36 +499,54 @@ def _attention(me, team, model, layer, step, room):
     shape, window, chunks = model.shape, model.layers[layer, WINDOW], step.chunks
     kv_heads, size = shape[KV_HEADS], shape[HEAD]
     group = shape[HEADS] // kv_heads
-    together = TOGETHER // group * group if group < TOGETHER else TOGETHER
-    queries, out = np.empty((2, TOGETHER, size), dtype=np.float32)
-    firsts, lasts = np.empty((2, TOGETHER), dtype=np.int64)
-    totals, mosts = np.empty((2, TOGETHER), dtype=np.float32)
+    most = max(TOGETHER, tile_attention.TOGETHER) if shape[TILES] else TOGETHER
+    queries, out = np.empty((2, most, size), dtype=np.float32)
+    firsts, lasts = np.empty((2, most), dtype=np.int64)
+    totals, mosts = np.empty((2, most), dtype=np.float32)
     work = queries, firsts, lasts, room.scores[me], totals, mosts, out
+    packed = _inputs_at(room.packed[0], step.read, room, me)
     few, total = 0, 0
     for c in range(chunks.shape[0]):
-        pairs = chunks[c, COUNT] * group
-        few += pairs <= together
-        for pair in range(0, pairs if pairs > together else 0, together):
+        pairs, together = chunks[c, COUNT] * group, _together(shape, step, c)
+        few += together == 0
+        for pair in range(0, pairs if together else 0, max(together, 1)):
             total += kv_heads * _cost(chunks[c], window, group, pair, min(together, pairs - pair))
     n = 0
     for c in range(chunks.shape[0]):
         pairs = chunks[c, COUNT] * group
-        if pairs <= together:
+        if _together(shape, step, c) == 0:
             k, last = _my_heads(n, few, kv_heads, me, team)
             n += 1
             while k < last:
                 beside = min(last - k, TOGETHER // pairs)
-                _attend(model, layer, chunks[c], k, beside, 0, pairs, room, work)
+                _attend(model, layer, chunks[c], k, beside, 0, pairs, room, work, packed)
                 k += beside
     begin, end, done = total * me // team, total * (me + 1) // team, 0
     for k in range(kv_heads):
         for c in range(chunks.shape[0]):
-            pairs = chunks[c, COUNT] * group
-            for pair in range(0, pairs if pairs > together else 0, together):
+            pairs, together = chunks[c, COUNT] * group, _together(shape, step, c)
+            for pair in range(0, pairs if together else 0, max(together, 1)):
                 each, before = min(together, pairs - pair), done
                 done += _cost(chunks[c], window, group, pair, each)
                 if begin <= before < end:
-                    _attend(model, layer, chunks[c], k, 1, pair, each, room, work)
+                    _attend(model, layer, chunks[c], k, 1, pair, each, room, work, packed)
+
+
+@_fast
+def _together(shape, step, c):
+    """How many queries of a chunk go through the cache at once; 0: few enough to go with other heads'."""
+    group = shape[HEADS] // shape[KV_HEADS]
+    most = TOGETHER
+    if _by_tiles(shape, step.chunks[c], step.read):
+        most = tile_attention.TOGETHER
+    elif step.chunks[c, COUNT] * group <= TOGETHER // group * group:
+        return 0
+    return most // group * group if group < most else most
+
+
+@_fast
+def _by_tiles(shape, chunk, read):
+    return shape[TILES] != 0 and chunk[START] < read
 
 
 @_fast
@@ -470,7 +567,7 @@ def _my_heads(n, few, kv_heads, me, team):
 
 
 @_fast
-def _attend(model, layer, chunk, k, beside, pair, each, room, work):
+def _attend(model, layer, chunk, k, beside, pair, each, room, work, packed):
     """`each` queries, from a pair of token and head on, of each of `beside` key-value heads from k on.
 
     Whole blocks of a head are packed at once.
@@ -491,28 +588,42 @@ def _attend(model, layer, chunk, k, beside, pair, each, room, work):
             m += 1
     keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
     values = keys + kv_heads * BLOCK_TOKENS * size * 4
-    attend(
-        queries[:m],
-        chunk[CACHE],
-        keys,
-        values,
-        firsts,
-        lasts,
-        scores,
-        totals[:m],
-        mosts[:m],
-        out[:m],
-        beside,
-    )
-    m = 0
+    if _by_tiles(shape, chunk, packed.read):
+        tile_attention.attend(
+            queries,
+            m,
+            chunk[CACHE],
+            keys,
+            values,
+            firsts,
+            lasts,
+            packed.tiles,
+            totals,
+            mosts,
+            out,
+        )
+    else:
+        attend(
+            queries[:m],
+            chunk[CACHE],
+            keys,
+            values,
+            firsts,
+            lasts,
+            scores,
+            totals[:m],
+            mosts[:m],
+            out[:m],
+            beside,
+        )
+    m, found, att, att_bytes = 0, _at(out, 0), _at(room.att, 0), room.att.shape[1] * 4
     for head in range(k * group, (k + beside) * group, group):
         for j in range(pair, pair + each):
             t, first = chunk[START] + j // group, (head + j % group) * size
-            numbers = out[m].ctypes.data
-            scaled(numbers, np.float32(1), room.att[t].ctypes.data + first * 4, size)
+            numbers = found + m * size * 4
+            scaled(numbers, np.float32(1), att + t * att_bytes + first * 4, size)
             if size % BLOCK == 0:
-                groups = room.packed[0].ctypes.data
-                _pack(table, OUT, width, first, first + size, numbers, t, groups)
+                _pack(table, OUT, width, first, first + size, numbers, t, packed)
             m += 1
 
 
@@ -537,37 +648,63 @@ def _best(scores, chosen, shares):
 
 
 @_fast
-def _up(shape, table, groups, up, inputs, first, last, base):
+def _up(shape, table, packed, up, inputs, first, last, base):
     """Columns first to last of up, and of gate where there is one."""
     inner = shape[INNER]
-    _times(table, UP, shape[HIDDEN], groups, up, inputs, first, last, base)
+    _times(table, UP, shape[HIDDEN], packed, up, inputs, first, last, base)
     _add_bias(up, table[UP_BIAS], inputs, first, last)
     if shape[GATED]:
-        _times(table, UP, shape[HIDDEN], groups, up, inputs, inner + first, inner + last, base)
+        _times(table, UP, shape[HIDDEN], packed, up, inputs, inner + first, inner + last, base)
         _add_bias(up, table[UP_BIAS], inputs, inner + first, inner + last)
 
 
 @_fast
 def _inner(shape, up, inputs, first, last):
     """Columns first to last of act(gate) * up, or of act(up), in place of `up`."""
-    inner = shape[INNER]
-    plain = shape[ACTIVATION] != SILU or not shape[GATED]
-    for m in range(inputs):
-        if plain:
-            for i in range(first, last):
-                z = _activate(shape[ACTIVATION], up[m, i])
-                up[m, i] = z * up[m, inner + i] if shape[GATED] else z
-        else:
-            at = up[m].ctypes.data
-            silu_times(at + first * 4, at + (inner + first) * 4, last - first)
+    _act(shape, up, inputs, first, shape[INNER] + first, last - first)
 
 
 @_fast
-def _activated(shape, table, up, inputs, first, last, groups):
+def _act(shape, y, inputs, first, other, count):
+    """So many columns of the gate, from `first` on, and of up, from `other` on, in place of the gate's."""
+    plain = shape[ACTIVATION] != SILU or not shape[GATED]
+    rows, row_bytes = _at(y, 0), y.shape[1] * 4
+    for m in range(inputs):
+        if plain:
+            for i in range(count):
+                z = _activate(shape[ACTIVATION], y[m, first + i])
+                y[m, first + i] = z * y[m, other + i] if shape[GATED] else z
+        else:
+            at = rows + m * row_bytes
+            silu_times(at + first * 4, at + other * 4, count)
+
+
+@_fast
+def _piece(table, shape, packed, own, inputs, first, last, down):
+    """Columns first to last of what goes into `down`, packed, where nobody else wants them.
+
+    They are made in little room, which stays in the nearer cache.
+    """
+    inner, hidden, count = shape[INNER], shape[HIDDEN], last - first
+    bias, other = table[UP_BIAS], PIECE if shape[GATED] else 0
+    _times_at(table, UP, hidden, packed, own, 0, inputs, first, last)
+    _add_bias_at(own, 0, bias, inputs, first, count)
+    if shape[GATED]:
+        _times_at(table, UP, hidden, packed, own, PIECE, inputs, inner + first, inner + last)
+        _add_bias_at(own, PIECE, bias, inputs, inner + first, count)
+    _act(shape, own, inputs, 0, other, count)
+    at, own_bytes = _at(own, 0), own.shape[1] * 4
+    for t in range(inputs):
+        _pack(table, DOWN, inner, first, last, at + t * own_bytes, t, down)
+
+
+@_fast
+def _activated(shape, table, up, inputs, first, last, packed):
     """Columns first to last of what goes into `down`, packed."""
     _inner(shape, up, inputs, first, last)
+    at, row_bytes = _at(up, 0) + first * 4, up.shape[1] * 4
     for t in range(inputs):
-        _pack(table, DOWN, shape[INNER], first, last, up[t].ctypes.data + first * 4, t, groups)
+        _pack(table, DOWN, shape[INNER], first, last, at + t * row_bytes, t, packed)
 
 
 @_fast
@@ -603,14 +740,16 @@ def _inputs(sync, team, turn, model, added, post_norm, table, norm, slot, room, 
         added: whether there was a half block before; post_norm: its norm.
         norm, slot: places in the table, the norm's bias behind it; 0: nothing is packed.
     """
-    x, h, hidden = rows.x, rows.h, model.shape[HIDDEN]
+    x, h, tmp, hidden = _at(rows.x, 0), _at(rows.h, 0), _at(room.tmp, 0), model.shape[HIDDEN]
+    row_bytes, tmp_bytes = rows.x.shape[1] * 4, room.tmp.shape[1] * 4
     for t in range(rows.first, rows.last):
+        row, to = _line(x, row_bytes, t, hidden), _line(h, row_bytes, t, hidden)
         if added:
-            _sum(model, post_norm, x[t], room.tmp[t], h[t])
-            _copy(h[t], x[t].ctypes.data)
-        _norm(x[t], table[norm], table[norm + 1], model.shape, model.scale[EPS], h[t])
+            _sum(model, post_norm, row, _line(tmp, tmp_bytes, t, hidden), to)
+            _copy(to, x + t * row_bytes)
+        _norm(row, table[norm], table[norm + 1], model.shape, model.scale[EPS], to)
         if slot:
-            _pack_row(table, slot, hidden, h, t, t, rows.groups)
+            _pack(table, slot, hidden, 0, hidden, h + t * row_bytes, t, rows.packed)
     return _meet_of_many(sync, team, turn, count)
 
 
@@ -644,7 +783,7 @@ def _attention_half(me, team, sync, turn, model, layer, step, room, rows):
     )
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.QKV, rows.h, room)
     first, last = _heads(shape, me, team)
-    _times(table, QKV, hidden, rows.groups, room.qkv, count, first, last, 0)
+    _times(table, QKV, hidden, rows.packed, room.qkv, count, first, last, 0)
     _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
     _adapt(step, layer, lora.QKV, low, room.qkv, first, last)
     _turn_and_store(first // size, last // size, model, layer, step, room.qkv)
@@ -652,11 +791,13 @@ def _attention_half(me, team, sync, turn, model, layer, step, room, rows):
     _attention(me, team, model, layer, step, room)
     turn = _meet(sync, team, turn)
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.OUT, room.att, room)
-    width, groups = shape[HEADS] * size, room.packed[0].ctypes.data
+    width, packed = shape[HEADS] * size, _inputs_at(room.packed[0], step.read, room, me)
     if size % BLOCK:
-        turn, groups = _packed(me, team, sync, turn, table, OUT, width, room.att, room, count)
+        turn, packed = _packed(
+            me, team, sync, turn, table, OUT, width, room.att, room, count, step.read
+        )
     first, last = _share(hidden, SHARE, me, team)
-    _times(table, OUT, width, groups, room.tmp, count, first, last, 0)
+    _times(table, OUT, width, packed, room.tmp, count, first, last, 0)
     _add_bias(room.tmp, table[OUT_BIAS], count, first, last)
     _adapt(step, layer, lora.OUT, low, room.tmp, first, last)
     return _meet(sync, team, turn)
@@ -669,27 +810,32 @@ def _feed_forward_half(me, team, sync, turn, model, layer, step, room, rows):
     slot = 0 if shape[EXPERTS] else UP
     turn = _inputs(sync, team, turn, model, True, former, table, MLP_NORM, slot, room, rows, count)
     if shape[EXPERTS]:
-        turn = _experts(me, team, sync, turn, shape, table, rows.h, room, count)
+        turn = _experts(me, team, sync, turn, shape, table, rows.h, room, count, step.read)
         return _meet(sync, team, turn)
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.UP, rows.h, room)
     first, last = _share(inner, SHARE, me, team)
-    _up(shape, table, rows.groups, room.up, count, first, last, 0)
-    _adapt(step, layer, lora.UP, low, room.up, first, last)
-    if shape[GATED]:
-        _adapt(step, layer, lora.UP, low, room.up, inner + first, inner + last)
-    groups = room.packed[1].ctypes.data
-    _activated(shape, table, room.up, count, first, last, groups)
+    packed = _inputs_at(room.packed[1], step.read, room, me)
+    if count > FEW and step.stretches.shape[0] == 0:
+        for at in range(first, last, PIECE):
+            end = min(at + PIECE, last)
+            _piece(table, shape, rows.packed, room.own_up[me], count, at, end, packed)
+    else:
+        _up(shape, table, rows.packed, room.up, count, first, last, 0)
+        _adapt(step, layer, lora.UP, low, room.up, first, last)
+        if shape[GATED]:
+            _adapt(step, layer, lora.UP, low, room.up, inner + first, inner + last)
+        _activated(shape, table, room.up, count, first, last, packed)
     turn = _meet(sync, team, turn)
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.DOWN, room.up, room)
     first, last = _share(hidden, SHARE, me, team)
-    _times(table, DOWN, inner, groups, room.tmp, count, first, last, 0)
+    _times(table, DOWN, inner, packed, room.tmp, count, first, last, 0)
     _add_bias(room.tmp, table[DOWN_BIAS], count, first, last)
     _adapt(step, layer, lora.DOWN, low, room.tmp, first, last)
     return _meet(sync, team, turn)
 
 
 @_fast
-def _experts(me, team, sync, turn, shape, table, normed, room, count):
+def _experts(me, team, sync, turn, shape, table, normed, room, count, read):
     """Each token goes through its best experts, weighted by softmax over those experts' scores.
 
     Tokens that go through one expert go together: an expert's weights are read once.
@@ -701,8 +847,8 @@ def _experts(me, team, sync, turn, shape, table, normed, room, count):
         room.places[me],
         room.starts[me],
     )
-    groups = room.own_packed[me].ctypes.data
-    _route(shape, table, normed, groups, picks, parts, count)
+    alone = _inputs_at(room.own_packed[me], 0, room, me)
+    _route(shape, table, normed, alone, picks, parts, count)
     _line_up(picks, places, starts, count, shape[EXPERTS])
     first, last = _share(shape[INNER], SHARE, me, team)
     rows = shape[INNER] * (2 if shape[GATED] else 1)
@@ -710,21 +856,23 @@ def _experts(me, team, sync, turn, shape, table, normed, room, count):
         begin, end = starts[e], starts[e + 1]
         if begin == end:
             continue
+        packed = _inputs_at(room.own_packed[me], _of_these(picks, e, read), room, me)
         for t in range(count):
             for rank in range(chosen):
                 if picks[t, rank] == e:
-                    _pack_row(table, UP, hidden, normed, t, places[t, rank] - begin, groups)
+                    _pack_row(table, UP, hidden, normed, t, places[t, rank] - begin, packed)
         up = room.up[begin:end]
-        _up(shape, table, groups, up, end - begin, first, last, e * rows)
+        _up(shape, table, packed, up, end - begin, first, last, e * rows)
         _inner(shape, up, end - begin, first, last)
     turn = _meet(sync, team, turn)
     first, last = _share(hidden, SHARE, me, team)
     for e in range(shape[EXPERTS]):
         begin, end = starts[e], starts[e + 1]
+        packed = _inputs_at(room.own_packed[me], _of_these(picks, e, read), room, me)
         for t in range(begin, end):
-            _pack_row(table, DOWN, shape[INNER], room.up, t, t - begin, groups)
+            _pack_row(table, DOWN, shape[INNER], room.up, t, t - begin, packed)
         to, count_of = room.mixed[begin:end], end - begin
-        _times(table, DOWN, shape[INNER], groups, to, count_of, first, last, e * hidden)
+        _times(table, DOWN, shape[INNER], packed, to, count_of, first, last, e * hidden)
     for t in range(count):
         for i in range(first, last):
             room.tmp[t, i] = np.float32(0)
@@ -736,12 +884,22 @@ def _experts(me, team, sync, turn, shape, table, normed, room, count):
 
 
 @_fast
-def _route(shape, table, normed, groups, picks, parts, count):
+def _of_these(picks, expert, count):
+    """How many of the first tokens go through an expert."""
+    found = 0
+    for t in range(count):
+        for rank in range(picks.shape[1]):
+            found += picks[t, rank] == expert
+    return found
+
+
+@_fast
+def _route(shape, table, normed, alone, picks, parts, count):
     """Every thread for itself: so few numbers are not worth waiting for."""
     scores = parts[count : count + 1]
     for t in range(count):
-        _pack_row(table, ROUTER, shape[HIDDEN], normed, t, 0, groups)
-        _times(table, ROUTER, shape[HIDDEN], groups, scores, 1, 0, shape[EXPERTS], 0)
+        _pack_row(table, ROUTER, shape[HIDDEN], normed, t, 0, alone)
+        _times(table, ROUTER, shape[HIDDEN], alone, scores, 1, 0, shape[EXPERTS], 0)
         chosen = shape[CHOSEN]
         _best(scores[0, : shape[EXPERTS]], picks[t, :chosen], parts[t, :chosen])
 
@@ -762,10 +920,11 @@ def _line_up(picks, places, starts, count, experts):
 
 @_fast
 def _states(me, team, sync, turn, model, step, room, rows):
-    top, wanted, eps = model.top, step.wanted, model.scale[EPS]
+    top, wanted, eps, hidden = model.top, step.wanted, model.scale[EPS], model.shape[HIDDEN]
     for k in range(me, wanted.shape[0], team):
-        t, state = wanted[k], step.states[k]
-        _sum(model, model.layers[-1, POST_MLP_NORM], rows.x[t], room.tmp[t], state)
+        t, state = wanted[k], _numbers(_at(step.states, k), hidden)
+        row, half = _numbers(_at(rows.x, t), hidden), _numbers(_at(room.tmp, t), hidden)
+        _sum(model, model.layers[-1, POST_MLP_NORM], row, half, state)
         _norm(state, top[NORM], top[NORM_BIAS], model.shape, eps, state)
     return _meet(sync, team, turn)
 
@@ -773,11 +932,12 @@ def _states(me, team, sync, turn, model, step, room, rows):
 @_fast
 def _logits(me, team, sync, turn, model, step, room):
     shape, top, count = model.shape, model.top, step.logits.shape[0]
-    turn, groups = _packed(
-        me, team, sync, turn, top, HEAD_MATRIX, shape[HIDDEN], step.states, room, count
+    # As of written tokens, all of them: who asks for logits of states need not know whose they are.
+    turn, packed = _packed(
+        me, team, sync, turn, top, HEAD_MATRIX, shape[HIDDEN], step.states, room, count, 0
     )
     first, last = _share(shape[VOCAB], SHARE, me, team)
-    _times(top, HEAD_MATRIX, shape[HIDDEN], groups, step.logits, count, first, last, 0)
+    _times(top, HEAD_MATRIX, shape[HIDDEN], packed, step.logits, count, first, last, 0)
     divisor, cap = model.scale[DIVISOR], model.scale[SOFTCAP]
     for k in range(count):
         row = step.logits[k]
@@ -797,7 +957,7 @@ def run(me, team, sync, turn, model, step, room):
     Args:
         sync, turn: one int64 that counts arrivals, and what it stood at before the step.
     """
-    rows = _rows(me, team, room, step.tokens.shape[0])
+    rows = _rows(me, team, room, step.tokens.shape[0], step.read)
     _embed(model, step, rows)
     for layer in range(model.layers.shape[0]):
         turn = _attention_half(me, team, sync, turn, model, layer, step, room, rows)
