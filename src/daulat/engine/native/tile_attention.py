@@ -19,17 +19,19 @@ from numba import carray
 
 from daulat.engine.cache import BLOCK_TOKENS
 from daulat.engine.native import tiles
-from daulat.engine.native.attention import SEGMENT, WIDTH, compiled, hide_others, scale
+from daulat.engine.native.attention import compiled, hide_others, scale
 from daulat.engine.native.vector import BLOCK, LANES, floats, integers
 
 TOGETHER = 96
 """Queries that go through the cache at once."""
 _GROUPS = TOGETHER // tiles.GROUP
 _PAIR = 2 * tiles.GROUP
-_SPAN = SEGMENT // BLOCK_TOKENS
+_SPAN = 16
+_SEGMENT = _SPAN * BLOCK_TOKENS
+"""Keys whose scores are made before their values are mixed."""
 _OF_SHARES = _SPAN * tiles.BYTES
 """Bytes of a group of shares, or of sixteen columns of values, of a whole segment."""
-_LINE, _ROW = WIDTH * 4, 64
+_LINE, _ROW = (_SEGMENT + LANES) * 4, 64
 """Bytes of a query's scores, and of its row of a tile."""
 
 
@@ -39,7 +41,7 @@ class Work(NamedTuple):
     Attributes:
         queries: tiles of all; keys: of a block; shares, values: of a segment.
         spare: a block's values in float32.
-        scores: [TOGETHER, WIDTH], float32.
+        scores: [TOGETHER, a segment and a line], float32.
     """
 
     queries: Any
@@ -95,8 +97,8 @@ def attend(queries, count, blocks, keys, values, firsts, lasts, room, totals, mo
     totals[:] = 0
     mosts[:] = -np.inf
     tiles.begin()
-    for segment in range(begin // SEGMENT * SEGMENT, end, SEGMENT):
-        low, high = max(begin, segment), min(end, segment + SEGMENT)
+    for segment in range(begin // _SEGMENT * _SEGMENT, end, _SEGMENT):
+        low, high = max(begin, segment), min(end, segment + _SEGMENT)
         span = (high - low + BLOCK_TOKENS - 1) // BLOCK_TOKENS
         for k in range(span):
             block = addresses[low // BLOCK_TOKENS + k]

@@ -267,22 +267,26 @@ def shares(typing, x, blocks, least, y):
 
     def generate(context, b, signature, arguments):
         base, count, least, to = arguments
-        most, total = _variable(b), _variable(b)
-        b.store(_splat(b, least), most)
-        with cgutils.for_range(b, b.mul(count, _i64(2))) as loop:
-            one = _load(b, b.add(base, b.mul(loop.index, _i64(4 * LANES))), 0, _VF32)
-            b.store(_larger(b, one, b.load(most)), most)
-        largest = _largest(b, b.load(most))
+        # Two each, in turn, so that one need not wait for the one before.
+        mosts, totals = ([_variable(b) for _ in (0, 1)] for _ in (0, 1))
+        for most in mosts:
+            b.store(_splat(b, least), most)
+        with cgutils.for_range(b, count) as loop:
+            at = b.add(base, b.mul(loop.index, _i64(4 * BLOCK)))
+            for k, most in enumerate(mosts):
+                b.store(_larger(b, _load(b, at, 64 * k, _VF32), b.load(most)), most)
+        largest = _largest(b, _larger(b, *(b.load(most) for most in mosts)))
         with cgutils.for_range(b, count) as loop:
             at = b.add(base, b.mul(loop.index, _i64(4 * BLOCK)))
             powers = [_rough_exp(b, b.fsub(_load(b, at, 64 * k, _VF32), largest)) for k in (0, 1)]
-            for power in powers:
+            for power, total in zip(powers, totals, strict=True):
                 b.store(_fma(b, power, _all(_VF32, 1.0), b.load(total)), total)
             _store(b, _rounded(b, *powers), b.add(to, b.mul(loop.index, _i64(BYTES))))
         less = _exp(b, b.fsub(_splat(b, least), largest))
         first = ir.Constant(_I32, 0)
         found = [b.extract_element(one, first) for one in (largest, less)]
-        found.insert(1, _sum(b, b.load(total)))
+        both = _fma(b, b.load(totals[0]), _all(_VF32, 1.0), b.load(totals[1]))
+        found.insert(1, _sum(b, both))
         return context.make_tuple(b, signature.return_type, found)
 
     return (
