@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from daulat.engine.adapter import Adapter
 from daulat.engine.decoder import Decoder
 from daulat.engine.loading import load_adapter, load_native
+from daulat.engine.native.matrices import Numbers
 from daulat.engine.step import Chunk
 from daulat.models.checkpoint import Checkpoint, open_checkpoint
 from daulat.models.lora import CONFIG, TENSORS, LoraFile
@@ -149,30 +150,33 @@ def bits(decoder: Any, prompt: list[int], which: Adapter | None, piece: int, com
     cache = decoder.new_cache(80)
     others = [(decoder.new_cache(300), adapter) for adapter in company]
     found: list[bytes] = []
-    pending = prompt
+    pending, written = prompt, False
     while len(found) < 8:
         chunks = [
-            Chunk(PROMPTS[k % 4][: 1 + k % 3], c, adapter=a) for k, (c, a) in enumerate(others)
+            Chunk(PROMPTS[k % 4][: 1 + k % 3], c, adapter=a, written=k % 3 == len(found) % 3)
+            for k, (c, a) in enumerate(others)
         ]
         place = len(chunks) // 2
-        chunks.insert(place, Chunk(pending[:piece], cache, adapter=which))
+        chunks.insert(place, Chunk(pending[:piece], cache, adapter=which, written=written))
         logits = decoder.forward(chunks)[place]
         pending = pending[piece:]
         if not pending:
             found.append(logits.tobytes())
-            pending = [int(logits.argmax())]
+            pending, written = [int(logits.argmax())], True
     return found
 
 
+@pytest.mark.parametrize("numbers", ["float32", "int8"])
 def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(
-    several: Several,
+    several: Several, numbers: Numbers
 ) -> None:
+    """With 8 bits, by matrix units where there are any."""
     whole = several.adapters
     companies = [(), whole, [*whole, *whole, *whole, *whole, *whole]]
     for which in whole:
         expected = None
         for threads, piece, company in itertools.product((1, 2, 3), (1, 7, 45), companies):
-            decoder = load_native(several.checkpoint, threads=threads)
+            decoder = load_native(several.checkpoint, numbers, threads=threads)
             got = bits(decoder, PROMPTS[0], which, piece, company)
             expected = expected or got
             assert got == expected, (threads, piece, len(company))

@@ -134,8 +134,7 @@ class NativeDecoder:
 
     def warm(self) -> None:
         """Compile what is not yet compiled for this processor: seconds, once."""
-        cache = self.new_cache(2)
-        self.forward([Chunk((0,), cache)])
+        self.forward([Chunk((0,), self.new_cache(1))])
 
     def forward(self, chunks: Sequence[Chunk], every: bool = False) -> Floats:
         """See `step.Computer`; with `every` the logits behind each token, [T, V]."""

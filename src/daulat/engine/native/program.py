@@ -31,7 +31,7 @@ import numpy as np
 from numba import carray
 
 from daulat.engine.cache import BLOCK_TOKENS
-from daulat.engine.native import lora, tile_attention
+from daulat.engine.native import lora, tile_attention, units
 from daulat.engine.native.attention import TOGETHER, attend, scaled
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.panels import GROUP
@@ -206,6 +206,8 @@ STORED = 512
 """What it costs to store a number of a key, in columns that its row is multiplied with."""
 BESIDE = 64
 """What a query costs beside its keys, in keys."""
+
+_attend_by_tiles = tile_attention.attend if units.compiled() else tile_attention.absent
 
 SILU, GELU, GELU_TANH, RELU = range(4)
 _SPINS = 4000
@@ -589,7 +591,7 @@ def _attend(model, layer, chunk, k, beside, pair, each, room, work, packed):
     keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
     values = keys + kv_heads * BLOCK_TOKENS * size * 4
     if _by_tiles(shape, chunk, packed.read):
-        tile_attention.attend(
+        _attend_by_tiles(
             queries,
             m,
             chunk[CACHE],

@@ -115,6 +115,11 @@ def attend(queries, count, blocks, keys, values, firsts, lasts, room, totals, mo
 
 
 @compiled
+def absent(queries, count, blocks, keys, values, firsts, lasts, room, totals, mosts, out):
+    """What stands for `attend` in code for processors that have no such units; it is never called."""
+
+
+@compiled
 def _score(work, count, size, keys, k):
     """The scores of the k-th block of a segment, from its keys [D, BLOCK_TOKENS]."""
     steps = size // BLOCK

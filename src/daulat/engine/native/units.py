@@ -19,10 +19,15 @@ _ARCH_PRCTL, _ASK_FOR, _TILE_DATA = 158, 0x1023, 18
 Documentation/arch/x86/xstate.rst)."""
 
 
+def compiled() -> bool:
+    """Whether the processor that code is compiled for has them; for others it could not even be compiled."""
+    return all(processor_has(feature) for feature in _NEEDED)
+
+
 @cache
 def there() -> bool:
     """Whether code with `tiles` can be compiled and run here. Asks the system, once for all threads."""
-    if not all(processor_has(feature) for feature in _NEEDED):
+    if not compiled():
         return False
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
