@@ -30,7 +30,7 @@ def test_the_first_start_shows_the_key_once_and_the_second_does_not(furnished: P
         assert _status(first.url, "daulat-wrong") == 401
         assert httpx2.get(f"{first.url}/health", timeout=30).status_code == 200
         assert f"{first.url}/#key={key}" in first.said
-        assert f"{MODEL} is loaded; its weights are held as Q4_1, Q8_0." in first.said
+        assert f"{MODEL} is loaded; its weights are held as Q4_1, Q8_0" in first.said
         assert key not in first.errors.read_text(encoding="utf-8")
     assert first.process.returncode == 0
     assert key.encode() not in (furnished / "record.sqlite3").read_bytes()

@@ -14,6 +14,7 @@ import pytest
 
 from daulat.endpoints import memory
 from daulat.endpoints.pool import Loaded, Pool
+from daulat.engine.native import units
 from daulat.engine.native.matrices import held_bytes
 from daulat.errors import ModelFileError, UnavailableError, UnsupportedModelError
 from daulat.models.catalogue import Catalogue, ModelEntry
@@ -218,7 +219,9 @@ async def test_how_a_model_is_held_is_said(
     # A server in this process may have set up its own log before.
     monkeypatch.setattr(logging.getLogger("daulat"), "propagate", True)
     monkeypatch.setattr(logging.getLogger("daulat.endpoints.pool"), "disabled", False)
-    for dtype, said in (("auto", "F32"), ("int8", "int8"), ("int4", "int4")):
+    told_of_units = "; prompts: bfloat16 (AMX)" if units.there() else ""
+    for dtype, held_as in (("auto", "F32"), ("int8", "int8"), ("int4", "int4")):
+        said = held_as if dtype == "auto" else held_as + told_of_units
         settings: Any = {"device": "cpu", "dtype": dtype, "threads": 1, "max_sequences": 1}
         pool = Pool(catalogue, EngineSettings(**settings))
         told: list[tuple[int, int]] = []
@@ -229,7 +232,7 @@ async def test_how_a_model_is_held_is_said(
         assert told[-1][0] == told[-1][1]
         await pool.close()
     held = [getattr(record, "numbers", None) for record in caplog.records]
-    assert [one for one in held if one] == ["F32", "int8", "int4"]
+    assert [one for one in held if one] == ["F32", "int8" + told_of_units, "int4" + told_of_units]
 
 
 def test_the_allowance() -> None:

@@ -242,6 +242,13 @@ class NativeEndpoint:
         return _nonempty(tokenizer.encode(text + request.begun, special=False), "messages")
 
 
+def _begun(request: GenerationRequest, model: Loaded) -> int:
+    """How many tokens an answer that goes on has been begun with."""
+    if not isinstance(request, ChatRequest) or not request.begun:
+        return 0
+    return len(model.tokenizer.encode(request.begun, special=False))
+
+
 @dataclass(frozen=True, slots=True)
 class _Form:
     """What one choice must keep to, and how its tool calls are read."""
@@ -378,6 +385,7 @@ class _Answer:
                         shown,
                         form.guide,
                         form.grammar.until if form.grammar else None,
+                        _begun(request, model),
                     )
                 )
         self._waiting = deque(self._sequences)

@@ -151,8 +151,8 @@ class Scheduler:
         """How many of a sequence's blocks are the same for all who have their tokens."""
         if not sequence.may_share:
             return 0
-        all_ = sequence.tokens if self._reads_as_it_writes else sequence.prompt
-        return len(all_) // BLOCK_TOKENS
+        alike = len(sequence.tokens) if self._reads_as_it_writes else sequence.asked
+        return alike // BLOCK_TOKENS
 
     def _need_not_wait(self, sequence: GenerationSequence) -> bool:
         """Whether nobody computes the very block that this one would compute first."""

@@ -106,9 +106,11 @@ class GenerationSequence:
             it adds to the prompt's text.
         guide: new as well: keeps the answer to a structure.
         until: the text behind which stop strings are not looked for.
+        begun: so many of the prompt's last tokens are words of the answer, as if it had been written so far.
 
     Attributes:
         tokens: prompt and answer, as far as it is written.
+        asked: how many of them are read; those behind were written.
         root: what the keys of its blocks begin with (`blocks.root`).
         may_share: it may take over what was computed for another. Not where the prompt is scored: for
             that all of it must be computed.
@@ -131,9 +133,11 @@ class GenerationSequence:
         echo: Sequence[bytes] | None = None,
         guide: Guide | None = None,
         until: str | None = None,
+        begun: int = 0,
     ) -> None:
         self.prompt = prompt
         self.tokens = list(prompt)
+        self.asked = max(len(prompt) - begun, 1)
         self.adapter = adapter
         self.limit = limit
         self.tenant = tenant
@@ -190,13 +194,13 @@ class GenerationSequence:
         read and what was written do not go together."""
         if self.decoding:
             return self.tokens[-1:]
-        end = len(self.prompt) if self.reading else len(self.tokens)
+        end = self.asked if self.reading else len(self.tokens)
         return self.tokens[self._computed : min(self._computed + most, end)]
 
     @property
     def reading(self) -> bool:
-        """What goes into the next step is of the prompt; else all of it was written."""
-        return self._computed < len(self.prompt)
+        """What goes into the next step is read; else all of it was written."""
+        return self._computed < self.asked
 
     @property
     def decoding(self) -> bool:
