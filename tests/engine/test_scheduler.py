@@ -31,12 +31,22 @@ def sequence(
     limit: int,
     heard: list[Outcome] | None = None,
     tenant: str = "",
+    begun: int = 0,
 ) -> GenerationSequence:
     listener = (heard if heard is not None else []).append
     tokens = prompt if isinstance(prompt, list) else [1 + i % 255 for i in range(prompt)]
     sampling = Sampling(temperature=0.0, ignore_eos=True)
     return GenerationSequence(
-        tokens, sampling, limit, 0, 0, Bytes(), ByteStream(), listener, tenant=tenant
+        tokens,
+        sampling,
+        limit,
+        0,
+        0,
+        Bytes(),
+        ByteStream(),
+        listener,
+        tenant=tenant,
+        begun=begun,
     )
 
 
@@ -270,6 +280,22 @@ def test_what_was_written_serves_nobody_where_it_is_not_what_reading_gives() -> 
     scheduler.submit([again])
     run(scheduler)
     assert again.cached == 32  # the one block that is all prompt
+
+
+def test_what_an_answer_was_begun_with_is_written_and_serves_nobody() -> None:
+    scheduler = scheduler_of(reads_as_it_writes=False)
+    scheduler.submit([sequence([3] * 44, 3, begun=10)])
+    parts = [part for _ in range(4) for part in run(scheduler)]
+    assert [(len(p.tokens), p.written) for p in parts] == [
+        (34, False),
+        (10, True),
+        (1, True),
+        (1, True),
+    ]
+    again = sequence([3] * 70, 3)
+    scheduler.submit([again])
+    run(scheduler)
+    assert again.cached == 32
 
 
 @pytest.mark.parametrize("reads_as_it_writes", [True, False])
