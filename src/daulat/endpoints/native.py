@@ -365,6 +365,7 @@ class _Answer:
         seed = fresh_seed() if sampling.seed is None else sampling.seed
         self._voices = [_Voice(choice, _reader(choice, form)) for choice, form in enumerate(forms)]
         self._sequences: list[GenerationSequence] = []
+        begun = _begun(request, model)
         for prompt, shown in zip(prompts, echo.shown, strict=True):
             limit = _limit(len(prompt), sampling.max_tokens, model)
             for index in range(sampling.n):
@@ -385,7 +386,7 @@ class _Answer:
                         shown,
                         form.guide,
                         form.grammar.until if form.grammar else None,
-                        _begun(request, model),
+                        begun,
                     )
                 )
         self._waiting = deque(self._sequences)

@@ -70,7 +70,7 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
                 at += head_bytes
         for m in range(inputs):
             first, last = max(firsts[m], low) - low, min(lasts[m], high) - low
-            mosts[m], totals[m] = soften_segment(
+            mosts[m], totals[m] = _soften(
                 p + m * line, first, last, high - low, mosts[m], totals[m], o + m * row, size
             )
         for place in range(low, high, BLOCK_TOKENS):
@@ -100,7 +100,7 @@ def scale(x, factor, size):
 
 
 @compiled
-def soften_segment(row, first, last, width, most, total, out, size):
+def _soften(row, first, last, width, most, total, out, size):
     """A query's scores of a segment as shares, 0 outside first to last; what is summed so far made to fit.
 
     That is done even where the largest score stays: a factor of 1 costs less than a branch guessed wrong.

@@ -263,7 +263,7 @@ def _column(b: Builder, form: Floats, at: Value, column: int) -> Value:
     return held if form.kind == _VF32 else b.fpext(held, _VF32)
 
 
-def fours_of(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
+def _fours(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
     """The steps of a block, four columns of all rows at a time, 8 bits each, as int32."""
     for k in range(form.bits):
         held = _load(b, at, form.head + 64 * k, _VI32)
@@ -275,19 +275,19 @@ def fours_of(b: Builder, form: Steps, at: Value) -> Iterator[Value]:
             yield b.and_(part, _all(_VI32, 0x0F0F0F0F))
 
 
-def scales_of(b: Builder, form: Steps, at: Value) -> list[Value]:
+def _scales(b: Builder, form: Steps, at: Value) -> list[Value]:
     if form.half:
         return [b.fpext(_load(b, at, 32 * k, _VF16), _VF32) for k in range(form.scales)]
     return [_load(b, at, 64 * k, _VF32) for k in range(form.scales)]
 
 
-def _unpacked(b: Builder, form: Floats | Steps, at: Value) -> Iterator[tuple[int, Value]]:
+def unpacked(b: Builder, form: Floats | Steps, at: Value) -> Iterator[tuple[int, Value]]:
     """Every column of a block, and its numbers as float32."""
     if isinstance(form, Floats):
         yield from ((column, _column(b, form, at, column)) for column in range(BLOCK))
         return
-    scale, other = (scales_of(b, form, at) * 2)[:2]
-    for place, four in enumerate(fours_of(b, form, at)):
+    scale, other = (_scales(b, form, at) * 2)[:2]
+    for place, four in enumerate(_fours(b, form, at)):
         for k, column in enumerate(COLUMNS[4 * place : 4 * place + 4]):
             whole = b.and_(b.lshr(four, _all(_VI32, 8 * k)), _all(_VI32, 255))
             step = b.sitofp(b.sub(whole, _all(_VI32, form.offset)), _VF32)
@@ -308,9 +308,7 @@ def _spread(typing, form, panel, blocks, y):
         p0, count, y0 = arguments[1:]
         with cgutils.for_range(b, count) as loop:
             to = b.add(y0, b.mul(loop.index, _i64(BLOCK * 64)))
-            for column, numbers in _unpacked(
-                b, held, b.add(p0, b.mul(loop.index, _i64(held.size)))
-            ):
+            for column, numbers in unpacked(b, held, b.add(p0, b.mul(loop.index, _i64(held.size)))):
                 _store(b, numbers, b.add(to, _i64(64 * column)))
         return context.get_dummy_value()
 
@@ -386,7 +384,7 @@ def _steps_block(
     wholes = [[list(one) for one in (zeros if fine else starts)] for _ in ats]
     for part in range(1 + fine):
         at = b.add(x, _i64(part * GROUP * _STEPS))
-        for place, weights in enumerate(zip(*(fours_of(b, form, w) for w in ats), strict=True)):
+        for place, weights in enumerate(zip(*(_fours(b, form, w) for w in ats), strict=True)):
             for m in range(len(tails)):
                 number = _splat(b, _load(b, at, m * _STEPS + 4 * place, _I32))
                 for four, whole in zip(weights, wholes, strict=True):
@@ -400,7 +398,7 @@ def _steps_block(
                 for panel in wholes
             ]
     for at, panel, places in zip(ats, wholes, sums, strict=True):
-        scales = scales_of(b, form, at)
+        scales = _scales(b, form, at)
         for whole, tail, place in zip(panel, tails, places, strict=True):
             b.store(_scaled(b, form, scales, whole, tail, b.load(place)), place)
 

@@ -137,7 +137,7 @@ class Room(NamedTuple):
         low: [T, ranks]; own_low: [team, FEW, ranks]: between an adapter's two matrices.
         packed: uint8 [2, room for the inputs of a matrix in groups]: of `down`, and before, of the others;
         own_packed: [team, room for a few].
-        tiles: uint8 [team, room for two panels as tiles, or for `tile_attention`].
+        tiles: uint8 [team, room for `tiles.multiply`, and for `tile_attention`].
     """
 
     x: Any

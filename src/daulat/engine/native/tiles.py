@@ -2,7 +2,7 @@
 
 A tile is a register of sixteen rows of 64 bytes. One instruction multiplies a tile of inputs (sixteen inputs,
 32 columns of each) with a tile of weights (the same columns of a panel's sixteen rows) and adds the products to
-a tile of float32: sixteen inputs by sixteen rows. So weights become bfloat16 first, a panel or two at a time,
+a tile of float32: sixteen inputs by sixteen rows. So weights become bfloat16 first, some panels at a time,
 which is soon paid for by many inputs; for a single one it costs more than `panels` does.
 
 What is lost: each weight is rounded to 8 significant bits, and each input to 8, or to 16 in two parts. Sums are
@@ -26,7 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from daulat.engine.native import vector
-from daulat.engine.native.panels import BF16, COLUMNS, FORMS, Floats, Steps, fours_of, scales_of
+from daulat.engine.native.panels import BF16, FORMS, Floats, Steps, unpacked
 from daulat.engine.native.vector import (
     _I8,
     _I16,
@@ -41,6 +41,7 @@ from daulat.engine.native.vector import (
     Value,
     _all,
     _exp,
+    _fetch,
     _fma,
     _i64,
     _larger,
@@ -63,7 +64,7 @@ _PANELS, _DEEP = 8, 18
 """Panels, and blocks of each, that are tiles at the same time."""
 SCRATCH = _PANELS * _DEEP * BYTES
 """Bytes that `multiply` needs for them."""
-FORMS_SIZES = tuple(form.size for form in FORMS)
+_SIZES = tuple(form.size for form in FORMS)
 _INPUTS, _WEIGHTS = (4, 5), (6, 7)
 """The tiles' numbers; sums have 0 to 3."""
 
@@ -224,35 +225,25 @@ def _float_pairs(b: Builder, at: Value):
     """Every other column of a block of bfloat16, and it and the next, lane by lane."""
     for column in range(0, BLOCK, 2):
         even, odd = (_load(b, at, 2 * LANES * (column + k), _VI16) for k in (0, 1))
-        order = ir.Constant(ir.VectorType(_I32, 2 * LANES), _IN_TURN)
-        yield column, b.shuffle_vector(even, odd, order)
-
-
-_IN_TURN = [k // 2 + k % 2 * LANES for k in range(2 * LANES)]
+        yield column, b.shuffle_vector(even, odd, _IN_TURN)
 
 
 def _step_pairs(b: Builder, form: Steps, at: Value):
-    """The same of a block of steps."""
-    scale, other = (scales_of(b, form, at) * 2)[:2]
-    order = ir.Constant(ir.VectorType(_I32, 2 * LANES), _IN_TURN)
-    for place, four in enumerate(fours_of(b, form, at)):
-        first = COLUMNS[4 * place]
-        numbers: list[Value] = []
-        for k in range(4):
-            whole = b.and_(b.lshr(four, _all(_VI32, 8 * k)), _all(_VI32, 255))
-            if form.offset:
-                whole = b.sub(whole, _all(_VI32, form.offset))
-            step = b.sitofp(whole, _VF32)
-            if form.least:
-                numbers.append(_fma(b, step, scale, other))
-            else:
-                numbers.append(b.fmul(step, other if form.two and first >= LANES else scale))
-        for k in (0, 2):
-            pair = _rounded(b, numbers[k], numbers[k + 1])
-            yield (
-                first + k,
-                b.shuffle_vector(pair, ir.Constant(_HALVES, ir.Undefined), order),
-            )
+    """The same of a block of steps, whose columns come by neighbours."""
+    numbers = unpacked(b, form, at)
+    for (column, even), (_, odd) in zip(numbers, numbers, strict=True):
+        yield column, _paired(b, even, odd)
+
+
+def _paired(b: Builder, even: Value, odd: Value) -> Value:
+    """Two vectors of float32 as bfloat16, lane by lane beside each other."""
+    rounded = _rounded(b, even, odd)
+    return b.shuffle_vector(rounded, ir.Constant(_HALVES, ir.Undefined), _IN_TURN)
+
+
+_IN_TURN = ir.Constant(
+    ir.VectorType(_I32, 2 * LANES), [k // 2 + k % 2 * LANES for k in range(2 * LANES)]
+)
 
 
 @intrinsic
@@ -278,7 +269,9 @@ def shares(typing, x, blocks, least, y):
         largest = _largest(b, _larger(b, *(b.load(most) for most in mosts)))
         with cgutils.for_range(b, count) as loop:
             at = b.add(base, b.mul(loop.index, _i64(4 * BLOCK)))
-            powers = [_rough_exp(b, b.fsub(_load(b, at, 64 * k, _VF32), largest)) for k in (0, 1)]
+            powers = [
+                _exp(b, b.fsub(_load(b, at, 64 * k, _VF32), largest), rough=True) for k in (0, 1)
+            ]
             for power, total in zip(powers, totals, strict=True):
                 b.store(_fma(b, power, _all(_VF32, 1.0), b.load(total)), total)
             _store(b, _rounded(b, *powers), b.add(to, b.mul(loop.index, _i64(BYTES))))
@@ -295,37 +288,14 @@ def shares(typing, x, blocks, least, y):
     )
 
 
-_LOG2E, _ROUND = 1.44269502, 1.5 * 2**23
-_EXP2 = (0.00961981, 0.05598165, 0.24023501, 0.69311036, 1.0)
-"""2^r for r from -1/2 to 1/2, within 0.000005 of it (minimax)."""
-
-
-def _rough_exp(b: Builder, x: Value) -> Value:
-    """e to x (up to 88) within 2^-16 of it; exactly 0 below -87."""
-    shifted = _fma(b, x, _all(_VF32, _LOG2E), _all(_VF32, _ROUND))
-    n = b.fsub(shifted, _all(_VF32, _ROUND))
-    r = _fma(b, x, _all(_VF32, _LOG2E), b.fneg(n))
-    y = _all(_VF32, _EXP2[0])
-    for factor in _EXP2[1:]:
-        y = _fma(b, y, r, _all(_VF32, factor))
-    y = b.bitcast(
-        b.add(b.bitcast(y, _VI32), b.shl(b.bitcast(shifted, _VI32), _all(_VI32, 23))), _VF32
-    )
-    return b.select(b.fcmp_unordered(">", x, _all(_VF32, -87.0)), y, _all(_VF32, 0.0))
-
-
 @intrinsic
 def ask(typing, address, lines):
     """Ask memory for so many neighbouring cache lines, into the second-level cache."""
 
     def generate(context, b, signature, arguments):
         first, count = arguments
-        byte = _I8.as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
-        prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
         with cgutils.for_range(b, count) as loop:
-            at = _at(b, b.add(first, b.mul(loop.index, _i64(_ROW))))
-            b.call(prefetch, [at, *(ir.Constant(_I32, k) for k in (0, 2, 1))])
+            _fetch(b, b.add(first, b.mul(loop.index, _i64(_ROW))), ahead=0, level=2)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
@@ -337,13 +307,10 @@ def pair(typing, x, row_bytes, y):
 
     def generate(context, b, signature, arguments):
         x0, x_step, y0 = arguments
-        order = ir.Constant(ir.VectorType(_I32, 2 * LANES), _IN_TURN)
         with cgutils.for_range(b, _i64(LANES)) as loop:
             at = b.add(x0, b.mul(x_step, b.mul(loop.index, _i64(2))))
-            rows = [_load(b, at, 0, _VF32), _load(b, b.add(at, x_step), 0, _VF32)]
-            rounded = _rounded(b, *rows)
-            turned = b.shuffle_vector(rounded, ir.Constant(_HALVES, ir.Undefined), order)
-            _store(b, turned, b.add(y0, b.mul(loop.index, _i64(_ROW))))
+            even, odd = _load(b, at, 0, _VF32), _load(b, b.add(at, x_step), 0, _VF32)
+            _store(b, _paired(b, even, odd), b.add(y0, b.mul(loop.index, _i64(_ROW))))
         return context.get_dummy_value()
 
     return types.void(*(types.int64,) * 3), generate
@@ -406,7 +373,7 @@ def multiply(form, parts, panels, panel_bytes, blocks, groups, y, y_bytes, input
         panel_bytes, y_bytes: from one panel, and from one input's results, to the next.
         scratch: address of room for weights, of `SCRATCH` bytes.
     """
-    of_group, of_block = parts * BYTES * blocks, FORMS_SIZES[form]
+    of_group, of_block = parts * BYTES * blocks, _SIZES[form]
     pieces = (blocks + _DEEP - 1) // _DEEP
     deep = (blocks + pieces - 1) // pieces
     last = np.empty((_WIDE * GROUP, _WIDE * LANES), dtype=np.float32)

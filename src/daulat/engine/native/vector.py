@@ -59,12 +59,13 @@ AHEAD = 8192
 itself where the next one lies."""
 
 
-def _fetch(b: Builder, address: Value) -> None:
+def _fetch(b: Builder, address: Value, ahead: int = AHEAD, level: int = 3) -> None:
+    """Ask memory for what lies so many bytes further, into the first-level cache (3) or the second (2)."""
     byte = _I8.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
     prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
-    pointer = b.inttoptr(b.add(address, _i64(AHEAD)), byte)
-    b.call(prefetch, [pointer, *(ir.Constant(_I32, k) for k in (0, 3, 1))])
+    pointer = b.inttoptr(b.add(address, _i64(ahead)), byte)
+    b.call(prefetch, [pointer, *(ir.Constant(_I32, k) for k in (0, level, 1))])
 
 
 def _store(b: Builder, value: Value, address: Value) -> None:
@@ -241,16 +242,24 @@ _LOG2E, _LOG2E_LOW = 1.44269502, 1.92596303e-8
 _ROUND = 1.5 * 2**23
 """Added to a small number, it leaves a whole one in the last bits."""
 _EXP2 = (0.000153533547, 0.0013398875, 0.00961843785, 0.0555033237, 0.240226477, 0.693147182, 1.0)
+_ROUGH_EXP2 = (0.00961981, 0.05598165, 0.24023501, 0.69311036, 1.0)
+"""2^r for r from -1/2 to 1/2, within 0.000005 of it (minimax)."""
 
 
-def _exp(b: Builder, x: Value) -> Value:
-    """e to x (up to 88) within 2 units in the last place: 2^n by a polynomial (minimax) of 2^r; 0 below -87."""
+def _exp(b: Builder, x: Value, *, rough: bool = False) -> Value:
+    """e to x (up to 88) within 2 units in the last place: 2^n by a polynomial (minimax) of 2^r; 0 below -87.
+
+    Args:
+        rough: within 2^-16 of it is enough.
+    """
+    factors = _ROUGH_EXP2 if rough else _EXP2
     shifted = _fma(b, x, _all(_VF32, _LOG2E), _all(_VF32, _ROUND))
     n = b.fsub(shifted, _all(_VF32, _ROUND))
     r = _fma(b, x, _all(_VF32, _LOG2E), b.fneg(n))
-    r = _fma(b, x, _all(_VF32, _LOG2E_LOW), r)
-    y = _all(_VF32, _EXP2[0])
-    for factor in _EXP2[1:]:
+    if not rough:
+        r = _fma(b, x, _all(_VF32, _LOG2E_LOW), r)
+    y = _all(_VF32, factors[0])
+    for factor in factors[1:]:
         y = _fma(b, y, r, _all(_VF32, factor))
     power = b.shl(b.bitcast(shifted, _VI32), _all(_VI32, 23))  # n, to be added to y's exponent
     y = b.bitcast(b.add(b.bitcast(y, _VI32), power), _VF32)
