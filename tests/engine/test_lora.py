@@ -25,6 +25,7 @@ from daulat.models.lora_sites import base_of
 from daulat.models.tokenizer import load_tokenizer
 from tests.engine.adapters import ALL, TARGETS, adapted, saved
 from tests.engine.checkpoints import make, write
+from tests.engine.company import bits
 from tests.engine.conftest import tolerance
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -145,27 +146,6 @@ def several(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Several(request.param, tmp_path_factory.mktemp("several"))
 
 
-def bits(decoder: Any, prompt: list[int], which: Adapter | None, piece: int, company: Any) -> Any:
-    """The logits' bits at the prompt's end and behind eight tokens, with others in the same steps."""
-    cache = decoder.new_cache(80)
-    others = [(decoder.new_cache(300), adapter) for adapter in company]
-    found: list[bytes] = []
-    pending, written = prompt, False
-    while len(found) < 8:
-        chunks = [
-            Chunk(PROMPTS[k % 4][: 1 + k % 3], c, adapter=a, written=k % 3 == len(found) % 3)
-            for k, (c, a) in enumerate(others)
-        ]
-        place = len(chunks) // 2
-        chunks.insert(place, Chunk(pending[:piece], cache, adapter=which, written=written))
-        logits = decoder.forward(chunks)[place]
-        pending = pending[piece:]
-        if not pending:
-            found.append(logits.tobytes())
-            pending, written = [int(logits.argmax())], True
-    return found
-
-
 @pytest.mark.parametrize("numbers", ["float32", "int8"])
 def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(
     several: Several, numbers: Numbers
@@ -177,7 +157,7 @@ def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(
         expected = None
         for threads, piece, company in itertools.product((1, 2, 3), (1, 7, 45), companies):
             decoder = load_native(several.checkpoint, numbers, threads=threads)
-            got = bits(decoder, PROMPTS[0], which, piece, company)
+            got = bits(decoder, PROMPTS, piece, company, which, 8)
             expected = expected or got
             assert got == expected, (threads, piece, len(company))
 
@@ -185,10 +165,10 @@ def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(
 def test_a_base_alone_gives_the_bits_of_a_decoder_that_never_saw_an_adapter(
     several: Several,
 ) -> None:
-    fresh = bits(load_native(several.checkpoint, threads=2), PROMPTS[0], None, 7, ())
+    fresh = bits(load_native(several.checkpoint, threads=2), PROMPTS, 7, (), None, 8)
     used = load_native(several.checkpoint, threads=2)
-    bits(used, PROMPTS[0], several.adapters[1], 7, several.adapters)
-    assert bits(used, PROMPTS[0], None, 7, several.adapters) == fresh
+    bits(used, PROMPTS, 7, several.adapters, several.adapters[1], 8)
+    assert bits(used, PROMPTS, 7, several.adapters, None, 8) == fresh
 
 
 def test_a_batch_gives_each_what_it_gets_alone(several: Several, load: Load) -> None:

@@ -15,13 +15,14 @@ from numba import njit
 from daulat.engine.loading import load_native
 from daulat.engine.native import home, program
 from daulat.engine.native.attention import TOGETHER, WIDTH, attend
-from daulat.engine.native.decoder import NativeDecoder, fits
+from daulat.engine.native.decoder import fits
 from daulat.engine.native.matrices import KNOWN, held_bytes
 from daulat.engine.native.panels import FORMS, Floats
 from daulat.engine.native.vector import call, silu_times, soften
 from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import CASES, make, write
+from tests.engine.company import PROMPTS, bits, scattered
 from tests.engine.matrices_of import COLUMNS, random_matrix
 from tests.engine.products import times
 from tests.engine.tiny import tiny_decoder
@@ -180,14 +181,10 @@ def test_silu() -> None:
 def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
     random = np.random.default_rng(seed)
     keys, values = random.standard_normal((2, 1024, size), dtype=np.float32)
-    # In blocks of 32, keys and values of one block together, and the blocks in no order.
     keys *= np.linspace(0.1, 2, 1024, dtype=np.float32)[
         :, None
     ]  # so that the largest score comes late
-    pieces = keys.reshape(32, 32, size).transpose(0, 2, 1), values.reshape(32, 32, size)
-    order = random.permutation(32)
-    memory = np.stack([piece.reshape(32, -1)[order] for piece in pieces], axis=1)
-    blocks = memory.ctypes.data + np.argsort(order) * memory.strides[0]
+    memory, blocks = scattered(keys, values, random)
     queries = random.standard_normal((len(spans), size), dtype=np.float32) / np.sqrt(
         np.float32(size)
     )
@@ -245,34 +242,13 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return write(make(request.param), tmp_path_factory.mktemp("native"))
 
 
-PROMPTS = [[(5 * i * i + 7 * i + k) % 300 for i in range(n)] for k, n in enumerate((70, 3, 41, 18))]
-
-
-def _answer(decoder: NativeDecoder, prompt: list[int], piece: int, company: int) -> list[bytes]:
-    """The logits' bits at the prompt's end and behind twelve tokens, with others in the same steps."""
-    cache = decoder.new_cache(120)
-    others = [decoder.new_cache(300) for _ in range(company)]
-    bits: list[bytes] = []
-    pending = prompt
-    while len(bits) < 12:
-        chunks = [Chunk(PROMPTS[k % 4][: 1 + k % 3], cache_) for k, cache_ in enumerate(others)]
-        place = len(chunks) // 2
-        chunks.insert(place, Chunk(pending[:piece], cache))
-        logits = decoder.forward(chunks)[place]
-        pending = pending[piece:]
-        if not pending:
-            bits.append(logits.tobytes())
-            pending = [int(logits.argmax())]
-    return bits
-
-
 def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(folder: Path) -> None:
     expected: list[bytes] | None = None
     for threads, piece, company in itertools.product((1, 2, 3), (1, 7, 70), (0, 1, 9)):
         decoder = load_native(open_checkpoint(folder), threads=threads)
-        bits = _answer(decoder, PROMPTS[0], piece, company)
-        expected = expected or bits
-        assert bits == expected, (threads, piece, company)
+        found = bits(decoder, PROMPTS, piece, [None] * company)
+        expected = expected or found
+        assert found == expected, (threads, piece, company)
 
 
 def test_a_token_that_the_model_lacks_is_refused_before_it_is_an_address(folder: Path) -> None:

@@ -17,7 +17,6 @@ from numba import njit
 
 from daulat.engine.loading import load_native
 from daulat.engine.native import tile_attention, tiles, units
-from daulat.engine.native.decoder import NativeDecoder
 from daulat.engine.native.matrices import KNOWN, Matrix
 from daulat.engine.native.panels import FORMS, Floats, Steps
 from daulat.engine.native.tile_attention import TOGETHER
@@ -25,6 +24,7 @@ from daulat.engine.native.vector import call
 from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import make, write
+from tests.engine.company import PROMPTS, bits, scattered
 from tests.engine.matrices_of import COLUMNS, random_matrix
 
 pytestmark = pytest.mark.skipif(not units.there(), reason="this processor has no matrix units")
@@ -121,10 +121,7 @@ def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
     last_of_all = max(first + count for first, count in spans)
     unwritten = values.copy()
     unwritten[last_of_all:] = np.nan
-    pieces = keys.reshape(32, 32, size).transpose(0, 2, 1), unwritten.reshape(32, 32, size)
-    order = random.permutation(32)
-    memory = np.stack([piece.reshape(32, -1)[order] for piece in pieces], axis=1)
-    blocks = memory.ctypes.data + np.argsort(order) * memory.strides[0]
+    memory, blocks = scattered(keys, unwritten, random)
     queries = np.zeros((TOGETHER, size), dtype=np.float32)
     queries[: len(spans)] = random.standard_normal((len(spans), size)) / np.sqrt(size)
     firsts = np.zeros(TOGETHER, dtype=np.int64)
@@ -159,7 +156,6 @@ def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
 
 
 CASES = ["llama", "llama head size", "mistral window", "granite moe", "gemma 3", "gpt-neo"]
-PROMPTS = [[(5 * i * i + 7 * i + k) % 300 for i in range(n)] for k, n in enumerate((70, 3, 41, 18))]
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -167,35 +163,14 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return write(make(request.param), tmp_path_factory.mktemp("tiles"))
 
 
-def _answer(decoder: NativeDecoder, prompt: list[int], piece: int, company: int) -> list[bytes]:
-    """The logits' bits at the prompt's end and behind twelve tokens; others read and write beside it."""
-    cache = decoder.new_cache(120)
-    others = [decoder.new_cache(300) for _ in range(company)]
-    bits: list[bytes] = []
-    pending, written = prompt, False
-    while len(bits) < 12:
-        chunks = [
-            Chunk(PROMPTS[k % 4][: 1 + k % 3], other, written=k % 2 == len(bits) % 2)
-            for k, other in enumerate(others)
-        ]
-        place = len(chunks) // 2
-        chunks.insert(place, Chunk(pending[:piece], cache, written=written))
-        logits = decoder.forward(chunks)[place]
-        pending = pending[piece:]
-        if not pending:
-            bits.append(logits.tobytes())
-            pending, written = [int(logits.argmax())], True
-    return bits
-
-
 def test_the_same_bits_in_any_company_however_cut_by_any_number_of_threads(folder) -> None:
     expected: list[bytes] | None = None
     for threads, piece, company in itertools.product((1, 2, 3), (1, 7, 70), (0, 1, 9)):
         decoder = load_native(open_checkpoint(folder), "int8", threads=threads)
         assert not decoder.reads_as_it_writes
-        bits = _answer(decoder, PROMPTS[0], piece, company)
-        expected = expected or bits
-        assert bits == expected, (threads, piece, company)
+        found = bits(decoder, PROMPTS, piece, [None] * company)
+        expected = expected or found
+        assert found == expected, (threads, piece, company)
 
 
 def test_what_is_read_is_near_to_what_is_written(folder) -> None:
