@@ -298,6 +298,7 @@ def test_a_mask_allows_exactly_what_may_come(writer: Writer) -> None:
             if whole.fullmatch(sofar):
                 expected |= writer.tokenizer.eos_ids
             assert allowed == expected
+            assert {token for token in range(writer.size) if guide.allows(token)} == expected
             token = int(random.choice(sorted(allowed)))
             if token in writer.tokenizer.eos_ids:
                 break
@@ -305,6 +306,46 @@ def test_a_mask_allows_exactly_what_may_come(writer: Writer) -> None:
             sofar += writer.tokenizer.token_bytes(token)
             if guide.finished:
                 break
+
+
+@pytest.mark.parametrize(
+    ("structure", "tools"),
+    [
+        (Structure("regex", r"[A-Z][a-z]+( [a-z]+,?){3,40}\. \d{4}", "regex"), None),
+        (Structure("regex", r"(\w+ ){2,9}\w+", "regex"), None),
+        (json_of({"type": "object", "properties": {"a": {"type": "string"}}}), None),
+        (None, (Toolbox((Tool("weather", None, None),)), GENERIC)),
+    ],
+)
+@pytest.mark.parametrize("bias", [None, {504: 3.0, 3: -100.0}])
+def test_the_likeliest_token_is_the_same_with_and_without_its_mask(
+    writer: Writer,
+    structure: Structure | None,
+    tools: tuple[Toolbox, ToolSyntax] | None,
+    bias: dict[int, float] | None,
+) -> None:
+    grammar = writer.grammar(structure, tools)
+    guide = writer.grammars.guide("starter", writer.tokenizer, writer.size, grammar)
+    sampler = Sampler(Sampling(temperature=0, logit_bias=bias or {}), 1, [0])
+    random = np.random.default_rng(5)
+    asked = 0
+    for _ in range(60):
+        allowed = guide.allowed()
+        # Whole numbers have equals; what is allowed is helped, so that both ways are gone.
+        logits = random.integers(0, 9, writer.size).astype(np.float32)
+        logits[random.choice(np.flatnonzero(allowed), 3)] += random.integers(0, 6)
+        biased = logits.copy()
+        if bias:
+            biased[504] += 3
+            biased[3] = -np.inf
+        asked += bool(allowed[biased.argmax()])
+        token = sampler.choose(logits, guide).token
+        assert token == np.where(allowed, biased, -np.inf).argmax()
+        if token in writer.tokenizer.eos_ids or guide.finished:
+            guide = writer.grammars.guide("starter", writer.tokenizer, writer.size, grammar)
+        else:
+            guide.advance(token)
+    assert 5 < asked < 60
 
 
 def test_a_structure_holds_whatever_bias_and_penalties_do(writer: Writer) -> None:
@@ -336,10 +377,24 @@ def test_a_bias_that_bans_all_that_may_come_is_refused(writer: Writer) -> None:
         assert caught.value.param == "logit_bias"
 
 
-def test_masked_choices_keep_the_raw_log_probabilities() -> None:
+class _Only:
+    """Rules that allow these tokens of three."""
+
+    def __init__(self, *tokens: int) -> None:
+        self._tokens = tokens
+
+    def allows(self, token: int) -> bool:
+        return token in self._tokens
+
+    def allowed(self) -> np.ndarray:
+        return np.isin(np.arange(3), self._tokens)
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-9])
+def test_masked_choices_keep_the_raw_log_probabilities(temperature: float) -> None:
     logits = np.array([5.0, 1.0, 0.0], np.float32)
-    allowed = np.array([False, True, True])
-    choice = Sampler(Sampling(temperature=0, logprobs=2), 1, [0]).choose(logits, allowed)
+    sampler = Sampler(Sampling(temperature=temperature, logprobs=2), 1, [0])
+    choice = sampler.choose(logits, _Only(1, 2))
     assert choice.token == 1
     assert choice.top[0][0] == 0
     assert choice.logprob == pytest.approx(1 - np.log(np.exp(logits.astype(float)).sum()))

@@ -48,6 +48,17 @@ _EXACT = '%llguidance {"no_forcing": true}\n'
 _TEXT = r"/(.|\n)*/"
 _NO_CALL = r"/([^{\s](.|\n)*)?/"  # text that cannot be taken for a call that begins with a brace
 
+# Classes of tokens that are taken at once where an expression allows all of a class; others are walked
+# letter by letter. Classes lie in one another or apart: what two share is walked although one is taken.
+_CLASSES = (
+    " [a-z]+",
+    "[a-z]+",
+    " [A-Z][a-z]+",
+    "[A-Z][a-z]+",
+    " ?[A-Za-z]+",
+    " ?[A-Za-z0-9_]+",
+)
+
 T = TypeVar("T")
 
 
@@ -162,7 +173,10 @@ def _tree(vocabulary: Vocabulary, size: int, param: str) -> LLTokenizer:
             param=param,
         )
     return LLTokenizer(
-        TokenizerWrapper(_Words(vocabulary, size)), n_vocab=size, eos_token=cast("Any", ends)
+        TokenizerWrapper(_Words(vocabulary, size)),
+        n_vocab=size,
+        eos_token=cast("Any", ends),
+        slices=[*LLTokenizer.general_slices(), *_CLASSES],
     )
 
 

@@ -52,6 +52,10 @@ class Guide:
         first, self._first = self._first, None
         return self._compute() if first is None else first
 
+    def allows(self, token: int) -> bool:
+        """Whether this token may come next: what `allowed` says of it, sooner."""
+        return self._matcher.validate_tokens([token]) == 1
+
     def advance(self, token: int) -> None:
         """The answer goes on with this token, which was allowed.
 

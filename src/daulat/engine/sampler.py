@@ -19,6 +19,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +53,13 @@ class Choice:
     top: tuple[tuple[int, float], ...] = ()
 
 
+class Rules(Protocol):
+    """What may come next (`guide`)."""
+
+    def allows(self, token: int) -> bool: ...
+    def allowed(self) -> Mask: ...
+
+
 def fresh_seed() -> int:
     """A seed from the operating system. 53 bits, so that any reader of JSON keeps it exactly."""
     return int.from_bytes(os.urandom(8), "big") >> 11
@@ -75,11 +83,11 @@ class Sampler:
         key = np.array([seed & _MASK_64, index], dtype=np.uint64)
         self._random = np.random.Philox(key=key)
 
-    def choose(self, logits: Floats, allowed: Mask | None = None) -> Choice:
+    def choose(self, logits: Floats, rules: Rules | None = None) -> Choice:
         """The next token for logits [V], which are not changed.
 
         Args:
-            allowed: the tokens [V] that a grammar allows, at least one; None: all.
+            rules: which tokens a grammar allows, at least one; None: all.
 
         Raises:
             ModelFileError: a logit is not a finite number.
@@ -87,12 +95,23 @@ class Sampler:
                 that are allowed.
         """
         require_finite(logits)
-        token = self._token(self._adjusted(logits, allowed))
+        token = self._chosen(logits, rules)
         if self._penalties is not None:
             self._penalties.count(token)
         if self._sampling.logprobs is None:
             return Choice(token)
         return _scored(token, logits, self._sampling.logprobs)
+
+    def _chosen(self, logits: Floats, rules: Rules | None) -> int:
+        if rules is None:
+            return self._token(self._adjusted(logits, None))
+        if self._sampling.temperature == 0:
+            # The likeliest of all, if it is allowed, is the likeliest of those allowed: to ask about
+            # one token takes a hundredth of the time of all.
+            token = self._token(self._adjusted(logits, None))
+            if rules.allows(token):
+                return token
+        return self._token(self._adjusted(logits, rules.allowed()))
 
     def _adjusted(self, logits: Floats, allowed: Mask | None) -> Floats:
         if self._bias is None and self._penalties is None:

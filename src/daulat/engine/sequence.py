@@ -243,7 +243,7 @@ class GenerationSequence:
         if self.limit == 0:
             self._flush("length", "")
             return
-        choice = self._sampler.choose(logits, self._guide.allowed() if self._guide else None)
+        choice = self._sampler.choose(logits, self._guide)
         self.tokens.append(choice.token)
         if choice.token in self._vocabulary.eos_ids and not self._sampling.ignore_eos:
             if self._echo is not None:
