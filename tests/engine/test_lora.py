@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from daulat.engine.adapter import Adapter
 from daulat.engine.decoder import Decoder
 from daulat.engine.loading import load_adapter, load_native
 from daulat.engine.native.matrices import Numbers
-from daulat.engine.step import Chunk
+from daulat.engine.step import Chunk, wanted_rows
 from daulat.models.checkpoint import Checkpoint, open_checkpoint
 from daulat.models.lora import CONFIG, TENSORS, LoraFile
 from daulat.models.lora_sites import base_of
@@ -169,6 +170,35 @@ def test_a_base_alone_gives_the_bits_of_a_decoder_that_never_saw_an_adapter(
     used = load_native(several.checkpoint, threads=2)
     bits(used, PROMPTS, 7, several.adapters, several.adapters[1], 8)
     assert bits(used, PROMPTS, 7, several.adapters, None, 8) == fresh
+
+
+@pytest.mark.parametrize("numbers", ["float32", "int8"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_that_are_asked_for_are_what_they_are_among_all(
+    several: Several, numbers: Numbers, threads: int
+) -> None:
+    """The last block computes nothing else (`program`); whoever is there, and behind any context."""
+    decoder = load_native(several.checkpoint, numbers, threads=threads)
+    random = np.random.default_rng(7)
+    for counts in ((1, 19), (5, 1, 33), (3, 1), (40,), (2, 2, 2, 2, 2)):
+        pairs = [(decoder.new_cache(90), decoder.new_cache(90)) for _ in counts]
+        for _ in range(2):  # the second step has the first for its context
+            steps = [
+                Chunk(
+                    random.integers(0, 300, count).tolist(),
+                    cache,
+                    adapter=several.adapters[int(random.integers(4))],
+                    wanted=sorted(random.choice(count, random.integers(count + 1), replace=False)),
+                    written=bool(random.integers(2)),
+                )
+                for count, (cache, _) in zip(counts, pairs, strict=True)
+            ]
+            asked = decoder.forward(steps)
+            twins = [
+                replace(step, cache=twin) for step, (_, twin) in zip(steps, pairs, strict=True)
+            ]
+            rows = wanted_rows(steps, np.cumsum([0, *counts[:-1]]).tolist())
+            assert (asked == decoder.forward(twins, every=True)[rows]).all(), (counts, steps)
 
 
 def test_a_batch_gives_each_what_it_gets_alone(several: Several, load: Load) -> None:

@@ -13,7 +13,7 @@ each product and each sum is made in the order of the keys.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 
 from daulat.engine.cache import BLOCK_TOKENS
 from daulat.engine.native.vector import (
@@ -35,7 +35,12 @@ _TILE = 6
 """Queries at once in the innermost loops: what fills the registers."""
 
 FAST = {"reassoc", "contract", "nsz", "arcp"}
-compiled = njit(fastmath=FAST, boundscheck=False, nogil=True, error_model="numpy", cache=True)
+compiled = njit(
+    fastmath=FAST, boundscheck=False, nogil=True, error_model="numpy", cache=True, _nrt=False
+)
+"""Without Numba's own memory: it would count who holds an array, by locked instructions in innermost loops, for
+which threads wait for each other. All arrays are the caller's.
+"""
 
 
 @compiled
@@ -55,7 +60,7 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
     for m in range(1, inputs):
         begin, end = min(begin, firsts[m]), max(end, lasts[m])
     begin = begin // BLOCK_TOKENS * BLOCK_TOKENS
-    addresses = carray(integers(blocks), ((end - 1) // BLOCK_TOKENS + 1,))
+    addresses = integers(blocks, (end - 1) // BLOCK_TOKENS + 1)
     out[:] = 0
     totals[:] = 0
     mosts[:] = -np.inf
@@ -86,7 +91,7 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
 @compiled
 def scaled(x, factor, y, size):
     """y = factor * x, so many float32 at two addresses."""
-    numbers, to = carray(floats(x), (size,)), carray(floats(y), (size,))
+    numbers, to = floats(x, size), floats(y, size)
     for d in range(size):
         to[d] = factor * numbers[d]
 
@@ -94,7 +99,7 @@ def scaled(x, factor, y, size):
 @compiled
 def scale(x, factor, size):
     """x *= factor. (`scaled` would go number by number here, since what it reads is what it writes.)"""
-    numbers = carray(floats(x), (size,))
+    numbers = floats(x, size)
     for d in range(size):
         numbers[d] *= factor
 
@@ -120,7 +125,7 @@ def _soften(row, first, last, width, most, total, out, size):
 @compiled
 def hide_others(row, first, last, width):
     """So many scores at an address, less than any outside first to last: so that their shares are zeros."""
-    shares = carray(floats(row), (width,))
+    shares = floats(row, width)
     hidden = np.float32(-1e30 if first < last else 0)
     for j in range(min(first, width)):
         shares[j] = hidden
@@ -172,12 +177,12 @@ def _mix_tile(inputs, p, pb, values, size, count, y):
             mixtures(1, 1, at, pb, values + column * 4, vb, count, to, yb)
         column += LANES
     if column < size:
-        rows = carray(floats(values), (count, size))
+        rows = floats(values, count * size)
         for m in range(inputs):
-            shares, out = carray(floats(p + m * pb), (count,)), carray(floats(y + m * yb), (size,))
+            shares, out = floats(p + m * pb, count), floats(y + m * yb, size)
             for j in range(count):
                 for d in range(column, size):
-                    out[d] += shares[j] * rows[j, d]
+                    out[d] += shares[j] * rows[j * size + d]
 
 
 @compiled

@@ -164,7 +164,7 @@ class NativeDecoder:
             _NO_STRETCHES,
             0,
         )
-        self._team.run((self._model._replace(layers=self._model.layers[:0]), step, room))
+        self._team.run((self._model._replace(layers=self._model.layers[:0]), step, step, room))
         return logits
 
     def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Floats, Floats]:
@@ -223,7 +223,10 @@ class NativeDecoder:
             stretches,
             sum(len(c.tokens) for c in chunks if not c.written) if self._units else 0,
         )
-        self._team.run((self._model, step, room))
+        last = step
+        if len(wanted) < len(tokens) > p.FEW:
+            last = _narrowed(step)
+        self._team.run((self._model, step, last, room))
         for chunk in chunks:
             chunk.cache.advance(len(chunk.tokens))
         return states, logits
@@ -273,6 +276,29 @@ class NativeDecoder:
         return np.take(cos, positions, axis=1), np.take(sin, positions, axis=1)
 
 
+def _narrowed(step: p.Step) -> p.Step:
+    """The wanted tokens alone, as the last block sees them: neighbours of one sequence are a chunk."""
+    ends = np.append(step.chunks[1:, p.START], len(step.tokens))
+    whose = np.searchsorted(ends, step.wanted, side="right")
+    breaks = (np.diff(step.wanted, prepend=-2) != 1) | (np.diff(whose, prepend=-1) != 0)
+    firsts = np.flatnonzero(breaks)
+    chunks = step.chunks[whose[firsts]]
+    chunks[:, p.LENGTH] += step.wanted[firsts] - chunks[:, p.START]
+    chunks[:, p.START] = firsts
+    chunks[:, p.COUNT] = np.diff(firsts, append=len(step.wanted))
+    which = np.full(len(step.tokens), -1)
+    for start, count, adapter in step.stretches:
+        which[start : start + count] = adapter
+    return step._replace(
+        chunks=chunks,
+        tokens=step.tokens[step.wanted],
+        positions=step.positions[step.wanted],
+        wanted=np.arange(len(step.wanted)),
+        stretches=lora.stretches([(1, adapter) for adapter in which[step.wanted].tolist()]),
+        read=int(np.searchsorted(step.wanted, step.read)),
+    )
+
+
 def _any_for_units(blocks: Sequence[Slots]) -> bool:
     """Whether there are matrix units, and something to do for them."""
     held = [one for block in blocks for one in block.values() if isinstance(one, Matrix)]
@@ -315,8 +341,9 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, kinds: Collection
     spread = max(a.experts.count, chosen) if a.experts else 1
     experts = a.experts.count if a.experts else 0
     routed = tokens + 1 if a.experts else 1
-    scratch = 0
+    scratch, at_once = 0, TOGETHER
     if any(k.units for k in kinds):
+        at_once = max(TOGETHER, tile_attention.TOGETHER)
         scratch = max(tiles.SCRATCH, tile_attention.room(a.head_dim))
     packed, own = (
         max(input_bytes(k.form, k.columns, count, k.fine, k.units) for k in kinds)
@@ -333,6 +360,9 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, kinds: Collection
         up=floats(tokens * chosen, _spaced(a.intermediate * (2 if a.gated else 1))),
         own_up=floats(team, 1 if a.experts else tokens, _spaced(2 * p.PIECE)),
         scores=floats(team, TOGETHER, WIDTH),
+        asked=floats(team, 2, at_once, a.head_dim),
+        spans=np.empty((team, 2, at_once), dtype=np.int64),
+        sums=floats(team, 2, at_once),
         choices=np.empty((team, routed, chosen), dtype=np.int64),
         shares=floats(team, routed, spread),
         places=np.empty((team, routed, chosen), dtype=np.int64),
@@ -340,6 +370,7 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, kinds: Collection
         mixed=floats(routed * chosen, a.hidden if a.experts else 1),
         low=floats(tokens, ranks),
         own_low=floats(team, p.FEW, ranks),
+        wide=floats(team, lora.WIDE),
         packed=aligned((2, packed), _BYTE),
         own_packed=aligned((team, own), _BYTE),
         tiles=aligned((team, -(-scratch // 64) * 64), _BYTE),

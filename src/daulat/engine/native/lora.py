@@ -32,7 +32,8 @@ PART_SIZE = 8
 START, COUNT, WHICH = range(3)
 
 Whole = NDArray[np.int64]
-_WIDE = 4 * LANES
+WIDE = 4 * LANES
+"""Columns that are computed at once."""
 
 
 def table(adapter: Adapter) -> tuple[Whole, int]:
@@ -112,9 +113,12 @@ def _some(ranks, part, rank, x, low):
 
 
 @_fast
-def change(adapters, stretches, layer, slot, low, y, first, last):
-    """y[t, first:last] += B low_t, for all rows that have an adapter."""
-    out = np.empty(_WIDE, dtype=np.float32)
+def change(adapters, stretches, layer, slot, low, y, first, last, out):
+    """y[t, first:last] += B low_t, for all rows that have an adapter.
+
+    Args:
+        out: [WIDE], to work in.
+    """
     for s in range(stretches.shape[0]):
         for k in range(PARTS):
             part = adapters[stretches[s, WHICH], layer, slot, k]
@@ -131,8 +135,8 @@ def _raise(part, lows, rows, begin, end, out):
     """By whole vectors of B's columns, counted from its first: a share's borders change no sum."""
     column = begin // LANES * LANES
     while column < end:
-        wide = column + _WIDE <= part[B_BYTES] // 4
-        width = _WIDE if wide else LANES
+        wide = column + WIDE <= part[B_BYTES] // 4
+        width = WIDE if wide else LANES
         at = part[B] + column * 4
         low, high = max(begin, column), min(end, column + width)
         for t in range(rows.shape[0]):

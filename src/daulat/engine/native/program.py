@@ -2,6 +2,7 @@
 
     embed -> [norm : qkv -> turn | attend | out | add -> norm : up | down | add] for each block -> norm | logits
 
+In the last block only rows whose states are asked for go on from `turn`; of others keys and values are left.
 `|` is where all wait for all; `:` too, unless there are few rows, which every thread norms for itself.
 From one to the next a thread goes on with what it has made: it turns the heads whose rows of qkv it multiplied,
 and packs its columns of up. Memory is written again only when all have met since it was last read.
@@ -28,10 +29,9 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
 
 from daulat.engine.cache import BLOCK_TOKENS
-from daulat.engine.native import lora, tile_attention, units
+from daulat.engine.native import lora, tile_activation, tile_attention, tiles, units
 from daulat.engine.native.attention import TOGETHER, attend, scaled
 from daulat.engine.native.attention import compiled as _fast
 from daulat.engine.native.panels import GROUP
@@ -132,9 +132,11 @@ class Room(NamedTuple):
         qkv: [T, (Q + 2K) D or more]; att: [T, Q D].
         up: [T or T * experts chosen, 2I or I or more]; own_up: [team, T, 2 PIECE or more].
         scores: [team, TOGETHER, WIDTH], of `attention`.
+        asked: [team, 2, queries at once, D], queries and results; spans: int64, sums: [team, 2, queries].
         choices, places: int64 [team, T + 1, experts chosen]; shares: [team, T + 1, experts].
         starts: int64 [team, experts + 1]; mixed: [T * experts chosen, H].
         low: [T, ranks]; own_low: [team, FEW, ranks]: between an adapter's two matrices.
+        wide: [team, `lora.WIDE`].
         packed: uint8 [2, room for the inputs of a matrix in groups]: of `down`, and before, of the others;
         own_packed: [team, room for a few].
         tiles: uint8 [team, room for `tiles.multiply`, and for `tile_attention`].
@@ -150,6 +152,9 @@ class Room(NamedTuple):
     up: Any
     own_up: Any
     scores: Any
+    asked: Any
+    spans: Any
+    sums: Any
     choices: Any
     shares: Any
     places: Any
@@ -157,6 +162,7 @@ class Room(NamedTuple):
     mixed: Any
     low: Any
     own_low: Any
+    wide: Any
     packed: Any
     own_packed: Any
     tiles: Any
@@ -208,6 +214,7 @@ BESIDE = 64
 """What a query costs beside its keys, in keys."""
 
 _attend_by_tiles = tile_attention.attend if units.compiled() else tile_attention.absent
+_silu_packed = tile_activation.silu_packed if units.compiled() else tile_activation.absent
 
 SILU, GELU, GELU_TANH, RELU = range(4)
 _SPINS = 4000
@@ -225,23 +232,12 @@ def _wait(sync, target):
 
 
 @_fast
-def _numbers(address, count):
-    return carray(floats(address), (count,))
-
-
-@_fast
 def _at(x, t):
     """Address of a row. Not x[t]: that counts who holds x, and threads that count together wait for each other.
 
     For the same reason loops over rows take the first one's, and `_line`.
     """
     return x.ctypes.data + t * x.shape[1] * 4
-
-
-@_fast
-def _line(address, bytes_, t, count):
-    """The first so many numbers of a row, of rows at an address that are so many bytes apart."""
-    return _numbers(address + t * bytes_, count)
 
 
 @_fast
@@ -358,7 +354,7 @@ def _add_bias(y, address, inputs, first, last):
 def _add_bias_at(y, column, address, inputs, first, count):
     """Columns of y from one on += so many of the biases, from the first on."""
     if address:
-        bias = _numbers(address + first * 4, count)
+        bias = floats(address + first * 4, count)
         for m in range(inputs):
             for i in range(count):
                 y[m, column + i] += bias[i]
@@ -388,14 +384,14 @@ def _layer_norm(row, weight, bias_address, eps, out):
     for i in range(row.shape[0]):
         out[i] = (row[i] - mean) * factor * weight[i]
     if bias_address:
-        bias = _numbers(bias_address, row.shape[0])
+        bias = floats(bias_address, row.shape[0])
         for i in range(row.shape[0]):
             out[i] += bias[i]
 
 
 @_fast
 def _norm(row, address, bias_address, shape, eps, out):
-    weight = _numbers(address, row.shape[0])
+    weight = floats(address, row.shape[0])
     if shape[LAYER_NORM]:
         _layer_norm(row, weight, bias_address, eps, out)
     else:
@@ -432,7 +428,7 @@ def _embed(model, step, rows):
     hidden, row_bytes = shape[HIDDEN], rows.x.shape[1] * 4
     x, h = _at(rows.x, 0), _at(rows.h, 0)
     for t in range(rows.first, rows.last):
-        row, position = _line(x, row_bytes, t, hidden), _line(h, row_bytes, t, hidden)
+        row, position = floats(x + t * row_bytes, hidden), floats(h + t * row_bytes, hidden)
         _unpack(top, EMBED, step.tokens[t], hidden, row)
         if scale[EMBEDDING] != 1:
             for i in range(hidden):
@@ -453,18 +449,18 @@ def _turn_and_store(first, last, model, layer, step, qkv):
     row_bytes = qkv.shape[1] * 4
     for c in range(chunks.shape[0]):
         start, length, count = chunks[c, START], chunks[c, LENGTH], chunks[c, COUNT]
-        blocks = carray(integers(chunks[c, CACHE]), ((length + count - 1) // BLOCK_TOKENS + 1,))
+        blocks = integers(chunks[c, CACHE], (length + count - 1) // BLOCK_TOKENS + 1)
         for head in range(first, last):
             for i in range(count):
-                row = _line(queries + head * size * 4, row_bytes, start + i, size)
+                row = floats(queries + head * size * 4 + (start + i) * row_bytes, size)
                 if head < heads + kv_heads and shape[QK_NORM]:
-                    weight = _numbers(table[Q_NORM if head < heads else K_NORM], size)
+                    weight = floats(table[Q_NORM if head < heads else K_NORM], size)
                     _rms(row, weight, model.scale[EPS], row)
                 if head < heads + kv_heads and table[ROPE] >= 0:
                     t = angles + start + i
                     cos, sin = (
-                        _line(all_cos, half * 4, t, half),
-                        _line(all_sin, half * 4, t, half),
+                        floats(all_cos + t * half * 4, half),
+                        floats(all_sin + t * half * 4, half),
                     )
                     _turn(row, cos, sin)
                 if head >= heads:
@@ -477,7 +473,7 @@ def _turn_and_store(first, last, model, layer, step, qkv):
 def _store(row, is_key, block, place):
     """Keys lie dimension by dimension, values token by token."""
     if is_key:
-        keys = _numbers(block, BLOCK_TOKENS * row.shape[0])
+        keys = floats(block, BLOCK_TOKENS * row.shape[0])
         for d in range(row.shape[0]):
             keys[d * BLOCK_TOKENS + place] = row[d]
     else:
@@ -486,7 +482,7 @@ def _store(row, is_key, block, place):
 
 @_fast
 def _copy(row, address):
-    to = _numbers(address, row.shape[0])
+    to = floats(address, row.shape[0])
     for d in range(row.shape[0]):
         to[d] = row[d]
 
@@ -496,15 +492,12 @@ def _attention(me, team, model, layer, step, room):
     """Queries that share keys (a group's heads, of neighbouring tokens) go together where there are many.
 
     Where they are few, neighbouring heads go together too: memory gives long stretches faster than short ones.
-    Many are shared out by what they cost, key head by key head.
+    Many are shared out by what they cost, key head by key head, and by tiles go some shares at once.
     """
     shape, window, chunks = model.shape, model.layers[layer, WINDOW], step.chunks
-    kv_heads, size = shape[KV_HEADS], shape[HEAD]
-    group = shape[HEADS] // kv_heads
-    most = max(TOGETHER, tile_attention.TOGETHER) if shape[TILES] else TOGETHER
-    queries, out = np.empty((2, most, size), dtype=np.float32)
-    firsts, lasts = np.empty((2, most), dtype=np.int64)
-    totals, mosts = np.empty((2, most), dtype=np.float32)
+    kv_heads, group = shape[KV_HEADS], shape[HEADS] // shape[KV_HEADS]
+    (queries, out), (firsts, lasts) = room.asked[me], room.spans[me]
+    totals, mosts = room.sums[me]
     work = queries, firsts, lasts, room.scores[me], totals, mosts, out
     packed = _inputs_at(room.packed[0], step.read, room, me)
     few, total = 0, 0
@@ -527,20 +520,27 @@ def _attention(me, team, model, layer, step, room):
     for k in range(kv_heads):
         for c in range(chunks.shape[0]):
             pairs, together = chunks[c, COUNT] * group, _together(shape, step, c)
+            room_for = tile_attention.TOGETHER if _by_tiles(shape, chunks[c], step.read) else 0
+            first = -1
             for pair in range(0, pairs if together else 0, max(together, 1)):
-                each, before = min(together, pairs - pair), done
-                done += _cost(chunks[c], window, group, pair, each)
-                if begin <= before < end:
-                    _attend(model, layer, chunks[c], k, 1, pair, each, room, work, packed)
+                last, before = min(pair + together, pairs), done
+                done += _cost(chunks[c], window, group, pair, last - pair)
+                if not begin <= before < end:
+                    continue
+                first = pair if first < 0 else first
+                each = last - first
+                if last == pairs or done >= end or each + together > room_for:
+                    _attend(model, layer, chunks[c], k, 1, first, each, room, work, packed)
+                    first = -1
 
 
 @_fast
 def _together(shape, step, c):
-    """How many queries of a chunk go through the cache at once; 0: few enough to go with other heads'."""
+    """Of how many queries a chunk's shares are; 0: few enough to go with other heads'."""
     group = shape[HEADS] // shape[KV_HEADS]
     most = TOGETHER
     if _by_tiles(shape, step.chunks[c], step.read):
-        most = tile_attention.TOGETHER
+        most = tile_attention.SHARE
     elif step.chunks[c, COUNT] * group <= TOGETHER // group * group:
         return 0
     return most // group * group if group < most else most
@@ -663,15 +663,15 @@ def _up(shape, table, packed, up, inputs, first, last, base):
 @_fast
 def _inner(shape, up, inputs, first, last):
     """Columns first to last of act(gate) * up, or of act(up), in place of `up`."""
-    _act(shape, up, inputs, first, shape[INNER] + first, last - first)
+    _act(shape, up, 0, inputs, first, shape[INNER] + first, last - first)
 
 
 @_fast
-def _act(shape, y, inputs, first, other, count):
+def _act(shape, y, begin, end, first, other, count):
     """So many columns of the gate, from `first` on, and of up, from `other` on, in place of the gate's."""
     plain = shape[ACTIVATION] != SILU or not shape[GATED]
     rows, row_bytes = _at(y, 0), y.shape[1] * 4
-    for m in range(inputs):
+    for m in range(begin, end):
         if plain:
             for i in range(count):
                 z = _activate(shape[ACTIVATION], y[m, first + i])
@@ -679,6 +679,24 @@ def _act(shape, y, inputs, first, other, count):
         else:
             at = rows + m * row_bytes
             silu_times(at + first * 4, at + other * 4, count)
+
+
+@_fast
+def _packed_at_once(table, shape, y, first, other, column, count, down):
+    """Tokens that are read, if `down` takes them as tiles: `_act` of so many columns, packed from `column` on.
+
+    Returns:
+        how many tokens.
+    """
+    by_tiles = table[DOWN + READ_GROUP] == tiles.GROUP and table[DOWN + READ_BYTES] == tiles.BYTES
+    if not by_tiles or shape[ACTIVATION] != SILU or not shape[GATED]:
+        return 0
+    at, row_bytes, blocks = _at(y, 0), y.shape[1] * 4, shape[INNER] // BLOCK
+    for t in range(down.read):
+        gate, up = at + t * row_bytes + first * 4, at + t * row_bytes + other * 4
+        group = down.groups + (t // tiles.GROUP * blocks + column // BLOCK) * tiles.BYTES
+        _silu_packed(gate, up, count // BLOCK, group, t % tiles.GROUP)
+    return down.read
 
 
 @_fast
@@ -694,18 +712,21 @@ def _piece(table, shape, packed, own, inputs, first, last, down):
     if shape[GATED]:
         _times_at(table, UP, hidden, packed, own, PIECE, inputs, inner + first, inner + last)
         _add_bias_at(own, PIECE, bias, inputs, inner + first, count)
-    _act(shape, own, inputs, 0, other, count)
+    done = _packed_at_once(table, shape, own, 0, other, first, count, down)
+    _act(shape, own, done, inputs, 0, other, count)
     at, own_bytes = _at(own, 0), own.shape[1] * 4
-    for t in range(inputs):
+    for t in range(done, inputs):
         _pack(table, DOWN, inner, first, last, at + t * own_bytes, t, down)
 
 
 @_fast
 def _activated(shape, table, up, inputs, first, last, packed):
-    """Columns first to last of what goes into `down`, packed."""
+    """Columns first to last of what goes into `down`, packed; in float32 they stay in `up`, for adapters."""
+    other = shape[INNER] + first
+    done = _packed_at_once(table, shape, up, first, other, first, last - first, packed)
     _inner(shape, up, inputs, first, last)
     at, row_bytes = _at(up, 0) + first * 4, up.shape[1] * 4
-    for t in range(inputs):
+    for t in range(done, inputs):
         _pack(table, DOWN, shape[INNER], first, last, at + t * row_bytes, t, packed)
 
 
@@ -745,9 +766,9 @@ def _inputs(sync, team, turn, model, added, post_norm, table, norm, slot, room, 
     x, h, tmp, hidden = _at(rows.x, 0), _at(rows.h, 0), _at(room.tmp, 0), model.shape[HIDDEN]
     row_bytes, tmp_bytes = rows.x.shape[1] * 4, room.tmp.shape[1] * 4
     for t in range(rows.first, rows.last):
-        row, to = _line(x, row_bytes, t, hidden), _line(h, row_bytes, t, hidden)
+        row, to = floats(x + t * row_bytes, hidden), floats(h + t * row_bytes, hidden)
         if added:
-            _sum(model, post_norm, row, _line(tmp, tmp_bytes, t, hidden), to)
+            _sum(model, post_norm, row, floats(tmp + t * tmp_bytes, hidden), to)
             _copy(to, x + t * row_bytes)
         _norm(row, table[norm], table[norm + 1], model.shape, model.scale[EPS], to)
         if slot:
@@ -769,14 +790,15 @@ def _lowered(me, team, sync, turn, step, layer, slot, x, room):
 
 
 @_fast
-def _adapt(step, layer, slot, low, y, first, last):
+def _adapt(step, layer, slot, low, y, first, last, wide):
     """Add the adapters' part to y[:, first:last]."""
     if step.stretches.shape[0]:
-        lora.change(step.adapters, step.stretches, layer, slot, low, y, first, last)
+        lora.change(step.adapters, step.stretches, layer, slot, low, y, first, last, wide)
 
 
 @_fast
-def _attention_half(me, team, sync, turn, model, layer, step, room, rows):
+def _query(me, team, sync, turn, model, layer, step, room, rows):
+    """Queries, and keys and values, which go into the caches."""
     table, shape, count = model.layers[layer], model.shape, step.tokens.shape[0]
     hidden, size = shape[HIDDEN], shape[HEAD]
     former = model.layers[layer - 1, POST_MLP_NORM]
@@ -787,9 +809,37 @@ def _attention_half(me, team, sync, turn, model, layer, step, room, rows):
     first, last = _heads(shape, me, team)
     _times(table, QKV, hidden, rows.packed, room.qkv, count, first, last, 0)
     _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
-    _adapt(step, layer, lora.QKV, low, room.qkv, first, last)
+    _adapt(step, layer, lora.QKV, low, room.qkv, first, last, room.wide[me])
     _turn_and_store(first // size, last // size, model, layer, step, room.qkv)
+    return _meet(sync, team, turn)
+
+
+@_fast
+def _narrow(me, team, sync, turn, step, last, room, rows):
+    """Where few rows are asked for, from here on they are all: their numbers go to the front."""
+    count, asked = step.tokens.shape[0], last.tokens.shape[0]
+    if asked == count:
+        return turn, rows
+    x, qkv = _at(room.x, 0), _at(room.qkv, 0)
+    x_bytes, qkv_bytes = room.x.shape[1] * 4, room.qkv.shape[1] * 4
+    if me == 0:  # one after the other, so that none is written over before it has gone
+        for k in range(asked):
+            t = step.wanted[k]
+            _copy(floats(x + t * x_bytes, room.x.shape[1]), x + k * x_bytes)
+            _copy(floats(qkv + t * qkv_bytes, room.qkv.shape[1]), qkv + k * qkv_bytes)
     turn = _meet(sync, team, turn)
+    rows = _rows(me, team, room, asked, last.read)
+    if asked <= FEW:
+        to = _at(rows.x, 0)
+        for k in range(asked):
+            _copy(floats(x + k * x_bytes, room.x.shape[1]), to + k * x_bytes)
+    return turn, rows
+
+
+@_fast
+def _attention_half(me, team, sync, turn, model, layer, step, room):
+    table, shape, count = model.layers[layer], model.shape, step.tokens.shape[0]
+    hidden, size = shape[HIDDEN], shape[HEAD]
     _attention(me, team, model, layer, step, room)
     turn = _meet(sync, team, turn)
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.OUT, room.att, room)
@@ -801,7 +851,7 @@ def _attention_half(me, team, sync, turn, model, layer, step, room, rows):
     first, last = _share(hidden, SHARE, me, team)
     _times(table, OUT, width, packed, room.tmp, count, first, last, 0)
     _add_bias(room.tmp, table[OUT_BIAS], count, first, last)
-    _adapt(step, layer, lora.OUT, low, room.tmp, first, last)
+    _adapt(step, layer, lora.OUT, low, room.tmp, first, last, room.wide[me])
     return _meet(sync, team, turn)
 
 
@@ -823,16 +873,16 @@ def _feed_forward_half(me, team, sync, turn, model, layer, step, room, rows):
             _piece(table, shape, rows.packed, room.own_up[me], count, at, end, packed)
     else:
         _up(shape, table, rows.packed, room.up, count, first, last, 0)
-        _adapt(step, layer, lora.UP, low, room.up, first, last)
+        _adapt(step, layer, lora.UP, low, room.up, first, last, room.wide[me])
         if shape[GATED]:
-            _adapt(step, layer, lora.UP, low, room.up, inner + first, inner + last)
+            _adapt(step, layer, lora.UP, low, room.up, inner + first, inner + last, room.wide[me])
         _activated(shape, table, room.up, count, first, last, packed)
     turn = _meet(sync, team, turn)
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.DOWN, room.up, room)
     first, last = _share(hidden, SHARE, me, team)
     _times(table, DOWN, inner, packed, room.tmp, count, first, last, 0)
     _add_bias(room.tmp, table[DOWN_BIAS], count, first, last)
-    _adapt(step, layer, lora.DOWN, low, room.tmp, first, last)
+    _adapt(step, layer, lora.DOWN, low, room.tmp, first, last, room.wide[me])
     return _meet(sync, team, turn)
 
 
@@ -924,8 +974,8 @@ def _line_up(picks, places, starts, count, experts):
 def _states(me, team, sync, turn, model, step, room, rows):
     top, wanted, eps, hidden = model.top, step.wanted, model.scale[EPS], model.shape[HIDDEN]
     for k in range(me, wanted.shape[0], team):
-        t, state = wanted[k], _numbers(_at(step.states, k), hidden)
-        row, half = _numbers(_at(rows.x, t), hidden), _numbers(_at(room.tmp, t), hidden)
+        t, state = wanted[k], floats(_at(step.states, k), hidden)
+        row, half = floats(_at(rows.x, t), hidden), floats(_at(room.tmp, t), hidden)
         _sum(model, model.layers[-1, POST_MLP_NORM], row, half, state)
         _norm(state, top[NORM], top[NORM_BIAS], model.shape, eps, state)
     return _meet(sync, team, turn)
@@ -953,16 +1003,21 @@ def _logits(me, team, sync, turn, model, step, room):
 
 
 @_fast
-def run(me, team, sync, turn, model, step, room):
+def run(me, team, sync, turn, model, step, last, room):
     """One step. All threads of the team call it with the same arguments but `me`.
 
     Args:
         sync, turn: one int64 that counts arrivals, and what it stood at before the step.
+        last: what the last block makes of the step: the wanted tokens alone, or the same step.
     """
-    rows = _rows(me, team, room, step.tokens.shape[0], step.read)
+    rows, layers = _rows(me, team, room, step.tokens.shape[0], step.read), model.layers.shape[0]
     _embed(model, step, rows)
-    for layer in range(model.layers.shape[0]):
-        turn = _attention_half(me, team, sync, turn, model, layer, step, room, rows)
+    for layer in range(layers):
+        turn = _query(me, team, sync, turn, model, layer, step, room, rows)
+        if layer == layers - 1:
+            turn, rows = _narrow(me, team, sync, turn, step, last, room, rows)
+            step = last
+        turn = _attention_half(me, team, sync, turn, model, layer, step, room)
         turn = _feed_forward_half(me, team, sync, turn, model, layer, step, room, rows)
     turn = _states(me, team, sync, turn, model, step, room, rows)
     _logits(me, team, sync, turn, model, step, room)

@@ -32,7 +32,7 @@ class Team:
             threading.Thread(target=self._help, args=(me, call), daemon=True).start()
 
     def run(self, arguments: tuple[Any, ...]) -> None:
-        """`program.run` by all threads, with (model, step, room)."""
+        """`program.run` by all threads, with (model, step, last, room)."""
         with self._one_at_a_time:
             turn = int(self._sync[0])
             self._arguments = (self.size, self._sync, turn, *arguments)

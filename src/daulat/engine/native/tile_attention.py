@@ -15,21 +15,20 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray
 
 from daulat.engine.cache import BLOCK_TOKENS
 from daulat.engine.native import tiles
 from daulat.engine.native.attention import compiled, hide_others, scale
 from daulat.engine.native.vector import BLOCK, LANES, floats, integers
 
-TOGETHER = 96
-"""Queries that go through the cache at once."""
+TOGETHER, SHARE = 192, 48
+"""Queries that go through the cache at once, and those of a thread's least share."""
 _GROUPS = TOGETHER // tiles.GROUP
 _PAIR = 2 * tiles.GROUP
 _SPAN = 16
 _SEGMENT = _SPAN * BLOCK_TOKENS
-"""Keys whose scores are made before their values are mixed."""
-_OF_SHARES = _SPAN * tiles.BYTES
+"""Keys that are tiles at a time."""
+_OF_SPAN = _SPAN * tiles.BYTES
 """Bytes of a group of shares, or of sixteen columns of values, of a whole segment."""
 _LINE, _ROW = (_SEGMENT + LANES) * 4, 64
 """Bytes of a query's scores, and of its row of a tile."""
@@ -39,9 +38,9 @@ class Work(NamedTuple):
     """Addresses of memory to work in.
 
     Attributes:
-        queries: tiles of all; keys: of a block; shares, values: of a segment.
+        queries: tiles of all; keys, values: of a segment; shares: of a segment, for a pair of groups.
         spare: a block's values in float32.
-        scores: [TOGETHER, a segment and a line], float32.
+        scores: [a pair of groups, a segment and a line], float32.
     """
 
     queries: Any
@@ -59,19 +58,18 @@ def fits(size: int) -> bool:
 
 def room(size: int) -> int:
     """Bytes that a thread needs to work in, for heads of that size."""
-    steps, sixteens = size // BLOCK, size // LANES
-    as_tiles = (_GROUPS + 2) * steps * tiles.BYTES + (_GROUPS + sixteens) * _OF_SHARES
-    return as_tiles + BLOCK_TOKENS * size * 4 + TOGETHER * _LINE
+    queries, of_span = _GROUPS * (size // BLOCK) * tiles.BYTES, size // LANES * _OF_SPAN
+    return queries + 2 * of_span + 2 * _OF_SPAN + BLOCK_TOKENS * size * 4 + _PAIR * _LINE
 
 
 @compiled
 def _work_in(room, size):
     """The parts of `room`."""
-    steps, sixteens = size // BLOCK, size // LANES
-    keys = room + _GROUPS * steps * tiles.BYTES
-    shares = keys + 2 * steps * tiles.BYTES
-    values = shares + _GROUPS * _OF_SHARES
-    spare = values + sixteens * _OF_SHARES
+    of_span = size // LANES * _OF_SPAN
+    keys = room + _GROUPS * (size // BLOCK) * tiles.BYTES
+    values = keys + of_span
+    shares = values + of_span
+    spare = shares + 2 * _OF_SPAN
     return Work(room, keys, shares, values, spare, spare + BLOCK_TOKENS * size * 4)
 
 
@@ -92,23 +90,29 @@ def attend(queries, count, blocks, keys, values, firsts, lasts, room, totals, mo
         group = work.queries + m // tiles.GROUP * (size // BLOCK) * tiles.BYTES
         tiles.pack(1, at, size // BLOCK, group, m % tiles.GROUP)
     begin = begin // BLOCK_TOKENS * BLOCK_TOKENS
-    addresses = carray(integers(blocks), ((end - 1) // BLOCK_TOKENS + 1,))
+    addresses = integers(blocks, (end - 1) // BLOCK_TOKENS + 1)
     out[:] = 0
     totals[:] = 0
     mosts[:] = -np.inf
     tiles.begin()
     for segment in range(begin // _SEGMENT * _SEGMENT, end, _SEGMENT):
         low, high = max(begin, segment), min(end, segment + _SEGMENT)
-        span = (high - low + BLOCK_TOKENS - 1) // BLOCK_TOKENS
-        for k in range(span):
+        for k in range(_blocks(low, high)):
             block = addresses[low // BLOCK_TOKENS + k]
-            _score(work, count, size, block + keys, k)
+            _bring_keys(work, size, block + keys, k)
             there = min(BLOCK_TOKENS, high - low - k * BLOCK_TOKENS)
-            _bring(work, size, block + values, k, there)
-        for m in range(count):
-            first, last = max(firsts[m], low) - low, min(lasts[m], high) - low
-            _soften(work, m, first, last, span, mosts, totals, out)
-        _mix(work, count, size, span, out.ctypes.data)
+            _bring_values(work, size, block + values, k, there)
+        for m in range(0, count, _PAIR):
+            several, last = min(count - m, _PAIR), 0
+            for i in range(m, m + several):
+                last = max(last, lasts[i])
+            span = _blocks(low, min(last, high))
+            if span > 0:
+                _score(work, m, several, size, span)
+                for i in range(several):
+                    first, last = max(firsts[m + i], low) - low, min(lasts[m + i], high) - low
+                    _soften(work, m + i, i, first, last, span, mosts, totals, out)
+                _mix(work, several, size, span, out.ctypes.data + m * size * 4)
     tiles.end()
     for m in range(count):
         scale(out.ctypes.data + m * size * 4, np.float32(1) / totals[m], size)
@@ -120,44 +124,61 @@ def absent(queries, count, blocks, keys, values, firsts, lasts, room, totals, mo
 
 
 @compiled
-def _score(work, count, size, keys, k):
-    """The scores of the k-th block of a segment, from its keys [D, BLOCK_TOKENS]."""
-    steps = size // BLOCK
-    of_keys = of_query = steps * tiles.BYTES
-    for half in range(2):
-        for step in range(steps):
-            at = keys + step * BLOCK * BLOCK_TOKENS * 4 + half * LANES * 4
-            tiles.pair(at, BLOCK_TOKENS * 4, work.keys + half * of_keys + step * tiles.BYTES)
-    for m in range(0, count, _PAIR):
-        q = work.queries + m // tiles.GROUP * of_query
-        to = work.scores + m * _LINE + k * BLOCK_TOKENS * 4
-        if count - m > tiles.GROUP:
-            tiles.products(1, 2, 2, 0, q, of_query, work.keys, of_keys, steps, to, _LINE)
-        else:
-            tiles.products(1, 1, 2, 0, q, of_query, work.keys, of_keys, steps, to, _LINE)
+def _blocks(low, high):
+    """How many have the places from low to high."""
+    return (high - low + BLOCK_TOKENS - 1) // BLOCK_TOKENS
 
 
 @compiled
-def _bring(work, size, values, k, there):
+def _bring_keys(work, size, keys, k):
+    """The k-th block's keys [D, BLOCK_TOKENS] as tiles: two sixteens of keys, each with all their columns."""
+    steps = size // BLOCK
+    for half in range(2):
+        to = work.keys + (2 * k + half) * steps * tiles.BYTES
+        for step in range(steps):
+            at = keys + step * BLOCK * BLOCK_TOKENS * 4 + half * LANES * 4
+            tiles.pair(at, BLOCK_TOKENS * 4, to + step * tiles.BYTES)
+
+
+@compiled
+def _bring_values(work, size, values, k, there):
     """The k-th block's values as tiles; of its [BLOCK_TOKENS, D] only the first ones may be there yet."""
     if there < BLOCK_TOKENS:
-        known, all_ = carray(floats(values), (there * size,)), BLOCK_TOKENS * size
-        spare = carray(floats(work.spare), (all_,))
+        known, all_ = floats(values, there * size), BLOCK_TOKENS * size
+        spare = floats(work.spare, all_)
         for i in range(there * size):
             spare[i] = known[i]
         for i in range(there * size, all_):
             spare[i] = np.float32(0)
         values = work.spare
     for j in range(size // LANES):
-        to = work.values + j * _OF_SHARES + k * tiles.BYTES
+        to = work.values + j * _OF_SPAN + k * tiles.BYTES
         tiles.pair(values + j * LANES * 4, size * 4, to)
 
 
 @compiled
-def _soften(work, m, first, last, span, mosts, totals, out):
-    """A query's scores of a segment as shares, 0 outside first to last; what is summed so far made to fit."""
-    scores = work.scores + m * _LINE
-    to = work.shares + m // tiles.GROUP * _OF_SHARES + m % tiles.GROUP * _ROW
+def _score(work, m, several, size, span):
+    """The scores of queries from the m-th on, a pair of groups at most, with a segment's first blocks."""
+    steps = size // BLOCK
+    of_keys = of_query = steps * tiles.BYTES
+    q, keys = work.queries + m // tiles.GROUP * of_query, work.keys
+    for k in range(span):
+        to = work.scores + k * BLOCK_TOKENS * 4
+        if several > tiles.GROUP:
+            tiles.products(1, 2, 2, 0, q, of_query, keys, of_keys, steps, to, _LINE)
+        else:
+            tiles.products(1, 1, 2, 0, q, of_query, keys, of_keys, steps, to, _LINE)
+        keys += 2 * of_keys
+
+
+@compiled
+def _soften(work, m, i, first, last, span, mosts, totals, out):
+    """The i-th of the pair's scores of a segment as shares, 0 outside first to last; it is the m-th query.
+
+    What is summed so far is made to fit.
+    """
+    scores = work.scores + i * _LINE
+    to = work.shares + i // tiles.GROUP * _OF_SPAN + i % tiles.GROUP * _ROW
     hide_others(scores, first, last, span * BLOCK_TOKENS)
     least = mosts[m] if first < last else np.float32(np.inf)
     most, more, less = tiles.shares(scores, span, least, to)
@@ -169,14 +190,11 @@ def _soften(work, m, first, last, span, mosts, totals, out):
 
 
 @compiled
-def _mix(work, count, size, span, out):
-    """Add a segment's values, each by its share."""
-    row = size * 4
-    for m in range(0, count, _PAIR):
-        p = work.shares + m // tiles.GROUP * _OF_SHARES
-        for j in range(0, size // LANES, 2):
-            v, to = work.values + j * _OF_SHARES, out + m * row + j * LANES * 4
-            if count - m > tiles.GROUP:
-                tiles.products(1, 2, 2, 1, p, _OF_SHARES, v, _OF_SHARES, span, to, row)
-            else:
-                tiles.products(1, 1, 2, 1, p, _OF_SHARES, v, _OF_SHARES, span, to, row)
+def _mix(work, several, size, span, out):
+    """Add a segment's values to the results of a pair of groups, each by its share."""
+    for j in range(0, size // LANES, 2):
+        v, to = work.values + j * _OF_SPAN, out + j * LANES * 4
+        if several > tiles.GROUP:
+            tiles.products(1, 2, 2, 1, work.shares, _OF_SPAN, v, _OF_SPAN, span, to, size * 4)
+        else:
+            tiles.products(1, 1, 2, 1, work.shares, _OF_SPAN, v, _OF_SPAN, span, to, size * 4)

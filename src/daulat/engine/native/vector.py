@@ -21,6 +21,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
 LANES = 16
 BLOCK = 32
@@ -436,22 +437,29 @@ def put(typing, address, number):
 
 
 @intrinsic
-def floats(typing, address):
-    """An address as a pointer to float32, for `numba.carray`."""
-    return types.CPointer(types.float32)(_ADDRESS), _as_pointer(_F32)
+def floats(typing, address, count):
+    """So many float32 at an address, as an array. Not `numba.carray`, which needs Numba's own memory."""
+    return _array(types.float32)
 
 
 @intrinsic
-def integers(typing, address):
-    """An address as a pointer to int64, for `numba.carray`."""
-    return types.CPointer(types.int64)(_ADDRESS), _as_pointer(_I64)
+def integers(typing, address, count):
+    """So many int64 at an address, as an array."""
+    return _array(types.int64)
 
 
-def _as_pointer(kind: Any) -> Any:
+def _array(number: Any) -> Any:
+    kind = types.Array(number, 1, "C")
+
     def generate(context, b, signature, arguments):
-        return b.inttoptr(arguments[0], kind.as_pointer())
+        address, count = arguments
+        found = make_array(kind)(context, b)
+        each = context.get_constant(types.intp, number.bitwidth // 8)
+        data = b.inttoptr(address, found.data.type)
+        populate_array(found, data, shape=[count], strides=[each], itemsize=each, meminfo=None)
+        return found._getvalue()
 
-    return generate
+    return kind(_ADDRESS, types.int64), generate
 
 
 @intrinsic
