@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from daulat.engine.adapter import Adapter
 from daulat.engine.decoder import Decoder
 from daulat.engine.loading import load_adapter, load_native
+from daulat.engine.native import layout
 from daulat.engine.native.matrices import Numbers
 from daulat.engine.step import Chunk, wanted_rows
 from daulat.models.checkpoint import Checkpoint, open_checkpoint
@@ -173,15 +174,23 @@ def test_a_base_alone_gives_the_bits_of_a_decoder_that_never_saw_an_adapter(
 
 
 @pytest.mark.parametrize("numbers", ["float32", "int8"])
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("threads", "apart"), [(1, False), (3, False), (2, True), (3, True)])
 def test_rows_that_are_asked_for_are_what_they_are_among_all(
-    several: Several, numbers: Numbers, threads: int
+    several: Several,
+    numbers: Numbers,
+    threads: int,
+    apart: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The last block computes nothing else (`program`); whoever is there, and behind any context."""
+    """The last block computes nothing else (`program`), and threads may go apart (`layout`).
+
+    Whoever is there, and behind any context.
+    """
+    monkeypatch.setattr(layout, "LEAST", 1)
     decoder = load_native(several.checkpoint, numbers, threads=threads)
     random = np.random.default_rng(7)
-    for counts in ((1, 19), (5, 1, 33), (3, 1), (40,), (2, 2, 2, 2, 2)):
-        pairs = [(decoder.new_cache(90), decoder.new_cache(90)) for _ in counts]
+    for counts in ((1, 19), (5, 1, 33), (3, 1), (40,), (2, 2, 2, 2, 2), (230,), (9, 131, 1, 70)):
+        pairs = [(decoder.new_cache(480), decoder.new_cache(480)) for _ in counts]
         for _ in range(2):  # the second step has the first for its context
             steps = [
                 Chunk(
@@ -189,11 +198,13 @@ def test_rows_that_are_asked_for_are_what_they_are_among_all(
                     cache,
                     adapter=several.adapters[int(random.integers(4))],
                     wanted=sorted(random.choice(count, random.integers(count + 1), replace=False)),
-                    written=bool(random.integers(2)),
+                    written=bool(random.integers(5) == 0),
                 )
                 for count, (cache, _) in zip(counts, pairs, strict=True)
             ]
+            decoder.goes_apart = apart
             asked = decoder.forward(steps)
+            decoder.goes_apart = False
             twins = [
                 replace(step, cache=twin) for step, (_, twin) in zip(steps, pairs, strict=True)
             ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from daulat.engine import rotary
 from daulat.engine.adapter import Adapter
 from daulat.engine.cache import Arena, SequenceCache, aligned, standalone
-from daulat.engine.native import lora, tile_attention, tiles, units
+from daulat.engine.native import layout, lora, tile_attention, tiles, units
 from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER, WIDTH
 from daulat.engine.native.matrices import Inputs, Matrix, fine, input_bytes
 from daulat.engine.native.team import team
 from daulat.engine.native.vector import BLOCK, LANES
-from daulat.engine.step import Chunk, wanted_rows, whole
+from daulat.engine.step import Chunk, whole
 from daulat.models.numbers import Floats
 from daulat.values.architecture import Architecture
 
@@ -63,7 +63,6 @@ _BLOCK = {
 _FLOAT32 = np.dtype(np.float32)
 _BYTE = np.dtype(np.uint8)
 _NO_ADAPTERS = np.zeros((0, 0, 0, 0, 0), dtype=np.int64)
-_NO_STRETCHES = lora.stretches(())
 
 
 def fits(a: Architecture) -> bool:
@@ -83,6 +82,7 @@ class NativeDecoder:
 
     Attributes:
         reads_as_it_writes: a token's numbers are the same whether it was read or written.
+        goes_apart: threads have rows of their own where these are many (`layout`).
     """
 
     def __init__(
@@ -118,11 +118,14 @@ class NativeDecoder:
         nothing = np.zeros((1, 0, 1), dtype=np.float32)
         self._turns = nothing, nothing
         self._tables: WeakKeyDictionary[Adapter, tuple[Whole, int]] = WeakKeyDictionary()
-        self._tokens = self._ranks = 0
-        self._matrices = _kinds(top, inputs, units=False) | {
+        kinds = _kinds(top, inputs, units=False) | {
             one for block in blocks for one in _kinds(block, inputs, units=self._units)
         }
-        self._room = self._room_for(1, 1)
+        self._place = _Place(architecture, self._team.size, kinds)
+        self._own_places = [_Place(architecture, 1, kinds) for _ in range(self._team.size)]
+        self.goes_apart = (
+            self._units and architecture.experts is None and architecture.hidden <= layout.NARROW
+        )
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
@@ -151,120 +154,83 @@ class NativeDecoder:
         # A step of no tokens through no blocks: what is left is the output matrix.
         logits = np.empty((len(states), self.architecture.vocab), dtype=np.float32)
         none = np.zeros(0, dtype=np.int64)
-        room = self._room_for(len(states), 1)
         step = p.Step(
             np.zeros((0, p.CHUNK_SIZE), dtype=np.int64),
             none,
             none,
             none,
-            *self._angles(none, 0),
+            *self._angles(0),
             np.ascontiguousarray(states, dtype=np.float32),
             logits,
             _NO_ADAPTERS,
-            _NO_STRETCHES,
+            lora.stretches(()),
             0,
         )
-        self._team.run((self._model._replace(layers=self._model.layers[:0]), step, step, room))
+        nowhere = self._model._replace(layers=self._model.layers[:0])
+        self._team.run((nowhere, step, step, self._place.room(len(states), 1)))
         return logits
 
     def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Floats, Floats]:
         """The wanted tokens' states [W, H], and their logits, [W, V] or [0, V]."""
-        if not self._units or _read_first(chunks):
-            return self._step_in_order(chunks, with_logits=with_logits)
-        order = sorted(range(len(chunks)), key=lambda k: chunks[k].written)
-        states, logits = self._step_in_order([chunks[k] for k in order], with_logits=with_logits)
-        counts = [1 if c.wanted is None else len(c.wanted) for c in chunks]
-        firsts, first = [0] * len(chunks), 0
-        for k in order:
-            firsts[k], first = first, first + counts[k]
-        parts = zip(firsts, counts, strict=True)
-        rows = [row for start, count in parts for row in range(start, start + count)]
-        return states[rows], logits[rows] if with_logits else logits
-
-    def _step_in_order(
-        self, chunks: Sequence[Chunk], *, with_logits: bool
-    ) -> tuple[Floats, Floats]:
-        """The same, for chunks of which those that are read come first."""
-        counts = [len(chunk.tokens) for chunk in chunks]
-        starts = np.cumsum([0, *counts])
-        table = np.array(
-            [
-                (start, count, c.cache.table.ctypes.data, c.cache.length)
-                for start, count, c in zip(starts, counts, chunks, strict=False)
-            ],
-            dtype=np.int64,
-        )
-        tokens = np.concatenate([np.asarray(c.tokens, dtype=np.int64) for c in chunks])
-        if tokens.min() < 0 or tokens.max() >= self.architecture.vocab:
-            raise IndexError("a token is not in the vocabulary")
-        if any(c.cache.length + len(c.tokens) > c.cache.capacity for c in chunks):
-            raise IndexError("a sequence has more tokens than its cache holds")
-        positions = np.concatenate(
-            [np.arange(c.cache.length, c.cache.length + len(c.tokens)) for c in chunks]
-        )
-        wanted = np.array(wanted_rows(chunks, starts.tolist()[:-1]), dtype=np.int64)
-        longest = max(c.cache.length + len(c.tokens) for c in chunks)
-        adapters, stretches, ranks = self._adapted(chunks)
-        room = self._room_for(len(tokens), ranks)
-        cos, sin = self._angles(positions, longest)
-        a = self.architecture
-        states = np.empty((len(wanted), a.hidden), dtype=np.float32)
-        logits = np.empty((len(wanted) if with_logits else 0, a.vocab), dtype=np.float32)
-        step = p.Step(
-            table,
-            tokens,
-            positions,
-            wanted,
-            cos,
-            sin,
-            states,
-            logits,
-            adapters,
-            stretches,
-            sum(len(c.tokens) for c in chunks if not c.written) if self._units else 0,
-        )
-        last = step
-        if len(wanted) < len(tokens) > p.FEW:
-            last = _narrowed(step)
-        self._team.run((self._model, step, last, room))
+        self._check(chunks)
+        plan, ranks = self._plan(chunks)
+        vocab = self.architecture.vocab if with_logits else 0
+        shares = layout.apart(chunks, self._team.size) if self.goes_apart else []
+        if shares:
+            states = self._run_apart([plan.lay_out(share, 0) for share in shares], ranks)
+            logits = self.logits(states) if vocab else np.empty((0, 0), dtype=np.float32)
+        else:
+            laid = plan.lay_out(layout.together(chunks), vocab)
+            room = self._place.room(len(laid.step.tokens), ranks)
+            self._team.run((self._model, laid.step, laid.last, room))
+            states, logits = laid.in_order(laid.step.states), laid.in_order(laid.step.logits)
         for chunk in chunks:
             chunk.cache.advance(len(chunk.tokens))
         return states, logits
 
-    def _adapted(self, chunks: Sequence[Chunk]) -> tuple[Whole, Whole, int]:
-        """The step's adapters, whose rows are whose, and how many numbers stand between their matrices."""
+    def _run_apart(self, shares: Sequence[layout.Layout], ranks: int) -> Floats:
+        """The wanted tokens' states, of threads that each compute their own rows."""
+        self._team.run_apart(
+            [
+                (self._model, laid.step, laid.last, place.room(len(laid.step.tokens), ranks))
+                for laid, place in zip(shares, self._own_places, strict=True)
+            ]
+        )
+        count = sum(len(laid.whose) for laid in shares)
+        states = np.empty((count, self.architecture.hidden), dtype=np.float32)
+        for laid in shares:
+            states[laid.whose] = laid.step.states
+        return states
+
+    def _check(self, chunks: Sequence[Chunk]) -> None:
+        vocab = self.architecture.vocab
+        if any(min(c.tokens) < 0 or max(c.tokens) >= vocab for c in chunks if len(c.tokens)):
+            raise IndexError("a token is not in the vocabulary")
+        if any(c.cache.length + len(c.tokens) > c.cache.capacity for c in chunks):
+            raise IndexError("a sequence has more tokens than its cache holds")
+
+    def _plan(self, chunks: Sequence[Chunk]) -> tuple[layout.Plan, int]:
+        """And how many numbers stand between adapters' matrices."""
+        counts = [1 if c.wanted is None else len(c.wanted) for c in chunks]
         found = list(dict.fromkeys(c.adapter for c in chunks if c.adapter is not None))
-        if not found:
-            return _NO_ADAPTERS, _NO_STRETCHES, 1
         for adapter in found:
             if adapter not in self._tables:
                 self._tables[adapter] = lora.table(adapter)
         tables = [self._tables[adapter] for adapter in found]
-        parts = [(len(c.tokens), found.index(c.adapter) if c.adapter else -1) for c in chunks]
-        return (
-            np.stack([table for table, _ in tables]),
-            lora.stretches(parts),
-            max(ranks for _, ranks in tables),
+        longest = max(c.cache.length + len(c.tokens) for c in chunks)
+        plan = layout.Plan(
+            [0, *accumulate(counts)],
+            self._angles(longest),
+            np.stack([table for table, _ in tables]) if tables else _NO_ADAPTERS,
+            {adapter: k for k, adapter in enumerate(found)},
+            self.architecture.hidden,
+            self._units,
         )
+        return plan, max((ranks for _, ranks in tables), default=1)
 
-    def _room_for(self, tokens: int, ranks: int) -> p.Room:
-        if tokens > self._tokens or ranks > self._ranks:
-            self._ranks = max(ranks, self._ranks)
-            self._tokens = max(tokens, self._tokens)
-            self._room = _room(
-                self.architecture,
-                self._team.size,
-                self._tokens,
-                self._ranks,
-                self._matrices,
-            )
-        return self._room
-
-    def _angles(self, positions: Whole, longest: int) -> tuple[Floats, Floats]:
-        """cos and sin, [rope tables, T, dimensions / 2]; computed once for each position."""
-        if not self._ropes:
-            return self._turns
-        if longest > self._turns[0].shape[1]:
+    def _angles(self, longest: int) -> tuple[Floats, Floats]:
+        """cos and sin, [rope tables, so many positions or more, dimensions / 2]; computed once for each."""
+        if self._ropes and longest > self._turns[0].shape[1]:
             at = np.arange(2 * longest)
             pairs = [
                 rotary.tables(rope, frequency, at)
@@ -272,41 +238,35 @@ class NativeDecoder:
             ]
             cos, sin = (np.stack([pair[k] for pair in pairs]) for k in (0, 1))
             self._turns = cos, sin
-        cos, sin = self._turns
-        return np.take(cos, positions, axis=1), np.take(sin, positions, axis=1)
+        return self._turns
 
 
-def _narrowed(step: p.Step) -> p.Step:
-    """The wanted tokens alone, as the last block sees them: neighbours of one sequence are a chunk."""
-    ends = np.append(step.chunks[1:, p.START], len(step.tokens))
-    whose = np.searchsorted(ends, step.wanted, side="right")
-    breaks = (np.diff(step.wanted, prepend=-2) != 1) | (np.diff(whose, prepend=-1) != 0)
-    firsts = np.flatnonzero(breaks)
-    chunks = step.chunks[whose[firsts]]
-    chunks[:, p.LENGTH] += step.wanted[firsts] - chunks[:, p.START]
-    chunks[:, p.START] = firsts
-    chunks[:, p.COUNT] = np.diff(firsts, append=len(step.wanted))
-    which = np.full(len(step.tokens), -1)
-    for start, count, adapter in step.stretches:
-        which[start : start + count] = adapter
-    return step._replace(
-        chunks=chunks,
-        tokens=step.tokens[step.wanted],
-        positions=step.positions[step.wanted],
-        wanted=np.arange(len(step.wanted)),
-        stretches=lora.stretches([(1, adapter) for adapter in which[step.wanted].tolist()]),
-        read=int(np.searchsorted(step.wanted, step.read)),
-    )
+class _Place:
+    """Where some threads work: memory for steps of as many tokens as there have been.
+
+    Args:
+        team: how many threads.
+        kinds: of the matrices.
+    """
+
+    def __init__(self, a: Architecture, team: int, kinds: Collection[_Kind]) -> None:
+        self._of = a, team, kinds
+        self._tokens = self._ranks = 0
+        self._room: p.Room | None = None
+
+    def room(self, tokens: int, ranks: int) -> p.Room:
+        """For so many tokens, and so many numbers between the matrices of adapters."""
+        if self._room is None or tokens > self._tokens or ranks > self._ranks:
+            self._tokens, self._ranks = max(tokens, self._tokens), max(ranks, self._ranks)
+            a, team, kinds = self._of
+            self._room = _room(a, team, self._tokens, self._ranks, kinds)
+        return self._room
 
 
 def _any_for_units(blocks: Sequence[Slots]) -> bool:
     """Whether there are matrix units, and something to do for them."""
     held = [one for block in blocks for one in block.values() if isinstance(one, Matrix)]
     return any(one.form in tiles.forms() for one in held) and units.there()
-
-
-def _read_first(chunks: Sequence[Chunk]) -> bool:
-    return all(a.written <= b.written for a, b in pairwise(chunks))
 
 
 @dataclass(frozen=True, slots=True)

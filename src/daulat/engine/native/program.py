@@ -739,6 +739,12 @@ def _meet(sync, team, turn):
 
 
 @_fast
+def _meet_others(sync, team, turn):
+    """The same of threads that go apart."""
+    return turn if team == 1 else _meet(sync, team, turn)
+
+
+@_fast
 def _meet_of_many(sync, team, turn, count):
     """Few rows every thread has by itself (`_rows`)."""
     return turn if count <= FEW else _meet(sync, team, turn)
@@ -1003,17 +1009,22 @@ def _logits(me, team, sync, turn, model, step, room):
 
 
 @_fast
-def run(me, team, sync, turn, model, step, last, room):
+def run(me, team, sync, turn, all_sync, all_, all_turn, model, step, last, room):
     """One step. All threads of the team call it with the same arguments but `me`.
+
+    Threads may go apart: each is a team of its own, with its own rows and room, and waits for all others where
+    it needs their keys and values.
 
     Args:
         sync, turn: one int64 that counts arrivals, and what it stood at before the step.
+        all_sync, all_, all_turn: the same of threads that go apart, and how many they are; else 1.
         last: what the last block makes of the step: the wanted tokens alone, or the same step.
     """
     rows, layers = _rows(me, team, room, step.tokens.shape[0], step.read), model.layers.shape[0]
     _embed(model, step, rows)
     for layer in range(layers):
         turn = _query(me, team, sync, turn, model, layer, step, room, rows)
+        all_turn = _meet_others(all_sync, all_, all_turn)
         if layer == layers - 1:
             turn, rows = _narrow(me, team, sync, turn, step, last, room, rows)
             step = last
@@ -1021,3 +1032,4 @@ def run(me, team, sync, turn, model, step, last, room):
         turn = _feed_forward_half(me, team, sync, turn, model, layer, step, room, rows)
     turn = _states(me, team, sync, turn, model, step, room, rows)
     _logits(me, team, sync, turn, model, step, room)
+    _meet_others(all_sync, all_, all_turn)

@@ -7,10 +7,11 @@ thread that has no core keeps all others waiting.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daulat.engine.native import program
 
@@ -24,27 +25,49 @@ class Team:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._sync = np.zeros(8, dtype=np.int64)
+        self._sync = _counter()
+        self._own = [_counter() for _ in range(size)]
         self._one_at_a_time = threading.Lock()
-        self._arguments: tuple[Any, ...] = ()
+        self._arguments: list[tuple[Any, ...]] = []
         self._calls = [threading.Semaphore(0) for _ in range(size - 1)]
         for me, call in enumerate(self._calls, start=1):
             threading.Thread(target=self._help, args=(me, call), daemon=True).start()
 
     def run(self, arguments: tuple[Any, ...]) -> None:
-        """`program.run` by all threads, with (model, step, last, room)."""
+        """`program.run` by all threads together, with (model, step, last, room)."""
         with self._one_at_a_time:
             turn = int(self._sync[0])
-            self._arguments = (self.size, self._sync, turn, *arguments)
-            for call in self._calls:
-                call.release()
-            _run(0, *self._arguments)
-            self._arguments = ()
+            alone = self._sync, 1, 0
+            self._go(
+                [(me, self.size, self._sync, turn, *alone, *arguments) for me in range(self.size)]
+            )
+
+    def run_apart(self, each: Sequence[tuple[Any, ...]]) -> None:
+        """The same, each thread by itself with its own step and room: all wait for all where they must."""
+        with self._one_at_a_time:
+            others = self._sync, self.size, int(self._sync[0])
+            self._go(
+                [
+                    (0, 1, own, int(own[0]), *others, *arguments)
+                    for own, arguments in zip(self._own, each, strict=True)
+                ]
+            )
+
+    def _go(self, arguments: list[tuple[Any, ...]]) -> None:
+        self._arguments = arguments
+        for call in self._calls:
+            call.release()
+        _run(*arguments[0])
+        self._arguments = []
 
     def _help(self, me: int, call: threading.Semaphore) -> None:
         while True:
             call.acquire()
-            _run(me, *self._arguments)
+            _run(*self._arguments[me])
+
+
+def _counter() -> NDArray[np.int64]:
+    return np.zeros(8, dtype=np.int64)
 
 
 _teams: dict[int, Team] = {}
