@@ -70,8 +70,12 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
         low, high = max(begin, segment), min(end, segment + SEGMENT)
         for place in range(low, high, BLOCK_TOKENS):
             at, share = addresses[place // BLOCK_TOKENS] + keys, p + (place - low) * 4
+            after = addresses[low // BLOCK_TOKENS] + values
+            if place + BLOCK_TOKENS < high:
+                after = addresses[place // BLOCK_TOKENS + 1] + keys
+            ahead = after - at
             for m in range(0, inputs, each):
-                _scores(each, q + m * row, row, at, size, share + m * line, line)
+                _scores(each, q + m * row, row, at, size, share + m * line, line, ahead)
                 at += head_bytes
         for m in range(inputs):
             first, last = max(firsts[m], low) - low, min(lasts[m], high) - low
@@ -80,9 +84,14 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
             )
         for place in range(low, high, BLOCK_TOKENS):
             at, share = addresses[place // BLOCK_TOKENS] + values, p + (place - low) * 4
+            after = at
+            if place + BLOCK_TOKENS < end:
+                after = addresses[place // BLOCK_TOKENS + 1]
+                after += values if place + BLOCK_TOKENS < high else keys
+            ahead = after - at
             for m in range(0, inputs, each):
                 count = min(BLOCK_TOKENS, high - place)
-                _mix(each, share + m * line, line, at, size, count, o + m * row)
+                _mix(each, share + m * line, line, at, size, count, o + m * row, ahead)
                 at += head_bytes
     for m in range(inputs):
         scale(o + m * row, np.float32(1) / totals[m], size)
@@ -134,47 +143,49 @@ def hide_others(row, first, last, width):
 
 
 @compiled
-def _scores(inputs, x, xb, keys, size, y, yb):
+def _scores(inputs, x, xb, keys, size, y, yb, ahead):
     """Queries with the keys of a block, tile by tile."""
     for m in range(0, inputs, _TILE):
-        _tile(min(_TILE, inputs - m), x + m * xb, xb, keys, size, y + m * yb, yb)
+        _tile(min(_TILE, inputs - m), x + m * xb, xb, keys, size, y + m * yb, yb, ahead)
 
 
 @compiled
-def _tile(inputs, x, xb, keys, size, y, yb):
+def _tile(inputs, x, xb, keys, size, y, yb, ahead):
     """Up to six queries; Numba wants each number of them by itself."""
     if inputs == 1:
-        columns(1, x, xb, keys, size, y, yb)
+        columns(1, x, xb, keys, size, y, yb, ahead)
     elif inputs == 2:
-        columns(2, x, xb, keys, size, y, yb)
+        columns(2, x, xb, keys, size, y, yb, ahead)
     elif inputs == 3:
-        columns(3, x, xb, keys, size, y, yb)
+        columns(3, x, xb, keys, size, y, yb, ahead)
     elif inputs == 4:
-        columns(4, x, xb, keys, size, y, yb)
+        columns(4, x, xb, keys, size, y, yb, ahead)
     elif inputs == 5:
-        columns(5, x, xb, keys, size, y, yb)
+        columns(5, x, xb, keys, size, y, yb, ahead)
     else:
-        columns(6, x, xb, keys, size, y, yb)
+        columns(6, x, xb, keys, size, y, yb, ahead)
 
 
 @compiled
-def _mix(inputs, p, pb, values, size, count, y):
+def _mix(inputs, p, pb, values, size, count, y, ahead):
     """y[m] += the sum over j of p[m, j] v_j, tile by tile."""
     for m in range(0, inputs, _TILE):
-        _mix_tile(min(_TILE, inputs - m), p + m * pb, pb, values, size, count, y + m * size * 4)
+        _mix_tile(
+            min(_TILE, inputs - m), p + m * pb, pb, values, size, count, y + m * size * 4, ahead
+        )
 
 
 @compiled
-def _mix_tile(inputs, p, pb, values, size, count, y):
+def _mix_tile(inputs, p, pb, values, size, count, y, ahead):
     vb = yb = size * 4
     column = 0
     while column + 64 <= size:
-        _mix_64(inputs, p, pb, values + column * 4, vb, count, y + column * 4, yb)
+        _mix_64(inputs, p, pb, values + column * 4, vb, count, y + column * 4, yb, ahead)
         column += 64
     while column + LANES <= size:
         for m in range(inputs):
             at, to = p + m * pb, y + m * yb + column * 4
-            mixtures(1, 1, at, pb, values + column * 4, vb, count, to, yb)
+            mixtures(1, 1, at, pb, values + column * 4, vb, count, to, yb, ahead)
         column += LANES
     if column < size:
         rows = floats(values, count * size)
@@ -186,16 +197,16 @@ def _mix_tile(inputs, p, pb, values, size, count, y):
 
 
 @compiled
-def _mix_64(inputs, p, pb, v, vb, count, y, yb):
+def _mix_64(inputs, p, pb, v, vb, count, y, yb, ahead):
     if inputs == 1:
-        mixtures(1, 4, p, pb, v, vb, count, y, yb)
+        mixtures(1, 4, p, pb, v, vb, count, y, yb, ahead)
     elif inputs == 2:
-        mixtures(2, 4, p, pb, v, vb, count, y, yb)
+        mixtures(2, 4, p, pb, v, vb, count, y, yb, ahead)
     elif inputs == 3:
-        mixtures(3, 4, p, pb, v, vb, count, y, yb)
+        mixtures(3, 4, p, pb, v, vb, count, y, yb, ahead)
     elif inputs == 4:
-        mixtures(4, 4, p, pb, v, vb, count, y, yb)
+        mixtures(4, 4, p, pb, v, vb, count, y, yb, ahead)
     elif inputs == 5:
-        mixtures(5, 4, p, pb, v, vb, count, y, yb)
+        mixtures(5, 4, p, pb, v, vb, count, y, yb, ahead)
     else:
-        mixtures(6, 4, p, pb, v, vb, count, y, yb)
+        mixtures(6, 4, p, pb, v, vb, count, y, yb, ahead)

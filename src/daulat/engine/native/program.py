@@ -39,6 +39,7 @@ from daulat.engine.native.vector import (
     BLOCK,
     LANES,
     arrive,
+    ask_to_write,
     call,
     floats,
     give_way,
@@ -208,7 +209,7 @@ SHARE = 32
 PIECE = 128
 """Columns of `up` that are made and activated at once, for many rows."""
 
-STORED = 512
+STORED = 2048
 """What it costs to store a number of a key, in columns that its row is multiplied with."""
 BESIDE = 64
 """What a query costs beside its keys, in keys."""
@@ -467,6 +468,22 @@ def _turn_and_store(first, last, model, layer, step, qkv):
                     place, block = (length + i) % BLOCK_TOKENS, blocks[(length + i) // BLOCK_TOKENS]
                     block += (layer * 2 * kv_heads + head - heads) * BLOCK_TOKENS * size * 4
                     _store(row, head < heads + kv_heads, block, place)
+
+
+@_fast
+def _ask_for_places(first, last, model, layer, step):
+    """Of a written token, memory is asked for the places of its keys while they are made: each is a line."""
+    shape, chunks = model.shape, step.chunks
+    heads, kv_heads, size = shape[HEADS], shape[KV_HEADS], shape[HEAD]
+    for c in range(chunks.shape[0]):
+        if chunks[c, COUNT] > 1:
+            continue
+        place = chunks[c, LENGTH] % BLOCK_TOKENS
+        blocks = integers(chunks[c, CACHE], chunks[c, LENGTH] // BLOCK_TOKENS + 1)
+        block = blocks[chunks[c, LENGTH] // BLOCK_TOKENS] + place * 4
+        for head in range(max(first, heads), min(last, heads + kv_heads)):
+            at = block + (layer * 2 * kv_heads + head - heads) * BLOCK_TOKENS * size * 4
+            ask_to_write(at, BLOCK_TOKENS * 4, size)
 
 
 @_fast
@@ -813,6 +830,7 @@ def _query(me, team, sync, turn, model, layer, step, room, rows):
     )
     turn, low = _lowered(me, team, sync, turn, step, layer, lora.QKV, rows.h, room)
     first, last = _heads(shape, me, team)
+    _ask_for_places(first // size, last // size, model, layer, step)
     _times(table, QKV, hidden, rows.packed, room.qkv, count, first, last, 0)
     _add_bias(room.qkv, table[QKV_BIAS], count, first, last)
     _adapt(step, layer, lora.QKV, low, room.qkv, first, last, room.wide[me])

@@ -60,13 +60,15 @@ AHEAD = 8192
 itself where the next one lies."""
 
 
-def _fetch(b: Builder, address: Value, ahead: int = AHEAD, level: int = 3) -> None:
+def _fetch(
+    b: Builder, address: Value, ahead: int = AHEAD, level: int = 3, *, to_write: bool = False
+) -> None:
     """Ask memory for what lies so many bytes further, into the first-level cache (3) or the second (2)."""
     byte = _I8.as_pointer()
     kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
     prefetch = cgutils.get_or_insert_function(b.module, kind, "llvm.prefetch.p0")
     pointer = b.inttoptr(b.add(address, _i64(ahead)), byte)
-    b.call(prefetch, [pointer, *(ir.Constant(_I32, k) for k in (0, level, 1))])
+    b.call(prefetch, [pointer, *(ir.Constant(_I32, k) for k in (int(to_write), level, 1))])
 
 
 def _store(b: Builder, value: Value, address: Value) -> None:
@@ -166,23 +168,26 @@ def _variable(b: Builder) -> Value:
 
 
 @intrinsic
-def columns(typing, inputs, x, x_bytes, keys, size, y, y_bytes):
+def columns(typing, inputs, x, x_bytes, keys, size, y, y_bytes, ahead):
     """y[m, j] = the sum over d of x[m, d] * keys[d, j], for the 32 keys of a block of the cache.
 
     Args:
         inputs: literal.
         x, keys, y: addresses; keys [size, 32].
         x_bytes, y_bytes: from one row to the next.
+        ahead: from these keys to what is read after them, which is asked of memory.
     """
     if not isinstance(inputs, types.IntegerLiteral):
         return None
     several, halves = range(inputs.literal_value), range(2)
 
     def generate(context, b, signature, arguments):
-        x0, x_step, k0, count, y0, y_step = arguments[1:]
+        x0, x_step, k0, count, y0, y_step, further = arguments[1:]
         sums = [[_variable(b) for _ in halves] for _ in several]
         with cgutils.for_range(b, count) as loop:
             row = b.add(k0, b.mul(loop.index, _i64(2 * 4 * LANES)))
+            for k in halves:
+                _fetch(b, b.add(row, further), ahead=64 * k, level=2)
             numbers = [_load(b, row, 64 * k, _VF32) for k in halves]
             at = b.add(x0, b.mul(loop.index, _i64(4)))
             for m in several:
@@ -195,11 +200,13 @@ def columns(typing, inputs, x, x_bytes, keys, size, y, y_bytes):
                 _store(b, b.load(sums[m][k]), place)
         return context.get_dummy_value()
 
-    return types.void(inputs, *(_ADDRESS,) * 6), generate
+    return types.void(inputs, *(_ADDRESS,) * 7), generate
 
 
 @intrinsic
-def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, count, y, y_bytes):
+def mixtures(
+    typing, inputs, vectors, shares, share_bytes, values, value_bytes, count, y, y_bytes, ahead
+):
     """y[m] += the sum over j of shares[m, j] * values[j], for 16 * `vectors` neighbouring columns.
 
     Args:
@@ -207,13 +214,14 @@ def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, 
         shares, values, y: addresses of the first row.
         share_bytes, value_bytes, y_bytes: from one row to the next.
         count: how many values; summed in their order.
+        ahead: from these values to what is read after them, which is asked of memory.
     """
     if not all(isinstance(one, types.IntegerLiteral) for one in (inputs, vectors)):
         return None
     several, wide = range(inputs.literal_value), range(vectors.literal_value)
 
     def generate(context, b, signature, arguments):
-        p0, p_step, v0, v_step, count, y0, y_step = arguments[2:]
+        p0, p_step, v0, v_step, count, y0, y_step, further = arguments[2:]
         places = [
             [b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k))) for k in wide] for m in several
         ]
@@ -223,6 +231,8 @@ def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, 
                 b.store(_load(b, places[m][k], 0, _VF32), sums[m][k])
         with cgutils.for_range(b, count) as loop:
             row = b.add(v0, b.mul(v_step, loop.index))
+            for k in wide:
+                _fetch(b, b.add(row, further), ahead=64 * k, level=2)
             numbers = [_load(b, row, 64 * k, _VF32) for k in wide]
             share = b.add(p0, b.mul(loop.index, _i64(4)))
             for m in several:
@@ -234,7 +244,7 @@ def mixtures(typing, inputs, vectors, shares, share_bytes, values, value_bytes, 
                 _store(b, b.load(sums[m][k]), places[m][k])
         return context.get_dummy_value()
 
-    return types.void(inputs, vectors, *(_ADDRESS,) * 7), generate
+    return types.void(inputs, vectors, *(_ADDRESS,) * 8), generate
 
 
 # --- functions of sixteen numbers ------------------------------------------------------------------
@@ -376,6 +386,19 @@ def step_error(typing, address, low, turned, step):
         return _sum(b, total)
 
     return types.float32(_ADDRESS, *(types.float32,) * 3), generate
+
+
+@intrinsic
+def ask_to_write(typing, address, step_bytes, count):
+    """Ask memory for so many places, so many bytes apart, which will be written."""
+
+    def generate(context, b, signature, arguments):
+        first, step, places = arguments
+        with cgutils.for_range(b, places) as loop:
+            _fetch(b, b.add(first, b.mul(loop.index, step)), ahead=0, to_write=True)
+        return context.get_dummy_value()
+
+    return types.void(_ADDRESS, _ADDRESS, types.int64), generate
 
 
 # --- threads --------------------------------------------------------------------------------------
