@@ -87,13 +87,14 @@ def _ours(kernels: str) -> dict[str, float]:
     from daulat.engine.step import Chunk
 
     decoder = _decoder(kernels)
+    piece = max(512, decoder.reads_at_once)  # what the engine does while nobody writes
     room = blocks_for(READ + NEW)
     memory = decoder.new_memory(COMPANY * room)
 
     def read(prompt: Sequence[int], place: int = 0) -> Any:
         cache = SequenceCache(memory, range(place * room, (place + 1) * room))
-        for first in range(0, len(prompt), 512):
-            decoder.forward([Chunk(prompt[first : first + 512], cache)])
+        for first in range(0, len(prompt), piece):
+            decoder.forward([Chunk(prompt[first : first + piece], cache)])
         return cache
 
     def decode(length: int, company: int) -> float:

@@ -22,8 +22,15 @@ LIMITS = Limits(sequences=4, queue=6, cache_tokens=8 * BLOCK_TOKENS, chunk=48, k
 MEMORY = tiny_decoder().new_memory(LIMITS.cache_tokens // BLOCK_TOKENS)
 
 
-def scheduler_of(limits: Limits = LIMITS, *, reads_as_it_writes: bool = True) -> Scheduler:
-    return Scheduler(limits, lambda: SequenceCache(MEMORY), reads_as_it_writes=reads_as_it_writes)
+def scheduler_of(
+    limits: Limits = LIMITS, *, reads_as_it_writes: bool = True, reads_at_once: int = 0
+) -> Scheduler:
+    return Scheduler(
+        limits,
+        lambda: SequenceCache(MEMORY),
+        reads_as_it_writes=reads_as_it_writes,
+        reads_at_once=reads_at_once,
+    )
 
 
 def sequence(
@@ -232,6 +239,20 @@ def test_a_long_prompt_shares_the_step_with_answers_in_progress() -> None:
     scheduler.admit()
     lengths = {part.sequence: len(part.tokens) for part in scheduler.step()}
     assert lengths == {short: 1, long: LIMITS.chunk - 1}
+
+
+def test_a_long_prompt_is_read_at_once_while_nobody_waits_for_a_word() -> None:
+    scheduler = scheduler_of(reads_at_once=60)
+    first, other = sequence(70, 20), sequence([7] * 70, 20)
+    scheduler.submit([first])
+    scheduler.admit()
+    assert [len(part.tokens) for part in scheduler.step()] == [60]
+    while not first.decoding:
+        run(scheduler)
+    scheduler.submit([other])
+    scheduler.admit()
+    lengths = {part.sequence: len(part.tokens) for part in scheduler.step()}
+    assert lengths == {first: 1, other: LIMITS.chunk - 1}
 
 
 def test_who_has_the_fewest_at_work_comes_next() -> None:

@@ -54,6 +54,7 @@ class Decoder:
     """
 
     reads_as_it_writes = True
+    reads_at_once = 0
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class Engine:
             limits,
             lambda: SequenceCache(memory),
             reads_as_it_writes=decoder.reads_as_it_writes,
+            reads_at_once=decoder.reads_at_once,
         )
         self._change = threading.Condition()
         self._closed = False

@@ -30,7 +30,7 @@ class Limits:
     queue: waiting at most, beyond those that a free place waits for.
     cache_tokens: tokens whose keys and values may be held, at most.
     kept_tokens: how many of these may be of answers that have ended, for those who begin alike.
-    chunk: tokens in one step at most.
+    chunk: tokens in one step at most, beside those who write.
     """
 
     sequences: int
@@ -56,6 +56,7 @@ class Scheduler:
     Args:
         new_cache: a cache of no blocks, in the memory that the blocks' numbers mean.
         reads_as_it_writes: what was written may stand for the same tokens in a prompt (`step.Computer`).
+        reads_at_once: so many tokens in a step while nobody writes, if they are more than the limit.
     """
 
     def __init__(
@@ -64,9 +65,11 @@ class Scheduler:
         new_cache: Callable[[], SequenceCache],
         *,
         reads_as_it_writes: bool = True,
+        reads_at_once: int = 0,
     ) -> None:
         self._limits = limits
         self._reads_as_it_writes = reads_as_it_writes
+        self._reads_at_once = reads_at_once
         self._new_cache = new_cache
         self.blocks = Blocks(
             limits.cache_tokens // BLOCK_TOKENS, limits.kept_tokens // BLOCK_TOKENS
@@ -162,7 +165,10 @@ class Scheduler:
 
     def step(self) -> list[Work]:
         """The parts of the next step, in order of admission."""
-        budget = self._limits.chunk - sum(s.decoding for s in self._running)
+        writing = sum(s.decoding for s in self._running)
+        # While nobody waits for a word, what is best for reading is best for all.
+        alone = 0 if writing else self._reads_at_once
+        budget = max(self._limits.chunk - writing, alone)
         work: list[Work] = []
         for sequence in list(self._running):
             if sequence.cache is None:

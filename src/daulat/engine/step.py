@@ -50,6 +50,11 @@ class Computer(Protocol):
         """Whether what was written may stand for the same tokens in a prompt."""
         ...
 
+    @property
+    def reads_at_once(self) -> int:
+        """So many tokens of a prompt are best read in one step, while nobody waits for a word; 0: any."""
+        ...
+
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
         ...

@@ -87,7 +87,10 @@ class Engine:
     max_sequences: int = scalar(16, "Answers computed together, for each model.", 1, 512)
     queue: int = scalar(64, "Answers that may wait; beyond that a request gets 429.", 0, 100000)
     chunk: int = scalar(
-        512, "Tokens in one step; long prompts are read in pieces of this.", 16, 8192
+        512,
+        "Tokens in one step; long prompts are read in such pieces, between others' words.",
+        16,
+        8192,
     )
 
 

@@ -83,6 +83,7 @@ class NativeDecoder:
     Attributes:
         reads_as_it_writes: a token's numbers are the same whether it was read or written.
         goes_apart: threads have rows of their own where these are many (`layout`).
+        reads_at_once: see `step.Computer`.
     """
 
     def __init__(
@@ -115,6 +116,10 @@ class NativeDecoder:
         shape = _shape(architecture)
         shape[p.TILES] = self._units and tile_attention.fits(architecture.head_dim)
         self._model = p.Model(shape, _scale(architecture), outer, layers)
+        self.goes_apart = (
+            self._units and architecture.experts is None and architecture.hidden <= layout.NARROW
+        )
+        self.reads_at_once = layout.AT_ONCE if self.goes_apart else 0
         nothing = np.zeros((1, 0, 1), dtype=np.float32)
         self._turns = nothing, nothing
         self._tables: WeakKeyDictionary[Adapter, tuple[Whole, int]] = WeakKeyDictionary()
@@ -123,9 +128,6 @@ class NativeDecoder:
         }
         self._place = _Place(architecture, self._team.size, kinds)
         self._own_places = [_Place(architecture, 1, kinds) for _ in range(self._team.size)]
-        self.goes_apart = (
-            self._units and architecture.experts is None and architecture.hidden <= layout.NARROW
-        )
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""

@@ -31,6 +31,9 @@ LEAST, NARROW = 128, 1024
 """Threads go apart from so many read rows each, in models of up to so many numbers a state: quicker there.
 In wider ones there is more to unpack, and less to send, for each product."""
 
+AT_ONCE = 1024
+"""Tokens that such a model reads in one step best: weights are unpacked once for twice as many as 512."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -116,24 +119,26 @@ class Plan:
         """Args:
         vocab: how many logits a wanted token has; 0: they are not asked for.
         """
-        starts = np.cumsum([0, *(q.count for q in pieces)]).tolist()
-        lengths = [q.chunk.cache.length + q.first for q in pieces]
-        table = [
-            (start, q.count, q.chunk.cache.table.ctypes.data, length)
-            for start, q, length in zip(starts, pieces, lengths, strict=False)
-        ]
-        tokens = [np.asarray(q.chunk.tokens[q.first : q.first + q.count], np.int64) for q in pieces]
-        positions = np.concatenate(
-            [np.arange(n, n + q.count) for n, q in zip(lengths, pieces, strict=True)]
-        )
+        # Lists, since a step of many answers has a token of each: arrays of one number cost more to make.
+        tokens: list[int] = []
+        positions: list[int] = []
+        starts: list[int] = []
+        table: list[tuple[int, int, int, int]] = []
+        for q in pieces:
+            start, length = len(tokens), q.chunk.cache.length + q.first
+            starts.append(start)
+            table.append((start, q.count, q.chunk.cache.table.ctypes.data, length))
+            tokens += q.chunk.tokens[q.first : q.first + q.count]
+            positions += range(length, length + q.count)
         adapters = [self.which[q.chunk.adapter] if q.chunk.adapter else -1 for q in pieces]
         wanted, whose = _wanted(pieces, starts, self.firsts)
+        where = np.array(positions, dtype=np.int64)
         step = p.Step(
             np.array(table, dtype=np.int64),
-            np.concatenate(tokens),
-            positions,
+            np.array(tokens, dtype=np.int64),
+            where,
             wanted,
-            *self._angles_at(positions),
+            *self._angles_at(where),
             np.empty((len(wanted), self.hidden), dtype=np.float32),
             np.empty((len(wanted) if vocab else 0, vocab), dtype=np.float32),
             self.adapters,
@@ -158,7 +163,7 @@ def _wanted(
     """The rows of the wanted tokens, and which of all wanted ones they are."""
     rows: list[int] = []
     whose: list[int] = []
-    for start, piece in zip(starts, pieces, strict=False):
+    for start, piece in zip(starts, pieces, strict=True):
         wanted = piece.chunk.wanted
         wanted = (len(piece.chunk.tokens) - 1,) if wanted is None else wanted
         for number, token in enumerate(wanted, start=firsts[piece.place]):

@@ -234,10 +234,7 @@ def _wait(sync, target):
 
 @_fast
 def _at(x, t):
-    """Address of a row. Not x[t]: that counts who holds x, and threads that count together wait for each other.
-
-    For the same reason loops over rows take the first one's, and `_line`.
-    """
+    """Address of a row."""
     return x.ctypes.data + t * x.shape[1] * 4
 
 

@@ -21,7 +21,7 @@ from daulat.engine.native import tiles
 from daulat.engine.native.attention import compiled, hide_others, scale
 from daulat.engine.native.vector import BLOCK, LANES, floats, integers
 
-TOGETHER, SHARE = 192, 48
+TOGETHER, SHARE = 384, 48
 """Queries that go through the cache at once, and those of a thread's least share."""
 _GROUPS = TOGETHER // tiles.GROUP
 _PAIR = 2 * tiles.GROUP
