@@ -25,15 +25,14 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from common import RESULTS, SHORT, cache_folder, tokens
-from start import MODEL, environment_facts, write_table
+from common import RESULTS, SHORT, checkpoint, tokens
+from start import environment_facts, write_table
 
 from daulat.engine.grammars import Grammars
 from daulat.engine.guide import Guide
 from daulat.engine.loading import load_native
 from daulat.engine.sampler import Sampler
 from daulat.engine.step import Chunk
-from daulat.models.catalogue import Catalogue
 from daulat.models.numbers import Floats
 from daulat.models.tokenizer import Tokenizer, load_tokenizer
 from daulat.models.tools import GENERIC
@@ -128,10 +127,8 @@ class Bench:
     """The starter, its tokenizer, and what was measured of them alone."""
 
     def __init__(self) -> None:
-        entry = Catalogue(cache_folder()).get(MODEL)
-        assert entry is not None, "run `python benchmarks/start.py` once: it fetches the starter"
-        self.decoder = load_native(entry.open(), threads=os.cpu_count() or 1)
-        self.tokenizer: Tokenizer = load_tokenizer(entry.open())
+        self.decoder = load_native(checkpoint(), threads=os.cpu_count() or 1)
+        self.tokenizer: Tokenizer = load_tokenizer(checkpoint())
         self.size = self.tokenizer.vocab_size
         self.grammars = Grammars()
         self.sampler = Sampler(Sampling(temperature=0), 1, [0])

@@ -29,7 +29,7 @@ class Rows:
 
 def rows_of(computer: Computer, chunks: Sequence[Chunk], most: int = MOST) -> Iterator[Rows]:
     """Run one step; its wanted rows, chunk by chunk, no more than `most` logits at once."""
-    counts = [1 if chunk.wanted is None else len(chunk.wanted) for chunk in chunks]
+    counts = [len(chunk.asked) for chunk in chunks]
     rows = max(1, most // computer.architecture.vocab)
     if sum(counts) <= rows:  # the usual step: one pass through the model
         yield from _cut(computer.forward(chunks), 0, counts)

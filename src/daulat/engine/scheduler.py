@@ -30,7 +30,7 @@ class Limits:
     queue: waiting at most, beyond those that a free place waits for.
     cache_tokens: tokens whose keys and values may be held, at most.
     kept_tokens: how many of these may be of answers that have ended, for those who begin alike.
-    chunk: tokens in one step at most, beside those who write.
+    chunk: tokens in one step at most, but for `reads_at_once`.
     """
 
     sequences: int

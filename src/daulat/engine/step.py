@@ -38,6 +38,11 @@ class Chunk:
         if self.wanted and not 0 <= self.wanted[0] <= self.wanted[-1] < len(self.tokens):
             raise IndexError("a wanted token is not in the chunk")
 
+    @property
+    def asked(self) -> Sequence[int]:
+        """The tokens that logits are asked for behind, by number."""
+        return (len(self.tokens) - 1,) if self.wanted is None else self.wanted
+
 
 class Computer(Protocol):
     """What computes a model's steps: `engine.decoder` or `engine.native.decoder`."""
@@ -93,6 +98,5 @@ def wanted_rows(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:
     """The wanted tokens' places among all tokens of a step, of which each chunk's first is given."""
     rows: list[int] = []
     for chunk, start in zip(chunks, starts, strict=True):
-        last = len(chunk.tokens) - 1
-        rows += [start + row for row in ((last,) if chunk.wanted is None else chunk.wanted)]
+        rows += [start + row for row in chunk.asked]
     return rows

@@ -213,7 +213,6 @@ class NativeDecoder:
 
     def _plan(self, chunks: Sequence[Chunk]) -> tuple[layout.Plan, int]:
         """And how many numbers stand between adapters' matrices."""
-        counts = [1 if c.wanted is None else len(c.wanted) for c in chunks]
         found = list(dict.fromkeys(c.adapter for c in chunks if c.adapter is not None))
         for adapter in found:
             if adapter not in self._tables:
@@ -221,7 +220,7 @@ class NativeDecoder:
         tables = [self._tables[adapter] for adapter in found]
         longest = max(c.cache.length + len(c.tokens) for c in chunks)
         plan = layout.Plan(
-            [0, *accumulate(counts)],
+            [0, *accumulate(len(c.asked) for c in chunks)],
             self._angles(longest),
             np.stack([table for table, _ in tables]) if tables else _NO_ADAPTERS,
             {adapter: k for k, adapter in enumerate(found)},

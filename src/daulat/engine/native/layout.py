@@ -164,9 +164,7 @@ def _wanted(
     rows: list[int] = []
     whose: list[int] = []
     for start, piece in zip(starts, pieces, strict=True):
-        wanted = piece.chunk.wanted
-        wanted = (len(piece.chunk.tokens) - 1,) if wanted is None else wanted
-        for number, token in enumerate(wanted, start=firsts[piece.place]):
+        for number, token in enumerate(piece.chunk.asked, start=firsts[piece.place]):
             if piece.first <= token < piece.first + piece.count:
                 rows.append(start + token - piece.first)
                 whose.append(number)

@@ -463,8 +463,14 @@ def _turn_and_store(first, last, model, layer, step, qkv):
                     _turn(row, cos, sin)
                 if head >= heads:
                     place, block = (length + i) % BLOCK_TOKENS, blocks[(length + i) // BLOCK_TOKENS]
-                    block += (layer * 2 * kv_heads + head - heads) * BLOCK_TOKENS * size * 4
+                    block += _in_block(shape, layer, head - heads)
                     _store(row, head < heads + kv_heads, block, place)
+
+
+@_fast
+def _in_block(shape, layer, head):
+    """Where in a block of the cache a head's keys begin; its values are as many heads further as there are."""
+    return (layer * 2 * shape[KV_HEADS] + head) * BLOCK_TOKENS * shape[HEAD] * 4
 
 
 @_fast
@@ -479,7 +485,7 @@ def _ask_for_places(first, last, model, layer, step):
         blocks = integers(chunks[c, CACHE], chunks[c, LENGTH] // BLOCK_TOKENS + 1)
         block = blocks[chunks[c, LENGTH] // BLOCK_TOKENS] + place * 4
         for head in range(max(first, heads), min(last, heads + kv_heads)):
-            at = block + (layer * 2 * kv_heads + head - heads) * BLOCK_TOKENS * size * 4
+            at = block + _in_block(shape, layer, head - heads)
             ask_to_write(at, BLOCK_TOKENS * 4, size)
 
 
@@ -602,8 +608,7 @@ def _attend(model, layer, chunk, k, beside, pair, each, room, work, packed):
             at = row + (i * qkv.shape[1] + (head + j % group) * size) * 4
             scaled(at, model.scale[ATTENTION], to + m * size * 4, size)
             m += 1
-    keys = (layer * 2 * kv_heads + k) * BLOCK_TOKENS * size * 4
-    values = keys + kv_heads * BLOCK_TOKENS * size * 4
+    keys, values = _in_block(shape, layer, k), _in_block(shape, layer, kv_heads + k)
     if _by_tiles(shape, chunk, packed.read):
         _attend_by_tiles(
             queries,
@@ -681,9 +686,15 @@ def _inner(shape, up, inputs, first, last):
 
 
 @_fast
+def _by_silu(shape):
+    """Whether `silu_times` is the activation."""
+    return shape[ACTIVATION] == SILU and shape[GATED] != 0
+
+
+@_fast
 def _act(shape, y, begin, end, first, other, count):
     """So many columns of the gate, from `first` on, and of up, from `other` on, in place of the gate's."""
-    plain = shape[ACTIVATION] != SILU or not shape[GATED]
+    plain = not _by_silu(shape)
     rows, row_bytes = _at(y, 0), y.shape[1] * 4
     for m in range(begin, end):
         if plain:
@@ -703,7 +714,7 @@ def _packed_at_once(table, shape, y, first, other, column, count, down):
         how many tokens.
     """
     by_tiles = table[DOWN + READ_GROUP] == tiles.GROUP and table[DOWN + READ_BYTES] == tiles.BYTES
-    if not by_tiles or shape[ACTIVATION] != SILU or not shape[GATED]:
+    if not by_tiles or not _by_silu(shape):
         return 0
     at, row_bytes, blocks = _at(y, 0), y.shape[1] * 4, shape[INNER] // BLOCK
     for t in range(down.read):

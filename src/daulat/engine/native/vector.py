@@ -388,19 +388,6 @@ def step_error(typing, address, low, turned, step):
     return types.float32(_ADDRESS, *(types.float32,) * 3), generate
 
 
-@intrinsic
-def ask_to_write(typing, address, step_bytes, count):
-    """Ask memory for so many places, so many bytes apart, which will be written."""
-
-    def generate(context, b, signature, arguments):
-        first, step, places = arguments
-        with cgutils.for_range(b, places) as loop:
-            _fetch(b, b.add(first, b.mul(loop.index, step)), ahead=0, to_write=True)
-        return context.get_dummy_value()
-
-    return types.void(_ADDRESS, _ADDRESS, types.int64), generate
-
-
 # --- threads --------------------------------------------------------------------------------------
 
 
@@ -436,6 +423,19 @@ def give_way(typing):
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def ask_to_write(typing, address, step_bytes, count):
+    """Ask memory for so many places, so many bytes apart, which will be written."""
+
+    def generate(context, b, signature, arguments):
+        first, step, places = arguments
+        with cgutils.for_range(b, places) as loop:
+            _fetch(b, b.add(first, b.mul(loop.index, step)), ahead=0, to_write=True)
+        return context.get_dummy_value()
+
+    return types.void(_ADDRESS, _ADDRESS, types.int64), generate
 
 
 @intrinsic
