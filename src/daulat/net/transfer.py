@@ -367,7 +367,9 @@ def _watch(
 def _bytes_in(folders: tuple[Path, ...]) -> int:
     total = 0
     for folder in folders:
-        for path in folder.rglob("*"):
-            with contextlib.suppress(OSError):
-                total += path.stat().st_size
+        # Not `rglob`: it raises where pip removes a folder that is about to be looked into.
+        for inside, _, names in os.walk(folder):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += os.stat(os.path.join(inside, name)).st_size
     return total
