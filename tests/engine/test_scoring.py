@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from transformers import PreTrainedModel
 
 from daulat.engine import scoring
+from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
 from daulat.engine.decoder import Decoder
 from daulat.engine.loading import load_native
 from daulat.engine.logprobs import likeliest, score_rows
@@ -24,7 +26,8 @@ from daulat.engine.runner import Engine
 from daulat.engine.scheduler import Limits
 from daulat.engine.scoring import Question, finish, hidden, score
 from daulat.engine.sequence import Ended, Failed, GenerationSequence, Outcome, PromptPart, TextPart
-from daulat.engine.step import Chunk, Floats
+from daulat.engine.step import Chunk, Floats, written_rows
+from daulat.engine.stock import Stock, blocks_behind
 from daulat.errors import ContextLengthError, ModelFileError, RequestError, UnavailableError
 from daulat.models.checkpoint import open_checkpoint
 from daulat.values.answer import TokenLogprob
@@ -158,7 +161,10 @@ def test_states_then_logits_are_the_bits_of_one_pass(native: Any) -> None:
     whole = native.forward([chunk()])
     states = native.states([chunk()])
     for rows in (1, 7, 50):
-        parts = [native.logits(states[i : i + rows]) for i in range(0, 50, rows)]
+        parts = [
+            native.logits(states[i : i + rows], [False] * len(states[i : i + rows]))
+            for i in range(0, 50, rows)
+        ]
         assert np.array_equal(np.concatenate(parts), whole)
 
 
@@ -242,48 +248,98 @@ class Counting:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self.architecture, self.new_cache = decoder.architecture, decoder.new_cache
+        self.architecture, self.new_memory = decoder.architecture, decoder.new_memory
         self.tokens = self.rows = 0
 
     def states(self, chunks: list[Chunk]) -> Floats:
         self.tokens += sum(len(chunk.tokens) for chunk in chunks)
         return self._decoder.states(chunks)
 
-    def logits(self, states: Floats) -> Floats:
+    def logits(self, states: Floats, written: Sequence[bool]) -> Floats:
         self.rows += len(states)
-        return self._decoder.logits(states)
+        return self._decoder.logits(states, written)
 
     def forward(self, chunks: list[Chunk]) -> Floats:
-        return self.logits(self.states(chunks))
+        return self.logits(self.states(chunks), written_rows(chunks))
 
 
 @pytest.mark.parametrize("kernels", ["plain", "native"])
-def test_a_cache_branches_and_rewinds(kernels: str, native: Any) -> None:
+@pytest.mark.parametrize("common", [20, 32, 50])
+def test_a_cache_branches_and_rewinds(kernels: str, common: int, native: Any) -> None:
+    """Within a block, between two, and behind a full one."""
     decoder = tiny_decoder() if kernels == "plain" else native
-    text = [1 + i for i in range(30)]
+    text = [1 + i for i in range(common + 10)]
 
     def last(cache: Any, tokens: list[int]) -> Floats:
         return decoder.forward([Chunk(tokens, cache)])[0]
 
     def alone(tokens: list[int]) -> Floats:
         cache = decoder.new_cache(len(tokens))
-        last(cache, tokens[:20])
-        return last(cache, tokens[20:])
+        last(cache, tokens[:common])
+        return last(cache, tokens[common:])
 
-    cache = decoder.new_cache(30)
-    last(cache, text[:20])
-    twin = cache.branch(40)
+    cache = SequenceCache(decoder.new_memory(5), range(2))
+    last(cache, text[:common])
+    twin = cache.branch([4, 2])
     other = [9] * 10
-    assert np.array_equal(last(twin, other), alone(text[:20] + other))
-    assert np.array_equal(last(cache, text[20:]), alone(text))
-    cache.rewind(20)
-    assert np.array_equal(last(cache, other), alone(text[:20] + other))
-    assert (cache.length, twin.length, twin.capacity) == (30, 30, 64)
-    for length in (-1, 31):
+    assert np.array_equal(last(twin, other), alone(text[:common] + other))
+    assert np.array_equal(last(cache, text[common:]), alone(text))
+    cache.rewind(common)
+    assert np.array_equal(last(cache, other), alone(text[:common] + other))
+    assert (cache.length, twin.length) == (common + 10, common + 10)
+    assert twin.numbers == [0, 4, 2][common < BLOCK_TOKENS :]
+    for length in (-1, common + 11):
         with pytest.raises(ValueError, match="rewound"):
             cache.rewind(length)
     with pytest.raises(ValueError, match="room"):
-        cache.branch(29)
+        cache.branch([])
+
+
+class Opens(RuleBasedStateMachine):
+    """Caches of a stock that branch off, grow and are closed: no block is two caches' to write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stock = Stock(tiny_decoder(), 12)
+        self.opened: list[tuple[SequenceCache, SequenceCache]] = []
+        self.free = 12
+
+    @rule(which=st.integers(0, 20), more=st.integers(0, 150), fill=st.floats(0, 1))
+    def open(self, which: int, more: int, fill: float) -> None:
+        caches = [self.stock.nothing, *(cache for cache, _ in self.opened)]
+        trunk = caches[which % len(caches)]
+        tokens = trunk.length + more
+        need = blocks_behind(trunk.length, tokens)
+        assert self.stock.has(trunk, tokens) == (need <= self.free)
+        if self.stock.has(trunk, tokens):
+            cache = self.stock.open(trunk, tokens)
+            assert (cache.length, cache.capacity >= tokens) == (trunk.length, True)
+            cache.advance(int(fill * more))
+            self.opened.append((cache, trunk))
+            self.free -= need
+
+    @rule(which=st.integers(0, 20))
+    def close(self, which: int) -> None:
+        trunks = {trunk for _, trunk in self.opened}
+        leaves = [cache for cache, _ in self.opened if cache not in trunks]
+        if leaves:
+            leaf = leaves[which % len(leaves)]
+            trunk = next(trunk for cache, trunk in self.opened if cache is leaf)
+            self.stock.close([leaf])
+            self.opened = [pair for pair in self.opened if pair[0] is not leaf]
+            self.free += len([n for n in leaf.numbers if n not in self.shared(leaf, trunk)])
+
+    @staticmethod
+    def shared(cache: SequenceCache, trunk: SequenceCache) -> set[int]:
+        return set(cache.numbers) & set(trunk.numbers)
+
+    @invariant()
+    def blocks_that_are_not_full_are_one_caches(self) -> None:
+        writable = [n for c, _ in self.opened for n in c.numbers[c.length // BLOCK_TOKENS :]]
+        assert len(writable) == len(set(writable))
+
+
+TestOpens = Opens.TestCase
 
 
 @pytest.mark.parametrize(
@@ -432,7 +488,7 @@ def test_a_long_prompt_is_scored_in_blocks(native: Any, monkeypatch: pytest.Monk
     limits = Limits(3, 9, 2000, 64)
     whole, _, _ = prompt_scores(native, TOKENS[:100], limits, 0, 1)
     made, blocks = native.logits, []
-    monkeypatch.setattr(native, "logits", lambda states: blocks.append(len(states)) or made(states))
+    monkeypatch.setattr(native, "logits", lambda *a: blocks.append(len(a[0])) or made(*a))
     monkeypatch.setattr(rows_of, "__defaults__", (VOCABULARY * 7,))
     found, _, _ = prompt_scores(native, TOKENS[:100], limits, 0, 1)
     assert found[1:] == whole[1:]

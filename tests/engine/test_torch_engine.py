@@ -245,16 +245,16 @@ def test_all_that_a_step_makes_is_on_the_models_device(case: str, tmp_path: Path
     checkpoint = open_checkpoint(write(model, tmp_path / "base"))
     adapter = read(saved(adapted(model, TARGETS[case], seed=1), tmp_path / "lora"), checkpoint)
     decoder = OnMeta(checkpoint)
-    memory = decoder.new_memory(12)
+    memory = decoder.new_memory(15)
     caches = [SequenceCache(memory, range(4 * k, 4 * k + 4)) for k in range(3)]
     for counts, who in (((50, 1, 9), adapter), ((1, 20, 1), adapter), ((1, 1, 1), None)):
         decoder.forward([Chunk([1] * n, c, who) for n, c in zip(counts, caches, strict=True)])
     assert decoder.captured == 1
     changes = [change for layer in decoder._changes_of(adapter) for change in layer]
     assert {one.device.type for change in changes for one in (change.a, change.b)} == {"meta"}
-    twin = caches[0].branch(80)
+    twin = caches[0].branch(range(12, 15))
     decoder.forward([Chunk([1], twin)])
-    decoder.logits(np.zeros((2, decoder.architecture.hidden), np.float32))
+    decoder.logits(np.zeros((2, decoder.architecture.hidden), np.float32), [False, True])
 
 
 class OnMeta(Decoder):

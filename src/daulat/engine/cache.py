@@ -7,9 +7,9 @@ list of blocks in either, some of which other sequences may share. Not here: who
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import prod
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,8 @@ class Memory(Protocol):
         """What stands for a block in a sequence's table."""
         ...
 
-    def alike(self, count: int) -> Self:
-        """Another one for the same model, of so many blocks."""
-        ...
-
-    def copy(self, number: int, other: Self, source: int) -> None:
-        """Put into a block what is in a block of the other one."""
+    def copy(self, number: int, source: int) -> None:
+        """Put into a block what is in another."""
         ...
 
 
@@ -58,7 +54,7 @@ class Arena:
         self, architecture: Architecture, dtype: np.dtype[Any], at_once: int | None = None
     ) -> None:
         a = architecture
-        self._of = architecture, dtype
+        self._dtype = dtype
         self._shape = (len(a.layers), 2, a.kv_heads, BLOCK_TOKENS, a.head_dim)
         size = BLOCK_TOKENS * a.cache_elements * dtype.itemsize
         self._in_slab = at_once or max(1, _SLAB_BYTES // size)
@@ -67,17 +63,14 @@ class Arena:
     def entry(self, number: int) -> int:
         return self.block(number).ctypes.data
 
-    def alike(self, count: int) -> Arena:
-        return Arena(*self._of, count)
-
-    def copy(self, number: int, other: Arena, source: int) -> None:
-        self.block(number)[:] = other.block(source)
+    def copy(self, number: int, source: int) -> None:
+        self.block(number)[:] = self.block(source)
 
     def block(self, number: int) -> NDArray[Any]:
         """The memory of a block."""
         slab, place = divmod(number, self._in_slab)
         if slab not in self._slabs:
-            self._slabs[slab] = aligned((self._in_slab, *self._shape), self._of[1])
+            self._slabs[slab] = aligned((self._in_slab, *self._shape), self._dtype)
         return self._slabs[slab][place]
 
 
@@ -122,15 +115,21 @@ class SequenceCache:
             raise ValueError("a cache cannot be rewound to what it does not hold")
         self.length = length
 
-    def branch(self, capacity: int) -> SequenceCache:
-        """A cache for `capacity` tokens that goes on from what is in this one, which stays as it is."""
-        if capacity < self.length:
-            raise ValueError("a branch has no room for what it begins with")
-        memory = self.memory.alike(blocks_for(capacity))
-        twin = SequenceCache(memory, range(blocks_for(capacity)), self.length)
-        for place in range(blocks_for(self.length)):
-            memory.copy(place, self.memory, self.numbers[place])
-        return twin
+    def branch(self, numbers: Sequence[int]) -> SequenceCache:
+        """A cache that goes on from what is in this one.
+
+        Full blocks become common to both, so neither may be rewound into them; what is in the last one, if
+        that is not full, is copied.
+
+        Args:
+            numbers: blocks of the same memory that are nobody's, for what comes.
+        """
+        full, rest = divmod(self.length, BLOCK_TOKENS)
+        if rest:
+            if not numbers:
+                raise ValueError("a branch has no room for what it begins with")
+            self.memory.copy(numbers[0], self.numbers[full])
+        return SequenceCache(self.memory, [*self.numbers[:full], *numbers], self.length)
 
 
 def standalone(architecture: Architecture, capacity: int, dtype: np.dtype[Any]) -> SequenceCache:

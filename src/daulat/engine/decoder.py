@@ -98,7 +98,7 @@ class Decoder:
         return _array(self._states(chunks))
 
     @torch.inference_mode()
-    def logits(self, states: Floats) -> Floats:
+    def logits(self, states: Floats, written: Sequence[bool]) -> Floats:
         """See `step.Computer`."""
         return _array(self._logits(tensor(states).to(self._device, self._dtype)))
 

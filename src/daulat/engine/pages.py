@@ -31,7 +31,6 @@ class Pages:
         self, architecture: Architecture, dtype: torch.dtype, device: torch.device, blocks: int
     ) -> None:
         a = architecture
-        self._of = architecture, dtype, device
         self.dtype = dtype
         self.spare = blocks
         self.nothing = blocks * BLOCK_TOKENS
@@ -43,11 +42,8 @@ class Pages:
     def entry(self, number: int) -> int:
         return number
 
-    def alike(self, count: int) -> Pages:
-        return Pages(*self._of, count)
-
-    def copy(self, number: int, other: Pages, source: int) -> None:
-        self._block(number).copy_(other._block(source))
+    def copy(self, number: int, source: int) -> None:
+        self._block(number).copy_(self._block(source))
 
     def _block(self, number: int) -> Tensor:
         return self._slots[:, :, number * BLOCK_TOKENS : (number + 1) * BLOCK_TOKENS]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from daulat.engine.step import Chunk, Computer
+from daulat.engine.step import Chunk, Computer, written_rows
 
 MOST = 1 << 23
 """Logits in one block: 32 MiB."""
@@ -34,9 +34,10 @@ def rows_of(computer: Computer, chunks: Sequence[Chunk], most: int = MOST) -> It
     if sum(counts) <= rows:  # the usual step: one pass through the model
         yield from _cut(computer.forward(chunks), 0, counts)
         return
-    states = computer.states(chunks)
+    states, written = computer.states(chunks), written_rows(chunks)
     for first in range(0, len(states), rows):
-        yield from _cut(computer.logits(states[first : first + rows]), first, counts)
+        some = slice(first, first + rows)
+        yield from _cut(computer.logits(states[some], written[some]), first, counts)
 
 
 def _cut(logits: NDArray[np.float32], first: int, counts: Sequence[int]) -> Iterator[Rows]:

@@ -1,10 +1,9 @@
 """How likely texts are, and what the model makes of them: many continuations of many prefixes in few steps.
 
 What prefixes begin with in common is computed once, each prefix once, and its continuations branch off:
-a continuation of one token costs nothing but a column of its prefix's logits. Texts go through a few caches,
-which are rewound for the next one: copying a cache costs as much as computing a few tokens. Numbers do not
-depend on the company. All of this works in steps of a bounded size and is made for `Engine.do`; `finish`
-runs it where no engine's thread is at work on the same model.
+a continuation of one token costs nothing but a column of its prefix's logits. Branches share the blocks that
+are full, and copy the last. Numbers do not depend on the company. All of this works in steps of a bounded size
+and is made for `Engine.do`; `finish` runs it where no engine's thread is at work on the same model.
 
 Not here: sampling (`sampler`), text (these are tokens), templates. Shapes: H hidden.
 """
@@ -18,10 +17,11 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from daulat.engine.cache import SequenceCache
+from daulat.engine.cache import SequenceCache, blocks_for
 from daulat.engine.logprobs import require_finite, score_rows
 from daulat.engine.rows import rows_of
 from daulat.engine.step import Chunk, Computer, Floats
+from daulat.engine.stock import Stock, blocks_behind
 from daulat.errors import ContextLengthError, RequestError
 
 T = TypeVar("T")
@@ -31,10 +31,8 @@ Pooling = Literal["last", "mean", "all"]
 
 STEP = 512
 """Tokens in one step."""
-HELD = 16_384
-"""Tokens that all caches hold together; texts beyond that are taken in turns."""
-LANES = 32
-"""Caches at most: so many short texts fill a step."""
+HELD = 8_192
+"""Tokens that all caches hold together, or one text; those beyond that are taken in turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +82,17 @@ def score(
             _check(computer, tokens)
         longest = max((len(c) for c in question.continuations), default=0)
         _check_length(computer, len(question.prefix) + longest)
-    trunk = yield from _trunk(computer, [q.prefix for q in questions], step)
-    lanes = _lanes(computer, trunk, [_need(q) for q in questions], held)
+    shared = _in_common([q.prefix[:-1] for q in questions]) if len(questions) > 1 else ()
+    stock = _stock(computer, len(shared), questions, held)
+    trunk = stock.open(stock.nothing, len(shared))
+    for chunks, _ in _steps([_Feed(shared, trunk)], step, every=False):
+        computer.states(chunks)
+        yield
     found: list[list[Score]] = []
-    for first in range(0, len(questions), max(1, len(lanes))):
-        turn = questions[first : first + len(lanes)]
-        found += yield from _score_turn(computer, lanes, len(trunk.tokens), turn, step)
+    while len(found) < len(questions):
+        lanes = stock.open_all(trunk, [_need(q) for q in questions[len(found) :]])
+        turn = questions[len(found) : len(found) + len(lanes)]
+        found += yield from _score_turn(computer, stock, trunk, lanes, turn, step)
     return found
 
 
@@ -112,11 +115,12 @@ def hidden(
     for tokens in texts:
         _check(computer, tokens)
         _check_length(computer, len(tokens))
-    lanes = _lanes(computer, _Trunk((), None), [len(tokens) for tokens in texts], held)
+    stock = _stock(computer, 0, [Question(tokens, ()) for tokens in texts], held)
     found: list[Floats] = []
-    for first in range(0, len(texts), max(1, len(lanes))):
-        turn = texts[first : first + len(lanes)]
-        feeds = [_feed(tokens, cache, 0) for tokens, cache in zip(turn, lanes, strict=False)]
+    while len(found) < len(texts):
+        lanes = stock.open_all(stock.nothing, [len(tokens) for tokens in texts[len(found) :]])
+        turn = texts[len(found) : len(found) + len(lanes)]
+        feeds = [_Feed(tokens, cache) for tokens, cache in zip(turn, lanes, strict=True)]
         pools = [_Pool(pooling, len(tokens)) for tokens in turn]
         for chunks, whose in _steps(feeds, step, every=pooling != "last"):
             states, end = computer.states(chunks), 0
@@ -125,6 +129,7 @@ def hidden(
                 pools[place].add(states[start:end])
             yield
         found += [pool.result() for pool in pools]
+        stock.close(lanes)
     return found
 
 
@@ -149,25 +154,11 @@ def _check_length(computer: Computer, tokens: int) -> None:
 
 @dataclass(slots=True)
 class _Feed:
-    """Tokens on their way into a cache. `given`: how many are in or in the next step."""
+    """Tokens on their way into a cache, behind what is in it. `given`: how many are in or in the next step."""
 
     tokens: Tokens
     cache: SequenceCache
     given: int = 0
-
-
-def _feed(tokens: Tokens, cache: SequenceCache, behind: int) -> _Feed:
-    """Tokens to come into a cache behind its first ones, and in place of all others."""
-    cache.rewind(behind)
-    return _Feed(tokens, cache)
-
-
-@dataclass(frozen=True, slots=True)
-class _Trunk:
-    """What all prefixes begin with; no cache where that is nothing."""
-
-    tokens: Tokens
-    cache: SequenceCache | None
 
 
 @dataclass(slots=True)
@@ -187,18 +178,6 @@ class _Open:
         self.greedy = self.greedy and bool((logits.argmax(axis=1) == wanted).all())
 
 
-def _trunk(computer: Computer, prefixes: Sequence[Tokens], step: int) -> Steps[_Trunk]:
-    # The last token of a prefix is computed with it: its logits are needed there.
-    shared = _in_common([prefix[:-1] for prefix in prefixes]) if len(prefixes) > 1 else ()
-    if not shared:
-        return _Trunk((), None)
-    cache = computer.new_cache(len(shared))
-    for chunks, _ in _steps([_Feed(shared, cache)], step, every=False):
-        computer.states(chunks)
-        yield
-    return _Trunk(shared, cache)
-
-
 def _in_common(texts: Sequence[Tokens]) -> Tokens:
     """What all begin with: what the first and the last in dictionary order do."""
     first, last = min(texts, key=tuple), max(texts, key=tuple)
@@ -213,36 +192,40 @@ def _need(question: Question) -> int:
     return len(question.prefix) + max((len(c) - 1 for c in question.continuations), default=0)
 
 
-def _lanes(
-    computer: Computer, trunk: _Trunk, needs: Sequence[int], held: int
-) -> list[SequenceCache]:
-    """Caches, each with the trunk in it and room for any of the texts."""
-    capacity = max(needs, default=0)
-    count = min(len(needs), LANES, max(1, held // max(1, capacity)))
-    if trunk.cache is None:
-        return [computer.new_cache(capacity) for _ in range(count)]
-    return [trunk.cache.branch(capacity) for _ in range(count)]
+def _stock(computer: Computer, shared: int, questions: Sequence[Question], held: int) -> Stock:
+    """Blocks for what all share and the largest of the questions at least, and no more than all need."""
+    own = [blocks_behind(shared, _need(question)) for question in questions]
+    all_at_once = sum(own) + sum(
+        blocks_behind(len(question.prefix), len(question.prefix) + len(tokens) - 1)
+        for question in questions
+        for tokens in question.continuations
+    )
+    most = max(blocks_for(held), max(own, default=0))
+    return Stock(computer, blocks_for(shared) + min(most, all_at_once))
 
 
 def _score_turn(
     computer: Computer,
+    stock: Stock,
+    trunk: SequenceCache,
     lanes: Sequence[SequenceCache],
-    start: int,
     turn: Sequence[Question],
     step: int,
 ) -> Steps[list[list[Score]]]:
-    """Questions, each in a lane that holds its first `start` tokens."""
+    """Questions, each in a lane that goes on from the trunk."""
     answers = [[_Open(tokens) for tokens in question.continuations] for question in turn]
-    feeds = [_feed(q.prefix[start:], lane, start) for q, lane in zip(turn, lanes, strict=False)]
+    feeds = [_Feed(q.prefix[trunk.length :], lane) for q, lane in zip(turn, lanes, strict=True)]
     for chunks, whose in _steps(feeds, step, every=False):
         for rows in rows_of(computer, chunks):
             _first_tokens(rows.logits[0], answers[whose[rows.chunk]])
         yield
     groups = [
-        _Group(question, lane, [one for one in row if len(one.tokens) > 1])
-        for question, lane, row in zip(turn, lanes, answers, strict=False)
+        _Group(len(question.prefix), lane, [one for one in row if len(one.tokens) > 1])
+        for question, lane, row in zip(turn, lanes, answers, strict=True)
     ]
-    yield from _tails(computer, groups, len(lanes) // len(turn), step)
+    while groups := [group for group in groups if group.left]:
+        yield from _tails(computer, stock, groups, step)
+    stock.close(lanes)
     return [[Score(tuple(one.logprobs), one.greedy) for one in row] for row in answers]
 
 
@@ -258,33 +241,50 @@ def _first_tokens(logits: NDArray[np.float32], answers: Sequence[_Open]) -> None
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A question whose prefix is in `lane`, and its continuations of several tokens."""
+    """A prefix of so many tokens, which is in `lane`, and its continuations of several tokens."""
 
-    question: Question
+    length: int
     lane: SequenceCache
     left: list[_Open]
 
-    def lanes(self, most: int) -> list[SequenceCache]:
-        """Caches for up to `most` continuations at once, its own among them."""
-        copies = min(most, len(self.left)) - 1
-        return [self.lane, *(self.lane.branch(self.lane.capacity) for _ in range(copies))]
+    @property
+    def next(self) -> int:
+        """Tokens of the next continuation that have to be fed."""
+        return len(self.left[-1].tokens) - 1
 
 
-def _tails(computer: Computer, groups: Sequence[_Group], copies: int, step: int) -> Steps[None]:
-    """What follows the continuations' first tokens, `copies` of each question's at once."""
-    caches = [group.lanes(max(1, copies)) for group in groups]
-    while any(group.left for group in groups):
-        taken = [
-            (one, _feed(one.tokens[:-1], cache, len(group.question.prefix)))
-            for group, own in zip(groups, caches, strict=True)
-            for cache, one in zip(own, [group.left.pop() for _ in own if group.left], strict=False)
-        ]
-        for chunks, whose in _steps([feed for _, feed in taken], step, every=True):
-            for rows in rows_of(computer, chunks):
-                one = taken[whose[rows.chunk]][0]
-                at = len(one.logprobs)
-                one.add(rows.logits, one.tokens[at : at + len(rows.logits)])
-            yield
+@dataclass(frozen=True, slots=True)
+class _Tail:
+    """A continuation on its way into a cache."""
+
+    one: _Open
+    feed: _Feed
+
+
+def _tails(computer: Computer, stock: Stock, groups: Sequence[_Group], step: int) -> Steps[None]:
+    """What follows the first tokens of one continuation of each group, and of more until a step is full."""
+    tails: list[_Tail] = []
+    for group in groups:
+        group.lane.rewind(group.length)
+        tails.append(_tail(group.left.pop(), group.lane))
+    room = step - sum(len(tail.feed.tokens) for tail in tails)
+    branches: list[SequenceCache] = []
+    for group in groups:
+        while group.left and room > 0 and stock.has(group.lane, group.length + group.next):
+            branches.append(stock.open(group.lane, group.length + group.next))
+            room -= group.next
+            tails.append(_tail(group.left.pop(), branches[-1]))
+    for chunks, whose in _steps([tail.feed for tail in tails], step, every=True):
+        for rows in rows_of(computer, chunks):
+            one = tails[whose[rows.chunk]].one
+            at = len(one.logprobs)
+            one.add(rows.logits, one.tokens[at : at + len(rows.logits)])
+        yield
+    stock.close(branches)
+
+
+def _tail(one: _Open, cache: SequenceCache) -> _Tail:
+    return _Tail(one, _Feed(one.tokens[:-1], cache))
 
 
 def _steps(

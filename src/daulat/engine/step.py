@@ -84,14 +84,23 @@ class Computer(Protocol):
         """
         ...
 
-    def logits(self, states: Floats) -> Floats:
-        """Logits [W, V] of hidden states [W, H] as `states` gives them."""
+    def logits(self, states: Floats, written: Sequence[bool]) -> Floats:
+        """Logits [W, V] of hidden states [W, H] as `states` gives them.
+
+        Args:
+            written: which of them are of tokens that the model has written, [W].
+        """
         ...
 
 
 def whole(chunks: Sequence[Chunk]) -> list[Chunk]:
     """The same with every token wanted."""
     return [replace(c, wanted=range(len(c.tokens))) for c in chunks]
+
+
+def written_rows(chunks: Sequence[Chunk]) -> list[bool]:
+    """Which of the wanted tokens the model has written, [W], chunk by chunk."""
+    return [chunk.written for chunk in chunks for _ in chunk.asked]
 
 
 def wanted_rows(chunks: Sequence[Chunk], starts: Sequence[int]) -> list[int]:

@@ -24,8 +24,8 @@ from daulat.engine.native import program as p
 from daulat.engine.native.attention import TOGETHER, WIDTH
 from daulat.engine.native.matrices import Inputs, Matrix, fine, input_bytes
 from daulat.engine.native.team import team
-from daulat.engine.native.vector import BLOCK, LANES
-from daulat.engine.step import Chunk, whole
+from daulat.engine.native.vector import BLOCK
+from daulat.engine.step import Chunk, whole, written_rows
 from daulat.models.numbers import Floats
 from daulat.values.architecture import Architecture
 
@@ -102,7 +102,7 @@ class NativeDecoder:
         self._team = team(threads)
         self._kept = (top, blocks)  # the tables hold addresses only
         outer = np.zeros(p.TOP_SIZE, dtype=np.int64)
-        _enter(outer, _TOP, top, inputs, units=False)
+        _enter(outer, _TOP, top, inputs, units=self._units)
         if architecture.tied:
             size = p.MATRIX_SIZE
             outer[p.HEAD_MATRIX : p.HEAD_MATRIX + size] = outer[p.EMBED : p.EMBED + size]
@@ -123,8 +123,8 @@ class NativeDecoder:
         nothing = np.zeros((1, 0, 1), dtype=np.float32)
         self._turns = nothing, nothing
         self._tables: WeakKeyDictionary[Adapter, tuple[Whole, int]] = WeakKeyDictionary()
-        kinds = _kinds(top, inputs, units=False) | {
-            one for block in blocks for one in _kinds(block, inputs, units=self._units)
+        kinds = {
+            one for slots in (top, *blocks) for one in _kinds(slots, inputs, units=self._units)
         }
         self._place = _Place(architecture, self._team.size, kinds)
         self._own_places = [_Place(architecture, 1, kinds) for _ in range(self._team.size)]
@@ -151,10 +151,23 @@ class NativeDecoder:
         """See `step.Computer`."""
         return self._step(chunks, with_logits=False)[0]
 
-    def logits(self, states: Floats) -> Floats:
+    def logits(self, states: Floats, written: Sequence[bool]) -> Floats:
         """See `step.Computer`."""
+        if not self._units:
+            return self._logits(states, 0)
+        order = np.argsort(np.array(written), kind="stable")
+        found = self._logits(states[order], len(states) - sum(written))
+        if (np.diff(order) == 1).all():
+            return found
+        logits = np.empty_like(found)
+        logits[order] = found
+        return logits
+
+    def _logits(self, states: Floats, read: int) -> Floats:
+        """Logits of states, of which so many, the first ones, are of tokens that are read."""
         # A step of no tokens through no blocks: what is left is the output matrix.
-        logits = np.empty((len(states), self.architecture.vocab), dtype=np.float32)
+        vocab = self.architecture.vocab
+        logits = np.empty((len(states), layout.spaced(vocab)), dtype=np.float32)
         none = np.zeros(0, dtype=np.int64)
         step = p.Step(
             np.zeros((0, p.CHUNK_SIZE), dtype=np.int64),
@@ -167,10 +180,11 @@ class NativeDecoder:
             _NO_ADAPTERS,
             lora.stretches(()),
             0,
+            read,
         )
         nowhere = self._model._replace(layers=self._model.layers[:0])
         self._team.run((nowhere, step, step, self._place.room(len(states), 1)))
-        return logits
+        return logits[:, :vocab]
 
     def _step(self, chunks: Sequence[Chunk], *, with_logits: bool) -> tuple[Floats, Floats]:
         """The wanted tokens' states [W, H], and their logits, [W, V] or [0, V]."""
@@ -180,12 +194,15 @@ class NativeDecoder:
         shares = layout.apart(chunks, self._team.size) if self.goes_apart else []
         if shares:
             states = self._run_apart([plan.lay_out(share, 0) for share in shares], ranks)
-            logits = self.logits(states) if vocab else np.empty((0, 0), dtype=np.float32)
+            logits = np.empty((0, 0), dtype=np.float32)
+            if vocab:
+                logits = self.logits(states, written_rows(chunks))
         else:
             laid = plan.lay_out(layout.together(chunks), vocab)
             room = self._place.room(len(laid.step.tokens), ranks)
             self._team.run((self._model, laid.step, laid.last, room))
             states, logits = laid.in_order(laid.step.states), laid.in_order(laid.step.logits)
+            logits = logits[:, :vocab]
         for chunk in chunks:
             chunk.cache.advance(len(chunk.tokens))
         return states, logits
@@ -313,13 +330,13 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, kinds: Collection
     return p.Room(
         x=floats(tokens, a.hidden),
         h=floats(tokens, a.hidden),
-        tmp=floats(tokens, _spaced(a.hidden)),
+        tmp=floats(tokens, layout.spaced(a.hidden)),
         own_x=floats(team, p.FEW, a.hidden),
         own_h=floats(team, p.FEW, a.hidden),
-        qkv=floats(tokens, _spaced((a.heads + 2 * a.kv_heads) * a.head_dim)),
+        qkv=floats(tokens, layout.spaced((a.heads + 2 * a.kv_heads) * a.head_dim)),
         att=floats(tokens, a.heads * a.head_dim),
-        up=floats(tokens * chosen, _spaced(a.intermediate * (2 if a.gated else 1))),
-        own_up=floats(team, 1 if a.experts else tokens, _spaced(2 * p.PIECE)),
+        up=floats(tokens * chosen, layout.spaced(a.intermediate * (2 if a.gated else 1))),
+        own_up=floats(team, 1 if a.experts else tokens, layout.spaced(2 * p.PIECE)),
         scores=floats(team, TOGETHER, WIDTH),
         asked=floats(team, 2, at_once, a.head_dim),
         spans=np.empty((team, 2, at_once), dtype=np.int64),
@@ -336,15 +353,6 @@ def _room(a: Architecture, team: int, tokens: int, ranks: int, kinds: Collection
         own_packed=aligned((team, own), _BYTE),
         tiles=aligned((team, -(-scratch // 64) * 64), _BYTE),
     )
-
-
-def _spaced(width: int) -> int:
-    """Room for a row of what a matrix gives.
-
-    An odd number of lines, so that sixteen rows begin in as many sets of the cache; where a row is whole pages,
-    they would all be in one.
-    """
-    return width if width // LANES % 2 else width + LANES
 
 
 def _shape(a: Architecture) -> Whole:

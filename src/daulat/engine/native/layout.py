@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from daulat.engine.adapter import Adapter
 from daulat.engine.native import lora, tiles
 from daulat.engine.native import program as p
+from daulat.engine.native.vector import LANES
 from daulat.engine.step import Chunk
 from daulat.models.numbers import Floats
 
@@ -33,6 +34,16 @@ In wider ones there is more to unpack, and less to send, for each product."""
 
 AT_ONCE = 1024
 """Tokens that such a model reads in one step best: weights are unpacked once for twice as many as 512."""
+
+
+def spaced(width: int) -> int:
+    """Room for a row of what a matrix gives.
+
+    An odd number of lines, so that sixteen rows begin in as many sets of the cache; where a row is whole pages,
+    they would all be in one.
+    """
+    lines = -(-width // LANES)
+    return (lines if lines % 2 else lines + 1) * LANES
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,7 @@ class Plan:
         adapters = [self.which[q.chunk.adapter] if q.chunk.adapter else -1 for q in pieces]
         wanted, whose = _wanted(pieces, starts, self.firsts)
         where = np.array(positions, dtype=np.int64)
+        read = sum(q.count for q in pieces if not q.chunk.written) if self.units else 0
         step = p.Step(
             np.array(table, dtype=np.int64),
             np.array(tokens, dtype=np.int64),
@@ -140,12 +152,13 @@ class Plan:
             wanted,
             *self._angles_at(where),
             np.empty((len(wanted), self.hidden), dtype=np.float32),
-            np.empty((len(wanted) if vocab else 0, vocab), dtype=np.float32),
+            np.empty((len(wanted) if vocab else 0, spaced(vocab)), dtype=np.float32),
             self.adapters,
             lora.stretches(
                 [(q.count, adapter) for q, adapter in zip(pieces, adapters, strict=True)]
             ),
-            sum(q.count for q in pieces if not q.chunk.written) if self.units else 0,
+            read,
+            int((wanted < read).sum()),
         )
         narrow = len(wanted) < len(positions) > p.FEW
         return Layout(step, _narrowed(step) if narrow else step, whose)
@@ -191,5 +204,5 @@ def _narrowed(step: p.Step) -> p.Step:
         positions=step.positions[wanted],
         wanted=np.arange(len(wanted)),
         stretches=lora.stretches([(1, adapter) for adapter in which[wanted].tolist()]),
-        read=int((wanted < step.read).sum()),
+        read=step.read_states,
     )

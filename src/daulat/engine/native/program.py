@@ -105,9 +105,9 @@ class Step(NamedTuple):
     wanted: the rows whose last hidden states are asked for, int64 [W].
     cos, sin: float32 [rope tables, T, dimensions / 2].
     states: float32 [W or more, H]; the first W are filled: hidden states behind the last norm.
-    logits: float32 [any, V], to be filled with the logits of the first states.
+    logits: float32 [any, V or more], to be filled with the logits of the first states.
     adapters: int64 [adapters, layers, ...] of `lora.table`; stretches: of `lora.stretches`.
-    read: so many tokens, the first ones, are read and not written.
+    read: so many tokens, the first ones, are read and not written; read_states: so many of the states.
     """
 
     chunks: Any
@@ -121,6 +121,7 @@ class Step(NamedTuple):
     adapters: Any
     stretches: Any
     read: Any
+    read_states: Any
 
 
 class Room(NamedTuple):
@@ -1016,9 +1017,9 @@ def _states(me, team, sync, turn, model, step, room, rows):
 @_fast
 def _logits(me, team, sync, turn, model, step, room):
     shape, top, count = model.shape, model.top, step.logits.shape[0]
-    # As of written tokens, all of them: who asks for logits of states need not know whose they are.
+    read = min(step.read_states, count)
     turn, packed = _packed(
-        me, team, sync, turn, top, HEAD_MATRIX, shape[HIDDEN], step.states, room, count, 0
+        me, team, sync, turn, top, HEAD_MATRIX, shape[HIDDEN], step.states, room, count, read
     )
     first, last = _share(shape[VOCAB], SHARE, me, team)
     _times(top, HEAD_MATRIX, shape[HIDDEN], packed, step.logits, count, first, last, 0)

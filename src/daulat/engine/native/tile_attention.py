@@ -91,9 +91,11 @@ def attend(queries, count, blocks, keys, values, firsts, lasts, room, totals, mo
         tiles.pack(1, at, size // BLOCK, group, m % tiles.GROUP)
     begin = begin // BLOCK_TOKENS * BLOCK_TOKENS
     addresses = integers(blocks, (end - 1) // BLOCK_TOKENS + 1)
-    out[:] = 0
-    totals[:] = 0
-    mosts[:] = -np.inf
+    results = floats(out.ctypes.data, count * size)
+    for i in range(count * size):
+        results[i] = np.float32(0)
+    for m in range(count):
+        totals[m], mosts[m] = np.float32(0), np.float32(-np.inf)
     tiles.begin()
     for segment in range(begin // _SEGMENT * _SEGMENT, end, _SEGMENT):
         low, high = max(begin, segment), min(end, segment + _SEGMENT)
