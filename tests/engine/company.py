@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import ml_dtypes
 import numpy as np
 
 from daulat.engine.adapter import Adapter
@@ -47,15 +48,30 @@ def bits(
     return found
 
 
+def rounded(x: np.ndarray) -> np.ndarray:
+    """To the nearest bfloat16."""
+    return x.astype(np.float32).astype(ml_dtypes.bfloat16).astype(np.float64)
+
+
 def scattered(
-    keys: np.ndarray, values: np.ndarray, random: np.random.Generator
+    keys: np.ndarray, values: np.ndarray, random: np.random.Generator, *, short: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keys and values [1024, D] in blocks of 32, those of a block together, and the blocks in no order.
+
+    Args:
+        short: in bfloat16, keys by pairs of dimensions and values by pairs of tokens.
 
     Returns:
         the memory [32, 2, 32 D], and the addresses of the blocks in the order of their tokens.
     """
     pieces = keys.reshape(32, 32, -1).transpose(0, 2, 1), values.reshape(32, 32, -1)
+    if short:
+        pieces = tuple(
+            piece.astype(ml_dtypes.bfloat16)
+            .reshape(32, piece.shape[1] // 2, 2, piece.shape[2])
+            .swapaxes(2, 3)
+            for piece in pieces
+        )
     order = random.permutation(32)
     memory = np.stack([piece.reshape(32, -1)[order] for piece in pieces], axis=1)
     return memory, memory.ctypes.data + np.argsort(order) * memory.strides[0]

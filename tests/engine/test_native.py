@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,11 +19,17 @@ from daulat.engine.native.attention import TOGETHER, WIDTH, attend
 from daulat.engine.native.decoder import fits
 from daulat.engine.native.matrices import KNOWN, held_bytes
 from daulat.engine.native.panels import FORMS, Floats
-from daulat.engine.native.vector import call, silu_times, soften
+from daulat.engine.native.vector import (
+    call,
+    silu_times,
+    soften,
+    store_every_other,
+    store_pairs,
+)
 from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import CASES, make, write
-from tests.engine.company import PROMPTS, bits, scattered
+from tests.engine.company import PROMPTS, bits, rounded, scattered
 from tests.engine.matrices_of import COLUMNS, random_matrix
 from tests.engine.products import times
 from tests.engine.tiny import tiny_decoder
@@ -170,21 +177,57 @@ def test_silu() -> None:
     assert np.isfinite(gate).all()
 
 
+@njit
+def _put(keys, values, place, memory, value_place):
+    size, to = keys.shape[0], memory.ctypes.data
+    store_pairs(keys.ctypes.data, size, to + place * 4, 128)
+    store_every_other(values.ctypes.data, size, to + value_place)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
+    size=st.sampled_from([16, 48, 64]),
+    order=st.permutations(range(32)),
+    seed=st.integers(0, 99),
+    exponent=st.integers(-38, 37),
+)
+def test_short_keys_and_values_lie_by_pairs(
+    size: int, order: list[int], seed: int, exponent: int
+) -> None:
+    """Token after token, in any order: each leaves its neighbours alone, and is rounded to even."""
+    random = np.random.default_rng(seed)
+    keys, values = (random.standard_normal((2, 1024, size)) * 10.0**exponent).astype(np.float32)
+    keys[5, :4] = [1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), np.inf]
+    expected, _ = scattered(keys, values, np.random.default_rng(0), short=True)
+    wanted = expected[np.random.default_rng(0).permutation(32).tolist().index(0)]
+    memory = np.full((2, 32 * size), 0x7FFF, dtype=np.uint16)
+    for place in order:
+        where = memory.strides[0] + place // 2 * size * 4 + place % 2 * 2
+        _put(keys[place], values[place], place, memory, where)
+    assert (memory == wanted.view(np.uint16)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
     size=st.sampled_from([8, 16, 32, 48, 64, 80, 128]),
+    short=st.booleans(),
     spans=st.lists(
         st.tuples(st.integers(0, 400), st.integers(1, 600)), min_size=1, max_size=TOGETHER
     ),
     seed=st.integers(0, 99),
 )
-def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
+def test_attention(size: int, short: bool, spans: list[tuple[int, int]], seed: int) -> None:
+    short = short and size % 16 == 0
     random = np.random.default_rng(seed)
     keys, values = random.standard_normal((2, 1024, size), dtype=np.float32)
     keys *= np.linspace(0.1, 2, 1024, dtype=np.float32)[
         :, None
     ]  # so that the largest score comes late
-    memory, blocks = scattered(keys, values, random)
+    unwritten = values.copy()
+    unwritten[max(first + count for first, count in spans) :] = np.nan
+    memory, blocks = scattered(keys, unwritten, random, short=short)
+    if short:
+        keys, values = rounded(keys), rounded(values)
     queries = random.standard_normal((len(spans), size), dtype=np.float32) / np.sqrt(
         np.float32(size)
     )
@@ -196,7 +239,8 @@ def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
         out = np.empty_like(queries[rows])
         where = blocks.ctypes.data, 0, memory.strides[1]
         totals, mosts = np.empty((2, TOGETHER), dtype=np.float32)
-        attend(queries[rows], *where, firsts[rows], lasts[rows], scores, totals, mosts, out)
+        spans = firsts[rows], lasts[rows]
+        attend(queries[rows], *where, *spans, scores, totals, mosts, out, 1, int(short))
         return out
 
     together = run(slice(None))
@@ -209,11 +253,13 @@ def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
 
 
 @pytest.mark.parametrize("each", [1, 3, 7])
-@pytest.mark.parametrize("size", [16, 40, 64])
-def test_attention_of_heads_together(size: int, each: int) -> None:
+@pytest.mark.parametrize(("size", "short"), [(16, 0), (40, 0), (64, 0), (16, 1), (64, 1)])
+def test_attention_of_heads_together(size: int, short: int, each: int) -> None:
     random = np.random.default_rng(size)
     heads, blocks = 3, 20
     memory = random.standard_normal((blocks, 2, heads, 32 * size), dtype=np.float32)
+    if short:
+        memory = memory.astype(ml_dtypes.bfloat16)
     table = memory.ctypes.data + np.arange(blocks) * memory.strides[0]
     queries = random.standard_normal((heads * each, size), dtype=np.float32)
     lasts = random.integers(500, 640, heads * each)
@@ -226,7 +272,7 @@ def test_attention_of_heads_together(size: int, each: int) -> None:
         keys = head * memory.strides[2]
         where = table.ctypes.data, keys, keys + memory.strides[1]
         spans = firsts[rows], lasts[rows]
-        attend(queries[rows], *where, *spans, scores, totals, mosts, out, together)
+        attend(queries[rows], *where, *spans, scores, totals, mosts, out, together, short)
         return out
 
     got = run(slice(None), 0, heads)

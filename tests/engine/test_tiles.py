@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 
-import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,7 +23,7 @@ from daulat.engine.native.vector import call
 from daulat.engine.step import Chunk
 from daulat.models.checkpoint import open_checkpoint
 from tests.engine.checkpoints import make, write
-from tests.engine.company import PROMPTS, bits, scattered
+from tests.engine.company import PROMPTS, bits, rounded, scattered
 from tests.engine.matrices_of import COLUMNS, random_matrix
 
 pytestmark = pytest.mark.skipif(not units.there(), reason="this processor has no matrix units")
@@ -52,10 +51,6 @@ def times(held: Matrix, x: np.ndarray, y: np.ndarray, rows: int, first: int = 0)
     scratch = np.empty(tiles.SCRATCH, dtype=np.uint8)
     address += first // 16 * panel_bytes
     _read((address, panel_bytes, *reading), x, groups, y, rows, scratch)
-
-
-def rounded(x: np.ndarray) -> np.ndarray:
-    return x.astype(np.float32).astype(ml_dtypes.bfloat16).astype(np.float64)
 
 
 def as_input(x: np.ndarray, form: str) -> np.ndarray:
@@ -121,7 +116,7 @@ def test_attention(size: int, spans: list[tuple[int, int]], seed: int) -> None:
     last_of_all = max(first + count for first, count in spans)
     unwritten = values.copy()
     unwritten[last_of_all:] = np.nan
-    memory, blocks = scattered(keys, unwritten, random)
+    memory, blocks = scattered(keys, unwritten, random, short=True)
     queries = np.zeros((TOGETHER, size), dtype=np.float32)
     queries[: len(spans)] = random.standard_normal((len(spans), size)) / np.sqrt(size)
     firsts = np.zeros(TOGETHER, dtype=np.int64)

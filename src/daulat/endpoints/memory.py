@@ -22,6 +22,7 @@ from daulat.engine.native.matrices import (
     form_for,
     held_bytes,
     kept_formats,
+    short_cache,
 )
 from daulat.errors import UnavailableError, UnsupportedModelError
 from daulat.settings import Engine as EngineSettings
@@ -163,7 +164,9 @@ def demand(
     if settings.kernels == "auto" and fits(architecture):
         numbers = _numbers(tensors, settings, allowed)
         weights = sum(_held(info, architecture, numbers) for info in tensors.values())
-        token = 4 * architecture.cache_elements
+        stored = [info.type for info in tensors.values() if len(info.shape) > 1]
+        short = short_cache(stored, architecture.head_dim, numbers, settings.inputs)
+        token = (2 if short else 4) * architecture.cache_elements
         return Demand(weights, token, "float32", native=True, numbers=numbers)
     dtype = _plain_dtype(elements, settings, allowed)
     size = _BYTES[dtype]

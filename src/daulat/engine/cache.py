@@ -19,7 +19,7 @@ from daulat.values.architecture import Architecture
 BLOCK_TOKENS = 32
 """Tokens in a block: what is shared or given back at once."""
 
-_SLAB_BYTES = 32 << 20
+_SLAB_BYTES = 16 << 20
 _LINE = 64
 
 
@@ -43,8 +43,8 @@ class Memory(Protocol):
 class Arena:
     """The blocks' memory. It grows when a block is first used, and stays until the arena goes.
 
-    A block's layout is [layers, 2, K, D, BLOCK_TOKENS] for keys and [.., BLOCK_TOKENS, D] for values; what
-    stands for it in a table is its address.
+    A block's layout is [layers, 2, K, D, BLOCK_TOKENS] for keys and [.., BLOCK_TOKENS, D] for values, in
+    bfloat16 by pairs (`native.attention`); what stands for it in a table is its address.
 
     Args:
         at_once: so many blocks are asked for together.

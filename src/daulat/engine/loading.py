@@ -23,6 +23,7 @@ from daulat.engine.native.matrices import (
     form_for,
     kept_formats,
     matrix,
+    short_cache,
 )
 from daulat.engine.native.panels import Q4_1, Q8_0
 from daulat.engine.native.quantise import quantise, restore
@@ -72,7 +73,16 @@ def load_native(
 
     costly = place is not None and prepared.cost(checkpoint.tensors, numbers) >= place.least
     top, blocks = prepared.fetch(place, architecture, read) if place and costly else read()
-    decoder = NativeDecoder(architecture, top, blocks, threads, inputs, matrix_units=matrix_units)
+    stored = [one.type for one in checkpoint.tensors.values() if len(one.shape) > 1]
+    decoder = NativeDecoder(
+        architecture,
+        top,
+        blocks,
+        threads,
+        inputs,
+        matrix_units=matrix_units,
+        short_cache=short_cache(stored, architecture.head_dim, numbers, inputs),
+    )
     decoder.warm()
     return decoder
 

@@ -44,18 +44,22 @@ which threads wait for each other. All arrays are the caller's.
 
 
 @compiled
-def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, out, heads=1):
+def attend(
+    queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, out, heads=1, short=0
+):
     """out[m] = softmax(q_m k) v over the cached places firsts[m] to lasts[m] (exclusive).
 
     Args:
         queries, out: [up to TOGETHER, D].
         blocks: address of the addresses of the cache's blocks.
-        keys, values: where in a block they begin, in bytes: [D, BLOCK_TOKENS] and [BLOCK_TOKENS, D].
+        keys, values: where in a block they begin, in bytes: [D, BLOCK_TOKENS] and [BLOCK_TOKENS, D], float32.
         scores: [TOGETHER, WIDTH]; totals, mosts: [TOGETHER]; to work in.
         heads: so many heads' keys lie one behind the other, and values; each has as many of the queries.
+        short: 1: keys and values are bfloat16, by pairs of dimensions, [D / 2, BLOCK_TOKENS, 2], and of
+            tokens, [BLOCK_TOKENS / 2, D, 2]; D is a multiple of 16.
     """
     inputs, size = queries.shape
-    each, head_bytes = inputs // heads, BLOCK_TOKENS * size * 4
+    each, head_bytes = inputs // heads, BLOCK_TOKENS * size * (2 if short else 4)
     begin, end = firsts[0], lasts[0]
     for m in range(1, inputs):
         begin, end = min(begin, firsts[m]), max(end, lasts[m])
@@ -75,7 +79,7 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
                 after = addresses[place // BLOCK_TOKENS + 1] + keys
             ahead = after - at
             for m in range(0, inputs, each):
-                _scores(each, q + m * row, row, at, size, share + m * line, line, ahead)
+                _scores(short, each, q + m * row, row, at, size, share + m * line, line, ahead)
                 at += head_bytes
         for m in range(inputs):
             first, last = max(firsts[m], low) - low, min(lasts[m], high) - low
@@ -91,7 +95,7 @@ def attend(queries, blocks, keys, values, firsts, lasts, scores, totals, mosts, 
             ahead = after - at
             for m in range(0, inputs, each):
                 count = min(BLOCK_TOKENS, high - place)
-                _mix(each, share + m * line, line, at, size, count, o + m * row, ahead)
+                _mix(short, each, share + m * line, line, at, size, count, o + m * row, ahead)
                 at += head_bytes
     for m in range(inputs):
         scale(o + m * row, np.float32(1) / totals[m], size)
@@ -142,50 +146,89 @@ def hide_others(row, first, last, width):
         shares[j] = hidden
 
 
+def _columns_of(short):
+    """`columns` for a number of inputs that is known only then: Numba wants each by itself."""
+
+    @compiled
+    def some(inputs, x, xb, keys, size, y, yb, ahead):
+        if inputs == 1:
+            columns(1, short, x, xb, keys, size, y, yb, ahead)
+        elif inputs == 2:
+            columns(2, short, x, xb, keys, size, y, yb, ahead)
+        elif inputs == 3:
+            columns(3, short, x, xb, keys, size, y, yb, ahead)
+        elif inputs == 4:
+            columns(4, short, x, xb, keys, size, y, yb, ahead)
+        elif inputs == 5:
+            columns(5, short, x, xb, keys, size, y, yb, ahead)
+        else:
+            columns(6, short, x, xb, keys, size, y, yb, ahead)
+
+    return some
+
+
+def _mixtures_of(short):
+    """`mixtures` of 64 columns in the same way."""
+
+    @compiled
+    def some(inputs, p, pb, v, vb, count, y, yb, ahead):
+        if inputs == 1:
+            mixtures(1, 4, short, p, pb, v, vb, count, y, yb, ahead)
+        elif inputs == 2:
+            mixtures(2, 4, short, p, pb, v, vb, count, y, yb, ahead)
+        elif inputs == 3:
+            mixtures(3, 4, short, p, pb, v, vb, count, y, yb, ahead)
+        elif inputs == 4:
+            mixtures(4, 4, short, p, pb, v, vb, count, y, yb, ahead)
+        elif inputs == 5:
+            mixtures(5, 4, short, p, pb, v, vb, count, y, yb, ahead)
+        else:
+            mixtures(6, 4, short, p, pb, v, vb, count, y, yb, ahead)
+
+    return some
+
+
+_columns_of_floats, _columns_of_pairs = _columns_of(0), _columns_of(1)
+_mixtures_of_floats, _mixtures_of_pairs = _mixtures_of(0), _mixtures_of(1)
+
+
 @compiled
-def _scores(inputs, x, xb, keys, size, y, yb, ahead):
+def _scores(short, inputs, x, xb, keys, size, y, yb, ahead):
     """Queries with the keys of a block, tile by tile."""
     for m in range(0, inputs, _TILE):
-        _tile(min(_TILE, inputs - m), x + m * xb, xb, keys, size, y + m * yb, yb, ahead)
+        some, at, to = min(_TILE, inputs - m), x + m * xb, y + m * yb
+        if short:
+            _columns_of_pairs(some, at, xb, keys, size, to, yb, ahead)
+        else:
+            _columns_of_floats(some, at, xb, keys, size, to, yb, ahead)
 
 
 @compiled
-def _tile(inputs, x, xb, keys, size, y, yb, ahead):
-    """Up to six queries; Numba wants each number of them by itself."""
-    if inputs == 1:
-        columns(1, x, xb, keys, size, y, yb, ahead)
-    elif inputs == 2:
-        columns(2, x, xb, keys, size, y, yb, ahead)
-    elif inputs == 3:
-        columns(3, x, xb, keys, size, y, yb, ahead)
-    elif inputs == 4:
-        columns(4, x, xb, keys, size, y, yb, ahead)
-    elif inputs == 5:
-        columns(5, x, xb, keys, size, y, yb, ahead)
-    else:
-        columns(6, x, xb, keys, size, y, yb, ahead)
-
-
-@compiled
-def _mix(inputs, p, pb, values, size, count, y, ahead):
+def _mix(short, inputs, p, pb, values, size, count, y, ahead):
     """y[m] += the sum over j of p[m, j] v_j, tile by tile."""
     for m in range(0, inputs, _TILE):
-        _mix_tile(
-            min(_TILE, inputs - m), p + m * pb, pb, values, size, count, y + m * size * 4, ahead
-        )
+        some, at, to = min(_TILE, inputs - m), p + m * pb, y + m * size * 4
+        _mix_tile(short, some, at, pb, values, size, count, to, ahead)
 
 
 @compiled
-def _mix_tile(inputs, p, pb, values, size, count, y, ahead):
-    vb = yb = size * 4
+def _mix_tile(short, inputs, p, pb, values, size, count, y, ahead):
+    vb = yb = size * 4  # of a value in float32, or of a pair of them
     column = 0
     while column + 64 <= size:
-        _mix_64(inputs, p, pb, values + column * 4, vb, count, y + column * 4, yb, ahead)
+        v, to = values + column * 4, y + column * 4
+        if short:
+            _mixtures_of_pairs(inputs, p, pb, v, vb, count, to, yb, ahead)
+        else:
+            _mixtures_of_floats(inputs, p, pb, v, vb, count, to, yb, ahead)
         column += 64
     while column + LANES <= size:
         for m in range(inputs):
-            at, to = p + m * pb, y + m * yb + column * 4
-            mixtures(1, 1, at, pb, values + column * 4, vb, count, to, yb, ahead)
+            at, v, to = p + m * pb, values + column * 4, y + m * yb + column * 4
+            if short:
+                mixtures(1, 1, 1, at, pb, v, vb, count, to, yb, ahead)
+            else:
+                mixtures(1, 1, 0, at, pb, v, vb, count, to, yb, ahead)
         column += LANES
     if column < size:
         rows = floats(values, count * size)
@@ -194,19 +237,3 @@ def _mix_tile(inputs, p, pb, values, size, count, y, ahead):
             for j in range(count):
                 for d in range(column, size):
                     out[d] += shares[j] * rows[j * size + d]
-
-
-@compiled
-def _mix_64(inputs, p, pb, v, vb, count, y, yb, ahead):
-    if inputs == 1:
-        mixtures(1, 4, p, pb, v, vb, count, y, yb, ahead)
-    elif inputs == 2:
-        mixtures(2, 4, p, pb, v, vb, count, y, yb, ahead)
-    elif inputs == 3:
-        mixtures(3, 4, p, pb, v, vb, count, y, yb, ahead)
-    elif inputs == 4:
-        mixtures(4, 4, p, pb, v, vb, count, y, yb, ahead)
-    elif inputs == 5:
-        mixtures(5, 4, p, pb, v, vb, count, y, yb, ahead)
-    else:
-        mixtures(6, 4, p, pb, v, vb, count, y, yb, ahead)

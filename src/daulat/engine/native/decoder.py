@@ -62,6 +62,8 @@ _BLOCK = {
 
 _FLOAT32 = np.dtype(np.float32)
 _BYTE = np.dtype(np.uint8)
+_SHORT = np.dtype(np.uint16)
+"""The bits of bfloat16, which NumPy does not have."""
 _NO_ADAPTERS = np.zeros((0, 0, 0, 0, 0), dtype=np.int64)
 
 
@@ -79,6 +81,7 @@ class NativeDecoder:
         threads: how many compute.
         inputs: what they become where weights have few bits; with 16 bits no matrix units are used.
         matrix_units: use them where there are any.
+        short_cache: keep keys and values in bfloat16 and not in float32; heads are multiples of 16 wide.
 
     Attributes:
         reads_as_it_writes: a token's numbers are the same whether it was read or written.
@@ -95,6 +98,7 @@ class NativeDecoder:
         inputs: Inputs = "auto",
         *,
         matrix_units: bool = True,
+        short_cache: bool = False,
     ) -> None:
         self.architecture = architecture
         self._units = matrix_units and inputs == "auto" and _any_for_units(blocks)
@@ -114,7 +118,9 @@ class NativeDecoder:
             row[p.ROPE] = self._ropes.index(layer.rope) if layer.rope else -1
             _enter(row, _BLOCK, block, inputs, units=self._units)
         shape = _shape(architecture)
-        shape[p.TILES] = self._units and tile_attention.fits(architecture.head_dim)
+        shape[p.SHORT] = short_cache
+        shape[p.TILES] = self._units and short_cache and tile_attention.fits(architecture.head_dim)
+        self._cached = _SHORT if short_cache else _FLOAT32
         self._model = p.Model(shape, _scale(architecture), outer, layers)
         self.goes_apart = (
             self._units and architecture.experts is None and architecture.hidden <= layout.NARROW
@@ -131,11 +137,11 @@ class NativeDecoder:
 
     def new_cache(self, capacity: int) -> SequenceCache:
         """An empty cache for one sequence of up to `capacity` tokens, with memory of its own."""
-        return standalone(self.architecture, capacity, _FLOAT32)
+        return standalone(self.architecture, capacity, self._cached)
 
     def new_memory(self, blocks: int) -> Arena:
         """For the keys and values of many sequences; taken as it is used, so `blocks` does not matter."""
-        return Arena(self.architecture, _FLOAT32)
+        return Arena(self.architecture, self._cached)
 
     def warm(self) -> None:
         """Compile what is not yet compiled for this processor: seconds, once."""

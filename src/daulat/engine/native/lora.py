@@ -143,9 +143,9 @@ def _raise(part, lows, rows, begin, end, out):
             shares = lows[t].ctypes.data + part[PLACE] * 4
             out[:] = 0
             if wide:
-                mixtures(1, 4, shares, 0, at, part[B_BYTES], part[RANK], out.ctypes.data, 0, 0)
+                mixtures(1, 4, 0, shares, 0, at, part[B_BYTES], part[RANK], out.ctypes.data, 0, 0)
             else:
-                mixtures(1, 1, shares, 0, at, part[B_BYTES], part[RANK], out.ctypes.data, 0, 0)
+                mixtures(1, 1, 0, shares, 0, at, part[B_BYTES], part[RANK], out.ctypes.data, 0, 0)
             for i in range(low, high):
                 rows[t, part[FIRST] + i] += out[i - column]
         column += width

@@ -8,6 +8,7 @@ Other formats, and floats where less memory is asked for, become one of `Numbers
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal, get_args
@@ -80,6 +81,17 @@ def form_for(slot: str, numbers: Numbers, stored: np.dtype = TYPES["F32"]) -> in
 def fine(slot: str, inputs: Inputs) -> bool:
     """Whether a matrix's inputs keep 16 bits."""
     return inputs == "int16" or slot in _FINE_INPUTS
+
+
+def short_cache(stored: Iterable[str], head_dim: int, numbers: Numbers, inputs: Inputs) -> bool:
+    """Whether keys and values are kept in bfloat16: where weights or inputs are no finer themselves.
+
+    Args:
+        stored: the formats of the matrices; numbers: what becomes of those that are not kept so.
+    """
+    kept = kept_formats(numbers)
+    forms = {KNOWN[one] if one in kept else form_for("", numbers) for one in stored}
+    return inputs == "auto" and bool(forms - {F32, F16}) and head_dim % LANES == 0
 
 
 def held_bytes(stored: str, weights: int) -> int:

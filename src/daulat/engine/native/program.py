@@ -46,13 +46,15 @@ from daulat.engine.native.vector import (
     integers,
     look,
     silu_times,
+    store_every_other,
+    store_pairs,
 )
 
 # --- the tables' places ---------------------------------------------------------------------------
 
 HIDDEN, HEADS, KV_HEADS, HEAD, INNER, VOCAB, EXPERTS, CHOSEN = range(8)
-LAYER_NORM, GATED, ACTIVATION, QK_NORM, POST_NORMS, TILES = range(8, 14)
-SHAPE_SIZE = 14
+LAYER_NORM, GATED, ACTIVATION, QK_NORM, POST_NORMS, TILES, SHORT = range(8, 15)
+SHAPE_SIZE = 15
 EPS, ATTENTION, EMBEDDING, RESIDUAL, DIVISOR, SOFTCAP = range(6)
 SCALE_SIZE = 6
 
@@ -100,7 +102,7 @@ class Model(NamedTuple):
 class Step(NamedTuple):
     """Attributes:
     chunks: int64 [C, CHUNK_SIZE]; a cache is the address of the addresses of its blocks, [layers, 2, K, ...]:
-        keys [D, BLOCK_TOKENS], values [BLOCK_TOKENS, D].
+        keys and values as `attention.attend` has them.
     tokens, positions: int64 [T].
     wanted: the rows whose last hidden states are asked for, int64 [W].
     cos, sin: float32 [rope tables, T, dimensions / 2].
@@ -465,13 +467,17 @@ def _turn_and_store(first, last, model, layer, step, qkv):
                 if head >= heads:
                     place, block = (length + i) % BLOCK_TOKENS, blocks[(length + i) // BLOCK_TOKENS]
                     block += _in_block(shape, layer, head - heads)
-                    _store(row, head < heads + kv_heads, block, place)
+                    if shape[SHORT]:
+                        _store_short(row, head < heads + kv_heads, block, place)
+                    else:
+                        _store(row, head < heads + kv_heads, block, place)
 
 
 @_fast
 def _in_block(shape, layer, head):
     """Where in a block of the cache a head's keys begin; its values are as many heads further as there are."""
-    return (layer * 2 * shape[KV_HEADS] + head) * BLOCK_TOKENS * shape[HEAD] * 4
+    number_bytes = 2 if shape[SHORT] else 4
+    return (layer * 2 * shape[KV_HEADS] + head) * BLOCK_TOKENS * shape[HEAD] * number_bytes
 
 
 @_fast
@@ -487,7 +493,7 @@ def _ask_for_places(first, last, model, layer, step):
         block = blocks[chunks[c, LENGTH] // BLOCK_TOKENS] + place * 4
         for head in range(max(first, heads), min(last, heads + kv_heads)):
             at = block + _in_block(shape, layer, head - heads)
-            ask_to_write(at, BLOCK_TOKENS * 4, size)
+            ask_to_write(at, BLOCK_TOKENS * 4, size // 2 if shape[SHORT] else size)
 
 
 @_fast
@@ -499,6 +505,16 @@ def _store(row, is_key, block, place):
             keys[d * BLOCK_TOKENS + place] = row[d]
     else:
         _copy(row, block + place * row.shape[0] * 4)
+
+
+@_fast
+def _store_short(row, is_key, block, place):
+    """Keys lie by pairs of dimensions, values by pairs of tokens, as matrix units want them."""
+    size, x = row.shape[0], row.ctypes.data
+    if is_key:
+        store_pairs(x, size, block + place * 4, BLOCK_TOKENS * 4)
+    else:
+        store_every_other(x, size, block + place // 2 * size * 4 + place % 2 * 2)
 
 
 @_fast
@@ -637,6 +653,7 @@ def _attend(model, layer, chunk, k, beside, pair, each, room, work, packed):
             mosts[:m],
             out[:m],
             beside,
+            shape[SHORT],
         )
     m, found, att, att_bytes = 0, _at(out, 0), _at(room.att, 0), room.att.shape[1] * 4
     for head in range(k * group, (k + beside) * group, group):

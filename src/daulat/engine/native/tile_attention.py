@@ -1,8 +1,7 @@
 """Attention of tokens that are read, by the processor's matrix units: `attention.attend` in bfloat16.
 
-The same segments and the same softmax in float32. Queries, keys, shares and values are rounded to 8 significant
-bits; sums are float32. Keys and values lie in the cache in float32, and become tiles a segment at a time, for
-as many queries as there are.
+The same softmax in float32. Queries and shares are rounded to 8 significant bits, as keys and values are in the
+cache, where they lie as tiles already: nothing is copied. Sums are float32.
 
 What one query gives does not depend on the others: places that it does not see have a share of zero, which adds
 nothing, and values that nobody has written yet are taken as zeros.
@@ -27,9 +26,9 @@ _GROUPS = TOGETHER // tiles.GROUP
 _PAIR = 2 * tiles.GROUP
 _SPAN = 16
 _SEGMENT = _SPAN * BLOCK_TOKENS
-"""Keys that are tiles at a time."""
+"""Keys whose scores are made before their values are mixed."""
 _OF_SPAN = _SPAN * tiles.BYTES
-"""Bytes of a group of shares, or of sixteen columns of values, of a whole segment."""
+"""Bytes of a group of shares of a whole segment."""
 _LINE, _ROW = (_SEGMENT + LANES) * 4, 64
 """Bytes of a query's scores, and of its row of a tile."""
 
@@ -38,13 +37,13 @@ class Work(NamedTuple):
     """Addresses of memory to work in.
 
     Attributes:
-        queries: tiles of all; keys, values: of a segment; shares: of a segment, for a pair of groups.
-        spare: a block's values in float32.
+        queries: tiles of all; shares: of a segment, for a pair of groups.
+        values: addresses of the values of a segment's blocks.
+        spare: a block's values.
         scores: [a pair of groups, a segment and a line], float32.
     """
 
     queries: Any
-    keys: Any
     shares: Any
     values: Any
     spare: Any
@@ -58,19 +57,17 @@ def fits(size: int) -> bool:
 
 def room(size: int) -> int:
     """Bytes that a thread needs to work in, for heads of that size."""
-    queries, of_span = _GROUPS * (size // BLOCK) * tiles.BYTES, size // LANES * _OF_SPAN
-    return queries + 2 * of_span + 2 * _OF_SPAN + BLOCK_TOKENS * size * 4 + _PAIR * _LINE
+    queries = _GROUPS * (size // BLOCK) * tiles.BYTES
+    return queries + 2 * _OF_SPAN + 8 * _SPAN + BLOCK_TOKENS * size * 2 + _PAIR * _LINE
 
 
 @compiled
 def _work_in(room, size):
     """The parts of `room`."""
-    of_span = size // LANES * _OF_SPAN
-    keys = room + _GROUPS * (size // BLOCK) * tiles.BYTES
-    values = keys + of_span
-    shares = values + of_span
-    spare = shares + 2 * _OF_SPAN
-    return Work(room, keys, shares, values, spare, spare + BLOCK_TOKENS * size * 4)
+    shares = room + _GROUPS * (size // BLOCK) * tiles.BYTES
+    values = shares + 2 * _OF_SPAN
+    spare = values + 8 * _SPAN
+    return Work(room, shares, values, spare, spare + BLOCK_TOKENS * size * 2)
 
 
 @compiled
@@ -79,7 +76,7 @@ def attend(queries, count, blocks, keys, values, firsts, lasts, room, totals, mo
 
     Args:
         queries, out: [TOGETHER, D].
-        blocks, keys, values: as for `attention.attend`.
+        blocks, keys, values: as for `attention.attend`, in bfloat16.
         room: address of so many bytes, at the begin of a cache line; totals, mosts: [TOGETHER].
     """
     size = queries.shape[1]
@@ -99,18 +96,19 @@ def attend(queries, count, blocks, keys, values, firsts, lasts, room, totals, mo
     tiles.begin()
     for segment in range(begin // _SEGMENT * _SEGMENT, end, _SEGMENT):
         low, high = max(begin, segment), min(end, segment + _SEGMENT)
+        of_values = integers(work.values, _SPAN)
         for k in range(_blocks(low, high)):
-            block = addresses[low // BLOCK_TOKENS + k]
-            _bring_keys(work, size, block + keys, k)
             there = min(BLOCK_TOKENS, high - low - k * BLOCK_TOKENS)
-            _bring_values(work, size, block + values, k, there)
+            at = addresses[low // BLOCK_TOKENS + k] + values
+            of_values[k] = _known(work, size, at, there)
+        of_keys = blocks + low // BLOCK_TOKENS * 8
         for m in range(0, count, _PAIR):
             several, last = min(count - m, _PAIR), 0
             for i in range(m, m + several):
                 last = max(last, lasts[i])
             span = _blocks(low, min(last, high))
             if span > 0:
-                _score(work, m, several, size, span)
+                _score(work, m, several, size, span, of_keys, keys)
                 for i in range(several):
                     first, last = max(firsts[m + i], low) - low, min(lasts[m + i], high) - low
                     _soften(work, m + i, i, first, last, span, mosts, totals, out)
@@ -132,45 +130,37 @@ def _blocks(low, high):
 
 
 @compiled
-def _bring_keys(work, size, keys, k):
-    """The k-th block's keys [D, BLOCK_TOKENS] as tiles: two sixteens of keys, each with all their columns."""
-    steps = size // BLOCK
-    for half in range(2):
-        to = work.keys + (2 * k + half) * steps * tiles.BYTES
-        for step in range(steps):
-            at = keys + step * BLOCK * BLOCK_TOKENS * 4 + half * LANES * 4
-            tiles.pair(at, BLOCK_TOKENS * 4, to + step * tiles.BYTES)
+def _known(work, size, values, there):
+    """A block's values; where only the first ones may be there yet, a copy with zeros for the others."""
+    if there == BLOCK_TOKENS:
+        return values
+    all_, row = (
+        BLOCK_TOKENS * size // 4,
+        size // 2,
+    )  # in eight bytes, which are numbers of two dimensions
+    known, spare = integers(values, all_), integers(work.spare, all_)
+    pairs, end = there // 2 * row, (there + 1) // 2 * row
+    for i in range(pairs):
+        spare[i] = known[i]
+    for i in range(pairs, end):
+        spare[i] = known[i] & 0x0000FFFF0000FFFF
+    for i in range(end, all_):
+        spare[i] = 0
+    return work.spare
 
 
 @compiled
-def _bring_values(work, size, values, k, there):
-    """The k-th block's values as tiles; of its [BLOCK_TOKENS, D] only the first ones may be there yet."""
-    if there < BLOCK_TOKENS:
-        known, all_ = floats(values, there * size), BLOCK_TOKENS * size
-        spare = floats(work.spare, all_)
-        for i in range(there * size):
-            spare[i] = known[i]
-        for i in range(there * size, all_):
-            spare[i] = np.float32(0)
-        values = work.spare
-    for j in range(size // LANES):
-        to = work.values + j * _OF_SPAN + k * tiles.BYTES
-        tiles.pair(values + j * LANES * 4, size * 4, to)
-
-
-@compiled
-def _score(work, m, several, size, span):
+def _score(work, m, several, size, span, blocks, keys):
     """The scores of queries from the m-th on, a pair of groups at most, with a segment's first blocks."""
     steps = size // BLOCK
-    of_keys = of_query = steps * tiles.BYTES
-    q, keys = work.queries + m // tiles.GROUP * of_query, work.keys
+    of_query = steps * tiles.BYTES
+    q, addresses = work.queries + m // tiles.GROUP * of_query, integers(blocks, span)
     for k in range(span):
         to = work.scores + k * BLOCK_TOKENS * 4
         if several > tiles.GROUP:
-            tiles.products(1, 2, 2, 0, q, of_query, keys, of_keys, steps, to, _LINE)
+            tiles.products_with_keys(2, q, of_query, addresses[k] + keys, steps, to, _LINE)
         else:
-            tiles.products(1, 1, 2, 0, q, of_query, keys, of_keys, steps, to, _LINE)
-        keys += 2 * of_keys
+            tiles.products_with_keys(1, q, of_query, addresses[k] + keys, steps, to, _LINE)
 
 
 @compiled
@@ -194,9 +184,10 @@ def _soften(work, m, i, first, last, span, mosts, totals, out):
 @compiled
 def _mix(work, several, size, span, out):
     """Add a segment's values to the results of a pair of groups, each by its share."""
-    for j in range(0, size // LANES, 2):
-        v, to = work.values + j * _OF_SPAN, out + j * LANES * 4
+    x, v, row = work.shares, work.values, size * 4
+    for column in range(0, size, 2 * LANES):
+        to = out + column * 4
         if several > tiles.GROUP:
-            tiles.products(1, 2, 2, 1, work.shares, _OF_SPAN, v, _OF_SPAN, span, to, size * 4)
+            tiles.products_with_values(2, x, _OF_SPAN, v, column, size, span, to, row)
         else:
-            tiles.products(1, 1, 2, 1, work.shares, _OF_SPAN, v, _OF_SPAN, span, to, size * 4)
+            tiles.products_with_values(1, x, _OF_SPAN, v, column, size, span, to, row)

@@ -19,6 +19,9 @@ Addresses are whole numbers and are not checked: `matrices` and `decoder` answer
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -301,22 +304,43 @@ def ask(typing, address, lines):
     return types.void(types.int64, types.int64), generate
 
 
-@intrinsic
-def pair(typing, x, row_bytes, y):
-    """Thirty-two rows of sixteen float32 as a tile of weights: rows 2 k and 2 k + 1 are the k-th pair."""
-
-    def generate(context, b, signature, arguments):
-        x0, x_step, y0 = arguments
-        with cgutils.for_range(b, _i64(LANES)) as loop:
-            at = b.add(x0, b.mul(x_step, b.mul(loop.index, _i64(2))))
-            even, odd = _load(b, at, 0, _VF32), _load(b, b.add(at, x_step), 0, _VF32)
-            _store(b, _paired(b, even, odd), b.add(y0, b.mul(loop.index, _i64(_ROW))))
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 3), generate
-
-
 # --- products -------------------------------------------------------------------------------------------
+
+
+WeightAt = Callable[[Value, int], tuple[Value, Value]]
+"""From a block's number and a panel's: where that tile of weights begins, and bytes from row to row."""
+
+
+def _products(
+    b: Builder, parts: int, high: int, wide: int, more: int, tiles_at: WeightAt, arguments: Any
+) -> None:
+    """One or two panels' products with one or two groups of inputs, in up to four tiles of sums."""
+    g0, g_step, count, y0, y_step = arguments
+    places = [(g, w) for g in range(high) for w in range(wide)]
+    to = [b.add(y0, b.add(b.mul(y_step, _i64(GROUP * g)), _i64(_ROW * w))) for g, w in places]
+    for (g, w), at in zip(places, to, strict=True):
+        if more:
+            _load_tile(b, g * _WIDE + w, at, y_step)
+        else:
+            _call(b, "tilezero", _tile(g * _WIDE + w))
+    with cgutils.for_range(b, count) as loop:
+        x = b.add(g0, b.mul(loop.index, _i64(parts * BYTES)))
+        for w in range(wide):
+            _load_tile(b, _WEIGHTS[w], *tiles_at(loop.index, w))
+        for part in range(parts):
+            for g in range(high):
+                one = b.add(b.add(x, _i64(part * BYTES)), b.mul(g_step, _i64(g)))
+                _load_tile(b, _INPUTS[g], one, _i64(_ROW))
+            for g, w in places:
+                _add_products(b, g * _WIDE + w, _INPUTS[g], _WEIGHTS[w])
+    for (g, w), at in zip(places, to, strict=True):
+        _store_tile(b, g * _WIDE + w, at, y_step)
+
+
+def _literals(*given: Any) -> list[int] | None:
+    if not all(isinstance(one, types.IntegerLiteral) for one in given):
+        return None
+    return [one.literal_value for one in given]
 
 
 @intrinsic
@@ -330,35 +354,74 @@ def products(
         groups, weights, y: addresses; weights as tiles.
         group_bytes_, weight_bytes, yb: from one group, one panel, and one input's results to the next.
     """
-    if not all(isinstance(one, types.IntegerLiteral) for one in (parts, high, wide, more)):
+    known = _literals(parts, high, wide, more)
+    if known is None:
         return None
-    several, tall, broad, add = (one.literal_value for one in (parts, high, wide, more))
 
     def generate(context, b, signature, arguments):
         g0, g_step, w0, w_step, count, y0, y_step = arguments[4:]
-        places = [(g, w) for g in range(tall) for w in range(broad)]
-        to = [b.add(y0, b.add(b.mul(y_step, _i64(GROUP * g)), _i64(_ROW * w))) for g, w in places]
-        for (g, w), at in zip(places, to, strict=True):
-            if add:
-                _load_tile(b, g * _WIDE + w, at, y_step)
-            else:
-                _call(b, "tilezero", _tile(g * _WIDE + w))
-        with cgutils.for_range(b, count) as loop:
-            at = b.add(w0, b.mul(loop.index, _i64(BYTES)))
-            x = b.add(g0, b.mul(loop.index, _i64(several * BYTES)))
-            for w in range(broad):
-                _load_tile(b, _WEIGHTS[w], b.add(at, b.mul(w_step, _i64(w))), _i64(_ROW))
-            for part in range(several):
-                for g in range(tall):
-                    one = b.add(b.add(x, _i64(part * BYTES)), b.mul(g_step, _i64(g)))
-                    _load_tile(b, _INPUTS[g], one, _i64(_ROW))
-                for g, w in places:
-                    _add_products(b, g * _WIDE + w, _INPUTS[g], _WEIGHTS[w])
-        for (g, w), at in zip(places, to, strict=True):
-            _store_tile(b, g * _WIDE + w, at, y_step)
+
+        def tiles_at(block: Value, panel: int) -> tuple[Value, Value]:
+            at = b.add(w0, b.mul(block, _i64(BYTES)))
+            return b.add(at, b.mul(w_step, _i64(panel))), _i64(_ROW)
+
+        _products(b, *known, tiles_at, (g0, g_step, count, y0, y_step))
         return context.get_dummy_value()
 
     return types.void(parts, high, wide, more, *(types.int64,) * 7), generate
+
+
+@intrinsic
+def products_with_keys(typing, high, groups, group_bytes_, keys, blocks, y, yb):
+    """`products` with the 32 keys of a block of the cache, which lie by pairs of dimensions, [D / 2, 32, 2].
+
+    Args:
+        high: literal.
+        keys: address.
+        blocks: so many times 32 dimensions.
+    """
+    known = _literals(high)
+    if known is None:
+        return None
+
+    def generate(context, b, signature, arguments):
+        g0, g_step, k0, count, y0, y_step = arguments[1:]
+
+        def tiles_at(block: Value, panel: int) -> tuple[Value, Value]:
+            at = b.add(k0, b.mul(block, _i64(_WIDE * BYTES)))
+            return b.add(at, _i64(panel * _ROW)), _i64(_WIDE * _ROW)
+
+        _products(b, 1, *known, _WIDE, 0, tiles_at, (g0, g_step, count, y0, y_step))
+        return context.get_dummy_value()
+
+    return types.void(high, *(types.int64,) * 6), generate
+
+
+@intrinsic
+def products_with_values(typing, high, groups, group_bytes_, values, column, size, blocks, y, yb):
+    """Add to y `products` of shares with 32 columns of the values of blocks of the cache, [16, D, 2] each.
+
+    Args:
+        high: literal.
+        values: address of the addresses of so many blocks' values.
+        column: the first; size: D.
+    """
+    known = _literals(high)
+    if known is None:
+        return None
+
+    def generate(context, b, signature, arguments):
+        g0, g_step, table, first, width, count, y0, y_step = arguments[1:]
+        row_bytes, before = b.mul(width, _i64(4)), b.mul(first, _i64(4))
+
+        def tiles_at(block: Value, panel: int) -> tuple[Value, Value]:
+            values = _load(b, b.add(table, b.mul(block, _i64(8))), 0, _I64)
+            return b.add(values, b.add(before, _i64(panel * _ROW))), row_bytes
+
+        _products(b, 1, *known, _WIDE, 1, tiles_at, (g0, g_step, count, y0, y_step))
+        return context.get_dummy_value()
+
+    return types.void(high, *(types.int64,) * 8), generate
 
 
 @njit(inline="always")

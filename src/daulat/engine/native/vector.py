@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 from llvmlite import ir
@@ -167,61 +168,84 @@ def _variable(b: Builder) -> Value:
     return place
 
 
+def _in_row(b: Builder, row: Value, offset: int, short: int) -> list[Value]:
+    """Sixteen numbers of float32; or the firsts and the seconds of sixteen pairs of bfloat16, as float32."""
+    if not short:
+        return [_load(b, row, offset, _VF32)]
+    pairs = _load(b, row, offset, _VI32)
+    parts = b.shl(pairs, _all(_VI32, 16)), b.and_(pairs, _all(_VI32, -(1 << 16)))
+    return [b.bitcast(part, _VF32) for part in parts]
+
+
 @intrinsic
-def columns(typing, inputs, x, x_bytes, keys, size, y, y_bytes, ahead):
+def columns(typing, inputs, short, x, x_bytes, keys, size, y, y_bytes, ahead):
     """y[m, j] = the sum over d of x[m, d] * keys[d, j], for the 32 keys of a block of the cache.
 
     Args:
-        inputs: literal.
-        x, keys, y: addresses; keys [size, 32].
+        inputs, short: literals; short: 1 for keys in bfloat16.
+        x, keys, y: addresses; keys [size, 32], or by pairs of dimensions, [size / 2, 32, 2].
         x_bytes, y_bytes: from one row to the next.
         ahead: from these keys to what is read after them, which is asked of memory.
     """
-    if not isinstance(inputs, types.IntegerLiteral):
+    if not all(isinstance(one, types.IntegerLiteral) for one in (inputs, short)):
         return None
-    several, halves = range(inputs.literal_value), range(2)
+    several, halves, pairs = range(inputs.literal_value), range(2), short.literal_value
 
     def generate(context, b, signature, arguments):
-        x0, x_step, k0, count, y0, y_step, further = arguments[1:]
+        x0, x_step, k0, count, y0, y_step, further = arguments[2:]
         sums = [[_variable(b) for _ in halves] for _ in several]
-        with cgutils.for_range(b, count) as loop:
+        with cgutils.for_range(b, b.lshr(count, _i64(pairs))) as loop:
             row = b.add(k0, b.mul(loop.index, _i64(2 * 4 * LANES)))
             for k in halves:
                 _fetch(b, b.add(row, further), ahead=64 * k, level=2)
-            numbers = [_load(b, row, 64 * k, _VF32) for k in halves]
-            at = b.add(x0, b.mul(loop.index, _i64(4)))
-            for m in several:
-                factor = _splat(b, _load(b, b.add(at, b.mul(x_step, _i64(m))), 0, _F32))
+            numbers = [_in_row(b, row, 64 * k, pairs) for k in halves]
+            at = b.add(x0, b.mul(loop.index, _i64(4 << pairs)))
+            for m, d in product(several, range(1 + pairs)):
+                factor = _load(b, b.add(at, b.mul(x_step, _i64(m))), 4 * d, _F32)
                 for k in halves:
-                    b.store(_fma(b, factor, numbers[k], b.load(sums[m][k])), sums[m][k])
+                    more = _fma(b, _splat(b, factor), numbers[k][d], b.load(sums[m][k]))
+                    b.store(more, sums[m][k])
         for m in several:
             for k in halves:
                 place = b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k)))
                 _store(b, b.load(sums[m][k]), place)
         return context.get_dummy_value()
 
-    return types.void(inputs, *(_ADDRESS,) * 7), generate
+    return types.void(inputs, short, *(_ADDRESS,) * 7), generate
 
 
 @intrinsic
 def mixtures(
-    typing, inputs, vectors, shares, share_bytes, values, value_bytes, count, y, y_bytes, ahead
+    typing,
+    inputs,
+    vectors,
+    short,
+    shares,
+    share_bytes,
+    values,
+    value_bytes,
+    count,
+    y,
+    y_bytes,
+    ahead,
 ):
     """y[m] += the sum over j of shares[m, j] * values[j], for 16 * `vectors` neighbouring columns.
 
     Args:
-        inputs, vectors: literals.
+        inputs, vectors, short: literals; short: 1 for values in bfloat16, of which two lie in a row, number
+            by number.
         shares, values, y: addresses of the first row.
         share_bytes, value_bytes, y_bytes: from one row to the next.
         count: how many values; summed in their order.
         ahead: from these values to what is read after them, which is asked of memory.
     """
-    if not all(isinstance(one, types.IntegerLiteral) for one in (inputs, vectors)):
+    if not all(isinstance(one, types.IntegerLiteral) for one in (inputs, vectors, short)):
         return None
     several, wide = range(inputs.literal_value), range(vectors.literal_value)
+    pairs = short.literal_value
 
     def generate(context, b, signature, arguments):
-        p0, p_step, v0, v_step, count, y0, y_step, further = arguments[2:]
+        p0, p_step, v0, v_step, count, y0, y_step, further = arguments[3:]
         places = [
             [b.add(y0, b.add(b.mul(y_step, _i64(m)), _i64(64 * k))) for k in wide] for m in several
         ]
@@ -229,22 +253,32 @@ def mixtures(
         for m in several:
             for k in wide:
                 b.store(_load(b, places[m][k], 0, _VF32), sums[m][k])
-        with cgutils.for_range(b, count) as loop:
-            row = b.add(v0, b.mul(v_step, loop.index))
+
+        def add(number: Value, values: int) -> None:
+            row = b.add(v0, b.mul(v_step, number))
             for k in wide:
                 _fetch(b, b.add(row, further), ahead=64 * k, level=2)
-            numbers = [_load(b, row, 64 * k, _VF32) for k in wide]
-            share = b.add(p0, b.mul(loop.index, _i64(4)))
-            for m in several:
-                factor = _splat(b, _load(b, b.add(share, b.mul(p_step, _i64(m))), 0, _F32))
+            numbers = [_in_row(b, row, 64 * k, pairs) for k in wide]
+            share = b.add(p0, b.mul(number, _i64(4 << pairs)))
+            for m, j in product(several, range(values)):
+                factor = _load(b, b.add(share, b.mul(p_step, _i64(m))), 4 * j, _F32)
                 for k in wide:
-                    b.store(_fma(b, factor, numbers[k], b.load(sums[m][k])), sums[m][k])
+                    more = _fma(b, _splat(b, factor), numbers[k][j], b.load(sums[m][k]))
+                    b.store(more, sums[m][k])
+
+        rows = b.lshr(count, _i64(pairs))
+        with cgutils.for_range(b, rows) as loop:
+            add(loop.index, 1 + pairs)
+        if pairs:  # of the last two only the first may be there
+            odd = b.icmp_signed("!=", b.shl(rows, _i64(1)), count)
+            with b.if_then(odd):
+                add(rows, 1)
         for m in several:
             for k in wide:
                 _store(b, b.load(sums[m][k]), places[m][k])
         return context.get_dummy_value()
 
-    return types.void(inputs, vectors, *(_ADDRESS,) * 8), generate
+    return types.void(inputs, vectors, short, *(_ADDRESS,) * 8), generate
 
 
 # --- functions of sixteen numbers ------------------------------------------------------------------
@@ -436,6 +470,56 @@ def ask_to_write(typing, address, step_bytes, count):
         return context.get_dummy_value()
 
     return types.void(_ADDRESS, _ADDRESS, types.int64), generate
+
+
+def _as_bfloat16(b: Builder, x: Value) -> Value:
+    """Sixteen float32 as the bits of bfloat16, each in 32; to the nearest, to even between two."""
+    bits = b.bitcast(x, _VI32)
+    upper = b.lshr(bits, _all(_VI32, 16))
+    bits = b.add(bits, b.add(_all(_VI32, 0x7FFF), b.and_(upper, _all(_VI32, 1))))
+    return b.lshr(bits, _all(_VI32, 16))
+
+
+@intrinsic
+def store_pairs(typing, x, count, y, y_bytes):
+    """Pairs of so many float32 as bfloat16, `y_bytes` from one pair to the next; a multiple of sixteen."""
+
+    def generate(context, b, signature, arguments):
+        x0, numbers, y0, step = arguments
+        with cgutils.for_range(b, b.udiv(numbers, _i64(LANES))) as loop:
+            vector = _load(b, b.add(x0, b.mul(loop.index, _i64(4 * LANES))), 0, _VF32)
+            halves = b.trunc(_as_bfloat16(b, vector), _VI16)
+            pairs = b.bitcast(halves, ir.VectorType(_I32, LANES // 2))
+            first = b.add(y0, b.mul(b.mul(loop.index, _i64(LANES // 2)), step))
+            for k in range(LANES // 2):
+                one = b.extract_element(pairs, ir.Constant(_I32, k))
+                _store(b, one, b.add(first, b.mul(step, _i64(k))))
+        return context.get_dummy_value()
+
+    return types.void(_ADDRESS, types.int64, _ADDRESS, _ADDRESS), generate
+
+
+@intrinsic
+def store_every_other(typing, x, count, y):
+    """So many float32 as bfloat16, with room for another between each two, which stays as it is; a multiple of
+    sixteen."""
+
+    def generate(context, b, signature, arguments):
+        x0, numbers, y0 = arguments
+        wide = ir.VectorType(_I16, 2 * LANES)
+        lanes = ir.VectorType(ir.IntType(1), 2 * LANES)
+        mask = ir.Constant(lanes, [1 - k % 2 for k in range(2 * LANES)])
+        kind = ir.FunctionType(ir.VoidType(), [wide, wide.as_pointer(), _I32, lanes])
+        name = f"llvm.masked.store.v{2 * LANES}i16.p0"
+        store = cgutils.get_or_insert_function(b.module, kind, name)
+        with cgutils.for_range(b, b.udiv(numbers, _i64(LANES))) as loop:
+            offset = b.mul(loop.index, _i64(4 * LANES))
+            halves = _as_bfloat16(b, _load(b, b.add(x0, offset), 0, _VF32))
+            to = b.inttoptr(b.add(y0, offset), wide.as_pointer())
+            b.call(store, [b.bitcast(halves, wide), to, ir.Constant(_I32, 2), mask])
+        return context.get_dummy_value()
+
+    return types.void(_ADDRESS, types.int64, _ADDRESS), generate
 
 
 @intrinsic
