@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from daulat.engine.step import Chunk, Computer, written_rows
 
 MOST = 1 << 22
-"""Logits in one block: 16 MiB, which the C library keeps for the next one and does not give back to the system."""
+"""Logits in one block: 16 MiB, which the C library keeps for the next one."""
 
 
 @dataclass(frozen=True, slots=True)
