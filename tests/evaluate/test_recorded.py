@@ -16,6 +16,8 @@ from daulat.errors import DaulatError, RequestError
 from daulat.evaluate.adding import from_record
 from daulat.evaluate.examples import Chosen
 from daulat.evaluate.recorded import COMPARING, Found, Wanted, recorded
+from daulat.record.transcript import AUDITING
+from daulat.route import Target
 from daulat.values.request import ChatRequest, Image, Message, Sampling, Tool, Toolbox
 from tests.flow.halls import Hallway, hallway
 
@@ -107,6 +109,24 @@ async def test_what_was_not_kept_is_no_example(
         told = found(hall)
         assert asked(told) == ["What is tea?"]
         assert told.left_out == {"contents not kept": 1}
+
+
+async def test_what_audits_asked_is_no_traffic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with halls(tmp_path, monkeypatch) as hall:
+        await ask(hall, "Where is the harbour?")
+        (first, *_rest) = hall.record.entries(kind="exchange.opened")
+        request = ChatRequest("m", (Message("user", "Where is the harbour?"),))
+        reason = f"{AUDITING}{first.subject}"
+        audit = await hall.hall.other(hall.caller, request, "", Target("up", "n"), reason)
+        async with aclosing(audit.events()) as events:
+            async for _event in events:
+                pass
+        # The audit is the newer one: taken for a request, it would stand in the place of the real one.
+        told = found(hall)
+        assert [example.id for example in told.examples] == [first.subject]
+        assert told.left_out == {}
 
 
 def test_pictures_are_no_part_of_a_text() -> None:

@@ -1,25 +1,27 @@
 """Examples out of recorded traffic: what was really asked, as far as its contents were kept.
 
 A conversation that grew turn by turn is many exchanges of one cluster: those of one key whose first user's
-turn is the same. What comparisons asked is no traffic and is left out. Not here: files (`rows`), what is done
-with the examples (`adding`).
+turn is the same. What comparisons and audits asked is no traffic and is left out. Not here: files (`rows`),
+what is done with the examples (`adding`, `traffic`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from daulat.canon import canonical, digest
 from daulat.evaluate.examples import MAX_EXAMPLES, MAX_MESSAGES, MAX_TEXT, Example
 from daulat.record import Entry, Record
-from daulat.record.transcript import conversation
+from daulat.record.transcript import AUDITING, conversation
 from daulat.values.request import Message
 
 COMPARING: Final = "compare-"
 """How the ids begin under which comparisons ask (`asking`)."""
+NOT_KEPT: Final = "contents not kept"
+"""Why an exchange is no example whose texts are not there."""
 ANSWER: Final = "answer"
 """The field of an example that has the recorded answer."""
 
@@ -63,6 +65,15 @@ class Found:
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One exchange that is an example, with both of its ends."""
+
+    example: Example
+    opened: Entry
+    closed: Entry
+
+
 def recorded(record: Record, wanted: Wanted) -> Found:
     """Examples out of the newest exchanges that are wanted, oldest first; what was asked twice once.
 
@@ -72,22 +83,43 @@ def recorded(record: Record, wanted: Wanted) -> Found:
     examples: list[Example] = []
     left_out: Counter[str] = Counter()
     seen: set[tuple[Message, ...]] = set()
-    for opened in record.entries(kind="exchange.opened", newest_first=True):
-        if wanted.since and opened.time[:10] < wanted.since:
-            break
+    for one in passed(record, wanted, left_out):
+        if one.example.messages in seen:
+            left_out["asked again"] += 1
+            continue
+        seen.add(one.example.messages)
+        examples.append(one.example)
         if len(examples) >= min(wanted.most, MAX_EXAMPLES):
             break
+    return Found(tuple(reversed(examples)), left_out)
+
+
+def passed(
+    record: Record,
+    wanted: Wanted,
+    left_out: Counter[str],
+    looked: Callable[[], None] = lambda: None,
+) -> Iterator[Passed]:
+    """The exchanges that are wanted and can be examples, newest first, without end but the record's.
+
+    Args:
+        left_out: why others are none is counted there.
+        looked: is told of each exchange that is looked at.
+
+    Raises:
+        RecordError: the record cannot be read.
+    """
+    for opened in record.entries(kind="exchange.opened", newest_first=True):
+        if wanted.since and opened.time[:10] < wanted.since:
+            return
+        looked()
         if not _wanted(opened, wanted):
             continue
-        example = _example(record, opened)
-        if isinstance(example, str):
-            left_out[example] += 1
-        elif example.messages in seen:
-            left_out["asked again"] += 1
+        found = _passed(record, opened)
+        if isinstance(found, str):
+            left_out[found] += 1
         else:
-            seen.add(example.messages)
-            examples.append(example)
-    return Found(tuple(reversed(examples)), left_out)
+            yield found
 
 
 def _wanted(opened: Entry, wanted: Wanted) -> bool:
@@ -97,6 +129,8 @@ def _wanted(opened: Entry, wanted: Wanted) -> bool:
         if key not in wanted.keys:
             return False
     elif key.startswith(COMPARING):
+        return False
+    if str(body["plan"].get("reason", "")).startswith(AUDITING):
         return False
     return (
         body.get("kind") == "chat"
@@ -114,15 +148,15 @@ def _names(body: Mapping[str, Any]) -> Iterator[str]:
         yield f"{step['endpoint']}/{model}"
 
 
-def _example(record: Record, opened: Entry) -> Example | str:
-    """The example, or why there is none."""
-    closed = record.exchange(opened.subject)
-    if closed is None or closed.closed is None or closed.closed.body.get("status") != "ok":
+def _passed(record: Record, opened: Entry) -> Passed | str:
+    """The exchange, or why it is no example."""
+    both = record.exchange(opened.subject)
+    if both is None or both.closed is None or both.closed.body.get("status") != "ok":
         return "not answered"
     request = record.contents(opened).get("request")
-    answer = record.contents(closed.closed).get("answer")
+    answer = record.contents(both.closed).get("answer")
     if request is None or answer is None:
-        return "contents not kept"
+        return NOT_KEPT
     messages = conversation(request)
     if "tools" in request or "structure" in request or "tool_calls" in answer or _rich(messages):
         return "with tools, pictures or a structure"
@@ -131,13 +165,14 @@ def _example(record: Record, opened: Entry) -> Example | str:
     if len(messages) > MAX_MESSAGES or any(len(m.content) > MAX_TEXT for m in messages):
         return "too long"
     bare = tuple(Message(m.role, m.content) for m in messages)
-    return Example(
+    example = Example(
         id=opened.subject,
         messages=bare,
         cluster=_cluster(str(opened.body.get("key", "")), bare),
         data_class=str(opened.body.get("class", "")),
         fields={ANSWER: str(answer["choices"][0]), "answered_by": next(_names(opened.body))},
     )
+    return Passed(example, opened, both.closed)
 
 
 def _rich(messages: tuple[Message, ...]) -> bool:

@@ -23,8 +23,8 @@ from daulat.values.request import GenerationRequest
 
 log = logging.getLogger(__name__)
 
-HEDGED, CANCELLED, RESTING = "hedged", "cancelled", "left_alone"
-"""What ends an attempt that is not an error: another was faster, nobody waits, it was never asked."""
+HEDGED, CANCELLED = "hedged", "cancelled"
+"""What ends an attempt that is not an error: another was faster, nobody waits."""
 
 Why = Literal["first", "retry", "fallback", "hedge", "continuation", "escalation"]
 

@@ -23,7 +23,6 @@ from daulat.errors import (
 from daulat.flow.attempt import (
     CANCELLED,
     HEDGED,
-    RESTING,
     Attempt,
     Outcome,
     Times,
@@ -39,6 +38,7 @@ from daulat.flow.metering import NOTHING, Bound, Meter, cost
 from daulat.flow.trying import Trying, elsewhere, verdict
 from daulat.flow.working import Books, R, Work
 from daulat.net import tracing
+from daulat.record.transcript import RESTING
 from daulat.values.answer import Done, Event, Usage
 from daulat.values.plan import Caller, EndpointCard, Plan, Step
 from daulat.values.request import GenerationRequest

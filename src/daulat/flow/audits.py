@@ -23,12 +23,12 @@ from daulat.flow.auto import Auto, Ruling
 from daulat.flow.cascading import said
 from daulat.flow.exchange import Exchange
 from daulat.record import Record
+from daulat.record.transcript import AUDITED
 from daulat.route import Rule
 
 if TYPE_CHECKING:
     from daulat.statistics.drift import Drift
 
-AUDITED: Final = "auto.audited"
 VOIDED: Final = "auto.voided"
 _MOST_LOSS: Final = 0.999
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from daulat.errors import RecordError
-from daulat.flow.attempt import RESTING, Outcome
+from daulat.flow.attempt import Outcome
 from daulat.flow.metering import NOTHING, Bound
 from daulat.record import Record, charges
-from daulat.record.transcript import attempted
+from daulat.record.transcript import RESTING, attempted
 from daulat.values.answer import Usage
 from daulat.values.money import MOST
 from daulat.values.plan import Step

@@ -36,7 +36,7 @@ from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.record import Record, charges, new_id
 from daulat.record.chain import Entry
 from daulat.record.keys import Keys
-from daulat.record.transcript import opened
+from daulat.record.transcript import AUDITING, opened
 from daulat.route import Target
 from daulat.values.plan import (
     NO_LIMITS,
@@ -268,7 +268,7 @@ class Hall:
 
         def heard(exchange_id: str, ruling: Ruling, answer: str) -> None:
             async def other() -> Exchange:
-                reason = f"an audit of {exchange_id}"
+                reason = f"{AUDITING}{exchange_id}"
                 return await self.other(caller, request, declared, ruling.rule.closed, reason)
 
             self.audits.heard(exchange_id, ruling, answer, other)

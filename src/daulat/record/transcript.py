@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from daulat.errors import InternalError
 from daulat.guard.keys import mask
@@ -44,6 +44,13 @@ from daulat.values.request import (
 )
 
 Json = Mapping[str, Any]
+
+AUDITED: Final = "auto.audited"
+"""The kind of an entry that says what an audit found; its subject is the exchange that it is about."""
+AUDITING: Final = "an audit of "
+"""How the reason of a plan begins that asks a second model for an audit: nobody's own request."""
+RESTING: Final = "left_alone"
+"""What an attempt is said to have ended with that never asked its endpoint."""
 
 
 class Ended(Protocol):
