@@ -1,6 +1,6 @@
-"""`daulat route`: routers fitted on outcomes, what they would have cost and delivered.
+"""`daulat route`: routers fitted on outcomes.
 
-Not here: fitting and replaying (`route.learning`), how it is shown (`routed`).
+Not here: fitting (`route.learning`), what rules would have done (`backtest`), how it is shown (`routed`).
 """
 
 from __future__ import annotations
@@ -8,26 +8,22 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from daulat.cli import say
+from daulat.cli.backtest import backtest, encode
 from daulat.cli.shell import OrderedGroup, common, settings
 from daulat.cli.standing import status
 from daulat.cli.words import _
-from daulat.errors import CertificateError
 
 if TYPE_CHECKING:
-    from daulat.evaluate.following import Followed
-    from daulat.route.learning.features import Encode, Mode
+    from daulat.route.learning.features import Mode
     from daulat.route.learning.outcomes import Outcomes
     from daulat.route.learning.router import Router
-    from daulat.route.learning.rules import Rule
     from daulat.settings import Settings
 
-_SETTINGS = (0.1, 0.2, 0.3, 0.5, 0.7)
 _SEED = click.IntRange(0, 2**31 - 1)
 
 
@@ -133,7 +129,7 @@ def _fitted(chosen: Settings, outcomes: Outcomes, mode: Mode, given: dict[str, A
             endpoints=_endpoints(given),
             labels=given["labels"],
             seed=given["seed"],
-            encode=_encode(chosen, given["encoder"]),
+            encode=encode(chosen, given["encoder"]),
             encoder=given["encoder"],
             tell=tell,
         )
@@ -145,19 +141,6 @@ def _endpoints(given: dict[str, Any]) -> tuple[str, ...]:
     if any(pair) and (several or not all(pair)):
         raise click.UsageError(_("Give --open and --closed together, or --endpoints."))
     return tuple(map(str, pair)) if all(pair) else several
-
-
-def _encode(chosen: Settings, model: str) -> Encode | None:
-    if not model:
-        return None
-    from daulat.endpoints.encoding import encoder
-    from daulat.errors import NotFoundError
-    from daulat.models.catalogue import Catalogue
-
-    entry = Catalogue(chosen.home).get(model)
-    if entry is None:
-        raise NotFoundError(f"There is no model {model[:80]!r}: `daulat models pull {model[:80]}`.")
-    return encoder(entry, chosen.engine.threads or 1)
 
 
 @contextlib.contextmanager
@@ -204,193 +187,4 @@ def show(name: str | None, as_json: bool) -> None:
         say.note(_("There are no routers. `daulat route fit TASK` makes one."))
 
 
-@route.command(
-    "backtest",
-    help=_(
-        "Replay rules over TASK, a task with outcomes or an outcome file (docs/outcomes.md): what they would "
-        "have cost and delivered. The record's own exchanges have no scores: they cannot be replayed before "
-        "`daulat compare` has made outcomes of them."
-    ),
-)
-@click.argument("task")
-@click.option(
-    "--router",
-    metavar=_("NAME"),
-    help=_("A router: its name or its file. Its figures, and what some settings would do."),
-)
-@click.option(
-    "--at",
-    "levels",
-    multiple=True,
-    type=click.FloatRange(0, 1),
-    metavar=_("LEVEL"),
-    help=_(
-        "Setting of its dial, from 0 (cheapest) to 1 (dearest); may be repeated. [default: 0.1, 0.2, 0.3, "
-        "0.5, 0.7]"
-    ),
-)
-@click.option(
-    "--keep",
-    "parts",
-    multiple=True,
-    type=click.FloatRange(0, 1),
-    metavar=_("PART"),
-    help=_(
-        "The setting that kept this part of the dearest endpoint's quality when it was fitted; may be repeated."
-    ),
-)
-@click.option(
-    "--certificate",
-    metavar=_("NAME"),
-    help=_("A certificate (`daulat certify`): its router at its threshold."),
-)
-@click.option(
-    "--rest",
-    is_flag=True,
-    help=_("Only over examples that the router, or the certificate, was not made from."),
-)
-@click.option(
-    "--policy",
-    type=click.Path(path_type=Path),
-    metavar=_("FILE"),
-    help=_("A file of rules (docs/outcomes.md)."),
-)
-@click.option(
-    "--rule",
-    "written",
-    multiple=True,
-    metavar=_("RULE"),
-    help=_("always:ENDPOINT or random:CHEAP:DEAR:SHARE; may be repeated."),
-)
-@click.option(
-    "--against",
-    metavar=_("ENDPOINT"),
-    help=_("What it is compared with. [default: the dearest, or the best]"),
-)
-@click.option("--json", "as_json", is_flag=True, help=_("As JSON, for other programs."))
-@common
-def backtest(task: str, as_json: bool, rest: bool, **given: Any) -> None:
-    from daulat.cli import routed
-    from daulat.route.learning import shelf
-    from daulat.route.learning.backtest import curved, replay
-    from daulat.route.learning.rules import Routed
-
-    chosen = settings()
-    _named, outcomes = shelf.table(chosen.home, task)
-    if given["certificate"]:
-        outcomes, followed = _certified(chosen, outcomes, rest, given)
-        router, rules = followed.router, [followed, *_rules(chosen, None, given)]
-    else:
-        router = shelf.load(chosen.home, given["router"]) if given["router"] else None
-        outcomes = _replayed(outcomes, router, rest)
-        rules = _rules(chosen, router, given)
-    against = given["against"] or _dearest(outcomes, router)
-    found = [replay(outcomes, rule, against) for rule in _beside(rules, outcomes)]
-    dial = next((rule for rule in rules if isinstance(rule, Routed)), None)
-    whole = curved(outcomes, dial) if dial is not None else None
-    if as_json:
-        say.as_json(routed.replays_as_plain(found, whole))
-    else:
-        routed.show_replays(found, whole, chosen.money.currency)
-
-
-def _certified(
-    chosen: Settings, outcomes: Outcomes, rest: bool, given: dict[str, Any]
-) -> tuple[Outcomes, Followed]:
-    """What is replayed, and the rule; a certificate that does not stand is replayed with a warning."""
-    from daulat.evaluate.certificates import Certificates
-    from daulat.evaluate.following import Followed, not_used
-    from daulat.evaluate.standing import look
-
-    if given["router"]:
-        raise click.UsageError(_("Give --router or --certificate, and not both."))
-    found = look(Certificates(chosen.home), given["certificate"], chosen)
-    if found.certificate is None or found.router is None:
-        raise CertificateError(" ".join(found.void))
-    for why in found.void:
-        say.warn(why)
-    left = not_used(outcomes, found.certificate)
-    if not rest and len(left) < len(outcomes):
-        say.warn(
-            _(
-                "The certificate was made from {count} of these examples. --rest leaves them out."
-            ).format(count=len(outcomes) - len(left))
-        )
-    followed = Followed(found.certificate, found.router, _encode(chosen, found.router.encoder))
-    return (left if rest else outcomes), followed
-
-
-def _replayed(outcomes: Outcomes, router: Router | None, rest: bool) -> Outcomes:
-    """What is replayed; a router's own examples flatter it."""
-    from daulat.route.learning.fitting import not_seen
-
-    if router is None:
-        if rest:
-            raise click.UsageError(_("--rest needs --router or --certificate."))
-        return outcomes
-    left = not_seen(outcomes, router)
-    if rest and len(left) == 0:
-        raise click.UsageError(
-            _(
-                "The router was fitted on all of these examples, or on copies of them. Fit it on some of them "
-                "(--labels), or replay another file."
-            )
-        )
-    if rest:
-        return left
-    if len(left) < len(outcomes):
-        say.warn(
-            _(
-                "The router was fitted on {count} of these examples, and looks better on them than it is. "
-                "--rest leaves them out."
-            ).format(count=len(outcomes) - len(left))
-        )
-    return outcomes
-
-
-def _rules(chosen: Settings, router: Router | None, given: dict[str, Any]) -> list[Rule]:
-    from daulat.route.learning import rules, shelf
-
-    found: list[Rule] = [rules.parse(text) for text in given["written"]]
-    if router is not None:
-        encode = _encode(chosen, router.encoder)
-        found += [rules.Routed(router, level, encode) for level in _levels(router, given)]
-    elif given["levels"] or given["parts"]:
-        raise click.UsageError(_("--at and --keep need --router."))
-    if given["policy"] is not None:
-
-        def find(name: str) -> Router:
-            return shelf.load(chosen.home, name)
-
-        found.append(rules.read_rules(given["policy"], find))
-    return found
-
-
-def _levels(router: Router, given: dict[str, Any]) -> list[float]:
-    import math
-
-    kept = [(part, router.level_keeping(part)) for part in given["parts"]]
-    for part, level in kept:
-        if math.isnan(level):
-            raise click.UsageError(
-                _("No setting of this router kept {part:.0%} when it was fitted.").format(part=part)
-            )
-    levels = [*given["levels"], *(level for _part, level in kept)]
-    return levels or list(_SETTINGS)
-
-
-def _dearest(outcomes: Outcomes, router: Router | None) -> str:
-    from daulat.route.learning.fitting import cheap_to_dear
-
-    if router is not None and router.endpoints[-1] in outcomes.endpoints:
-        return router.endpoints[-1]
-    return cheap_to_dear(outcomes)[-1]
-
-
-def _beside(rules: Sequence[Rule], outcomes: Outcomes) -> list[Rule]:
-    """The rules, and every endpoint alone beside them."""
-    from daulat.route.learning.rules import Always
-
-    alone = [Always(name) for name in outcomes.endpoints]
-    there = {rule.name for rule in rules}
-    return [*(one for one in alone if one.name not in there), *rules]
+route.add_command(backtest)

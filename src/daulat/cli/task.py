@@ -6,7 +6,6 @@ Not here: reading and guessing (`evaluate.adding`), comparing (`compare`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import click
 
 from daulat.cli import say
 from daulat.cli.shell import OrderedGroup, common, opened_record, settings
+from daulat.cli.wanted import check_class, check_none, of_record, wanted
 from daulat.cli.words import _, plural
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from daulat.evaluate.tasks import Tasks
     from daulat.settings import Settings
 
-_DAY = click.DateTime(["%Y-%m-%d"])
 _SHOWN = 1_500
 """Characters of a prompt in a preview."""
 _LONGEST_OPTION = 60
@@ -91,21 +90,7 @@ def task() -> None:
     default="",
     help=_("The class of a file's texts; of the record: only exchanges of that class."),
 )
-@click.option(
-    "--from-record", is_flag=True, help=_("Of recorded traffic whose contents were kept.")
-)
-@click.option("--model", metavar=_("NAME"), default="", help=_("Only what this model was asked."))
-@click.option("--key", "keys", multiple=True, metavar="ID", help=_("Only what this key asked."))
-@click.option("--project", metavar=_("NAME"), help=_("Only what the keys of a project asked."))
-@click.option("--since", type=_DAY, metavar=_("DAY"), help=_("Only from this day (UTC) on."))
-@click.option(
-    "--most",
-    type=click.IntRange(1, 200_000),
-    default=10_000,
-    show_default=True,
-    metavar=_("NUMBER"),
-    help=_("So many of the newest exchanges."),
-)
+@of_record
 @click.option("--replace", is_flag=True, help=_("In the place of a task of that name."))
 @click.option("--dry-run", is_flag=True, help=_("Only show what would be added."))
 @click.option("--json", "as_json", is_flag=True, help=_("As JSON, for other programs."))
@@ -124,9 +109,9 @@ def add(
     if (file is None) != from_record:
         raise click.UsageError(_("Give a file or --from-record."))
     chosen = settings(prepare=True)
-    _check_class(chosen, given["data_class"])
-    wanted = _chosen(metric, (*options, *_of_judge(metric, given)))
-    draft = _of_file(name, file, wanted, given) if file else _of_record(name, wanted, given)
+    check_class(chosen, given["data_class"])
+    measured = _chosen(metric, (*options, *_of_judge(metric, given)))
+    draft = _of_file(name, file, measured, given) if file else _of_record(name, measured, given)
     made = draft.task
     if not dry_run:
         made = keep(chosen, draft, replacing=replace)
@@ -263,49 +248,18 @@ def _file_text(path: Path, what: str) -> str:
 def _of_file(name: str, file: Path, metric: Chosen | None, given: Mapping[str, Any]) -> Draft:
     from daulat.evaluate.adding import from_file
 
-    if given["model"] or given["keys"] or given["project"] or given["since"]:
-        raise click.UsageError(_("--model, --key, --project and --since go with --from-record."))
+    check_none(given)
     return from_file(name, file, _columns(given), metric, given["data_class"])
 
 
 def _of_record(name: str, metric: Chosen | None, given: Mapping[str, Any]) -> Draft:
     from daulat.evaluate.adding import from_record
-    from daulat.evaluate.recorded import Wanted
 
     if any(given[one] for one in ("input_", "template", "system", "category", "cluster", "id_")):
         raise click.UsageError(_("Recorded traffic has no columns: only --reference answer."))
-    since: datetime | None = given["since"]
     with opened_record() as record:
-        keys = set(given["keys"])
-        if given["project"]:
-            keys |= _of_project(record, given["project"])
-        wanted = Wanted(
-            model=given["model"],
-            keys=frozenset(keys),
-            since=since.date().isoformat() if since else "",
-            data_class=given["data_class"],
-            most=given["most"],
-        )
-        return from_record(name, record, wanted, given["reference"] or "", metric)
-
-
-def _of_project(record: Any, project: str) -> set[str]:
-    from daulat.errors import NotFoundError
-    from daulat.record.keys import Keys
-
-    found = {card.caller.id for card in Keys(record).cards() if card.caller.project == project}
-    if not found:
-        raise NotFoundError(f"No key is of the project {project!r}. `daulat keys list` shows them.")
-    return found
-
-
-def _check_class(chosen: Settings, name: str) -> None:
-    from daulat.errors import RequestError
-    from daulat.guard.findings import CLASSES
-
-    order = chosen.policy.order or CLASSES
-    if name and name not in order:
-        raise RequestError(f"There is no class {name!r}. There are: {', '.join(order)}.")
+        chosen = wanted(record, given)
+        return from_record(name, record, chosen, given["reference"] or "", metric)
 
 
 # --- how it looks ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from daulat.values.tokens import counted
 
 GUESSED_TOKENS: Final = 256
 """Of an answer that nobody knows anything of."""
-_ENOUGH: Final = 5
+ENOUGH: Final = 5
 _FRAME_TOKENS: Final = 4
 """What a chat template puts around a message, about."""
 
@@ -81,7 +81,7 @@ async def _forecast(
     lengths: Sequence[int],
     max_tokens: int,
 ) -> Forecast:
-    known = len(lengths) >= _ENOUGH
+    known = len(lengths) >= ENOUGH
     length = -(-sum(lengths) // len(lengths)) if known else min(max_tokens, GUESSED_TOKENS)
     prompts = [_prompt_tokens(question) for question in questions]
     price = answering.price

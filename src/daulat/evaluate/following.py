@@ -15,7 +15,7 @@ from daulat.route.certificate import Certificate
 from daulat.route.learning.features import Encode
 from daulat.route.learning.outcomes import Outcomes
 from daulat.route.learning.router import Router
-from daulat.route.learning.rules import Played
+from daulat.route.learning.rules import Played, answered
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,17 +31,27 @@ class Followed:
         """For a table."""
         return f"certificate {self.certificate.name}"
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """See `Rule`."""
+        return (self.certificate.open.endpoint, self.certificate.closed.endpoint)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """See `Rule`."""
+        return frozenset(self.router.given)
+
     def play(self, outcomes: Outcomes) -> Played:
         """See `Rule`."""
-        pair = (self.certificate.open.endpoint, self.certificate.closed.endpoint)
-        first, second = (outcomes.column(name) for name in pair)
+        first, second = (outcomes.column(name) for name in self.endpoints)
         closed = Learnt(self.router, self.encode).gains(outcomes) >= self.certificate.threshold
         answers = np.zeros((len(outcomes), len(outcomes.endpoints)))
         answers[np.arange(len(outcomes)), np.where(closed, second, first)] = 1.0
-        asks = answers.copy()
+        asks, seen = answers.copy(), np.ones(len(outcomes), bool)
         if self.certificate.mode == "cascade":
             asks[:, first] = 1.0
-        return Played(answers, asks)
+            seen = answered(outcomes, self.endpoints[0])
+        return Played(answers, asks, seen)
 
 
 def not_used(outcomes: Outcomes, certificate: Certificate) -> Outcomes:

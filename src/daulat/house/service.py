@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, cast
 
-from daulat.endpoints.remote.build import all_cards
 from daulat.evaluate.serving import Served, served
 from daulat.flow.audits import Audits, Watch
 from daulat.flow.auto import Auto
 from daulat.flow.books import CLOSED
-from daulat.flow.naming import Naming
-from daulat.flow.setup import setup
-from daulat.models.catalogue import Catalogue
+from daulat.house.directory import directory
 from daulat.record import Record
 from daulat.settings import Settings
 
@@ -50,9 +47,7 @@ def service(settings: Settings, record: Record) -> tuple[Service, ...]:
     Raises:
         SettingsError, RecordError: they cannot be read.
     """
-    cards = all_cards(settings)
-    naming = Naming(Catalogue(settings.home), cards, setup(settings, cards).routes)
-    found = served(settings, naming.meant)
+    found = served(settings, directory(settings).meant)
     rules = {one.rule.certificate: one.rule for one in found if one.rule is not None}
     auto = Auto(tuple(rules.values()))
     audits = Audits(auto, record, settings.auto.audit_share)

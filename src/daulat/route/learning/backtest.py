@@ -103,7 +103,7 @@ def replay(outcomes: Outcomes, rule: Rule, reference: str, confidence: float = 0
             f"No example has a score of {reference} and of what this rule chooses ({rule.name}). Score more "
             "answers, or take another rule."
         )
-    kept = Played(played.answers[rows], played.asks[rows])
+    kept = Played(played.answers[rows], played.asks[rows], played.seen[rows])
     left_out = len(outcomes) - len(rows)
     return _replayed(outcomes.take(rows), kept, rule.name, reference, confidence, left_out)
 

@@ -7,7 +7,7 @@ file of rules is TOML (docs/outcomes.md): conditions on the prompt, in order, an
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -34,10 +34,12 @@ class Played:
         answers: float64 [n, k]: the probability that this endpoint's answer is the one that counts; rows sum
             to 1.
         asks: float64 [n, k]: that this endpoint is asked, and costs time and money.
+        seen: bool [n]: the rule saw the answer that it goes by, if it goes by one.
     """
 
     answers: FloatArray
     asks: FloatArray
+    seen: NDArray[np.bool_]
 
 
 class Rule(Protocol):
@@ -45,6 +47,16 @@ class Rule(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Those that it may ask, each once."""
+        ...
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it goes by beside prompts and answers, of `router.GIVEN`."""
+        ...
 
     def play(self, outcomes: Outcomes) -> Played:
         """What it does with the examples of a table.
@@ -65,6 +77,14 @@ class Always:
     def name(self) -> str:
         return f"always {self.endpoint}"
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return (self.endpoint,)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset()
+
     def play(self, outcomes: Outcomes) -> Played:
         return _each_once(outcomes, np.full(len(outcomes), outcomes.column(self.endpoint)))
 
@@ -81,11 +101,19 @@ class RandomShare:
     def name(self) -> str:
         return f"random {self.share:.0%} {self.dear}"
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return _once((self.cheap, self.dear))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset()
+
     def play(self, outcomes: Outcomes) -> Played:
         out = np.zeros((len(outcomes), len(outcomes.endpoints)))
         out[:, outcomes.column(self.cheap)] += 1 - self.share
         out[:, outcomes.column(self.dear)] += self.share
-        return Played(out, out)
+        return Played(out, out, np.ones(len(outcomes), bool))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,12 +128,21 @@ class Routed:
     def name(self) -> str:
         return f"router at {self.level:.0%}"
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return self.router.endpoints
+
+    @property
+    def needs(self) -> frozenset[str]:
+        return frozenset(self.router.given)
+
     def play(self, outcomes: Outcomes) -> Played:
         columns = np.array([outcomes.column(name) for name in self.router.endpoints])
         chosen = self.steps(outcomes).choose(self.router.worth(self.level))
         played = _each_once(outcomes, columns[chosen])
         if self.router.mode == "cascade":
             played.asks[:, columns[0]] = 1.0
+            played.seen[:] = answered(outcomes, self.router.endpoints[0])
         return played
 
     def steps(self, outcomes: Outcomes) -> Steps:
@@ -147,6 +184,16 @@ class Written:
     rules: tuple[tuple[Condition, Rule], ...]
     otherwise: Rule
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        every = (*(rule for _condition, rule in self.rules), self.otherwise)
+        return _once(name for rule in every for name in rule.endpoints)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        categories = {"category" for condition, _rule in self.rules if condition.categories}
+        return frozenset(categories).union(*(rule.needs for _condition, rule in self.rules))
+
     def play(self, outcomes: Outcomes) -> Played:
         out = self.otherwise.play(outcomes)
         undecided = np.ones(len(outcomes), bool)
@@ -155,13 +202,24 @@ class Written:
             mine = undecided & np.array([condition.holds(*one) for one in pairs], bool)
             played = rule.play(outcomes)
             out.answers[mine], out.asks[mine] = played.answers[mine], played.asks[mine]
+            out.seen[mine] = played.seen[mine]
             undecided &= ~mine
         return out
 
 
 def _each_once(outcomes: Outcomes, columns: NDArray[np.int64]) -> Played:
     answers = np.eye(len(outcomes.endpoints))[columns]
-    return Played(answers, answers.copy())
+    return Played(answers, answers.copy(), np.ones(len(outcomes), bool))
+
+
+def answered(outcomes: Outcomes, endpoint: str) -> NDArray[np.bool_]:
+    """bool [n]: where an endpoint's answer is known."""
+    column = outcomes.column(endpoint)
+    return np.array([row[column] is not None for row in outcomes.answers], bool)
+
+
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 # --- a file of rules ------------------------------------------------------------------------------
