@@ -14,6 +14,8 @@ import pytest
 
 from daulat.endpoints import memory
 from daulat.endpoints.pool import Loaded, Pool
+from daulat.engine.cache import BLOCK_TOKENS
+from daulat.engine.loading import load_native
 from daulat.engine.native import units
 from daulat.engine.native.matrices import held_bytes
 from daulat.errors import ModelFileError, UnavailableError, UnsupportedModelError
@@ -161,6 +163,21 @@ def test_what_a_model_takes(catalogue: Catalogue) -> None:
     assert native.weights == exact.weights  # stored as float32, so held as such
     vectors = sum(prod(one.shape) for one in opened.tensors.values() if len(one.shape) == 1)
     assert demand("bfloat16", 0, "auto").weights == half.weights + 2 * vectors  # those in float32
+
+
+@pytest.mark.parametrize("inputs", ["auto", "int16"])
+@pytest.mark.parametrize("dtype", ["auto", "float32", "bfloat16", "int8", "int4"])
+def test_a_token_takes_what_it_is_said_to_take(
+    catalogue: Catalogue, dtype: Any, inputs: Any
+) -> None:
+    opened = entry(catalogue, "one").open()
+    settings = EngineSettings(dtype=dtype, inputs=inputs)
+    need = memory.demand(opened.architecture, opened.tensors, settings, 1 << 40)
+    decoder = load_native(opened, need.numbers, calibration=0, inputs=inputs)
+    block = decoder.new_memory(1).block(0)
+    assert need.token * BLOCK_TOKENS == block.nbytes
+    exact = dtype in ("auto", "float32") or inputs == "int16"
+    assert block.itemsize == (4 if exact else 2)
 
 
 @dataclass(frozen=True)

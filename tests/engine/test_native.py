@@ -198,13 +198,18 @@ def test_short_keys_and_values_lie_by_pairs(
     random = np.random.default_rng(seed)
     keys, values = (random.standard_normal((2, 1024, size)) * 10.0**exponent).astype(np.float32)
     keys[5, :4] = [1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8), np.inf]
+    broken = np.array([0x7FFFFFFF, 0xFFFFFFFF], dtype=np.uint32).view(np.float32)
+    keys[6, :2] = values[6, 3:5] = broken
     expected, _ = scattered(keys, values, np.random.default_rng(0), short=True)
     wanted = expected[np.random.default_rng(0).permutation(32).tolist().index(0)]
     memory = np.full((2, 32 * size), 0x7FFF, dtype=np.uint16)
     for place in order:
         where = memory.strides[0] + place // 2 * size * 4 + place % 2 * 2
         _put(keys[place], values[place], place, memory, where)
-    assert (memory == wanted.view(np.uint16)).all()
+    # What is no number stays none, whatever its bits.
+    got = memory.view(ml_dtypes.bfloat16).astype(np.float32)
+    assert np.array_equal(got, wanted.astype(np.float32), equal_nan=True)
+    assert np.isnan(got).sum() == 4
 
 
 @settings(max_examples=60, deadline=None)

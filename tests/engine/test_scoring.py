@@ -46,7 +46,8 @@ Pair = tuple[PreTrainedModel, Any]
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[PreTrainedModel, Path]]:
-    made = {name: make(name) for name in ("llama", "granite", "mistral window", "gemma 3")}
+    names = ("llama", "llama head size", "granite", "mistral window", "gemma 3")
+    made = {name: make(name) for name in names}
     return {
         name: (model, write(model, tmp_path_factory.mktemp("scoring")))
         for name, model in made.items()
@@ -63,9 +64,11 @@ def pair(
     return oracle, load(open_checkpoint(folder))
 
 
-@pytest.fixture(scope="module")
-def native(folders: dict[str, tuple[PreTrainedModel, Path]]) -> Any:
-    return load_native(open_checkpoint(folders["llama"][1]))
+@pytest.fixture(scope="module", params=[("llama", "float32"), ("llama head size", "int8")])
+def native(request: pytest.FixtureRequest, folders: dict[str, tuple[PreTrainedModel, Path]]) -> Any:
+    """In float32 all through; and with keys and values by pairs, read by matrix units where there are any."""
+    family, numbers = request.param
+    return load_native(open_checkpoint(folders[family][1]), numbers)
 
 
 def log_softmax(oracle: PreTrainedModel, tokens: list[int]) -> torch.Tensor:
@@ -248,7 +251,7 @@ class Counting:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self.architecture, self.new_memory = decoder.architecture, decoder.new_memory
+        self.architecture, self.new_cache = decoder.architecture, decoder.new_cache
         self.tokens = self.rows = 0
 
     def states(self, chunks: list[Chunk]) -> Floats:
@@ -492,7 +495,7 @@ def test_a_long_prompt_is_scored_in_blocks(native: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(rows_of, "__defaults__", (VOCABULARY * 7,))
     found, _, _ = prompt_scores(native, TOKENS[:100], limits, 0, 1)
     assert found[1:] == whole[1:]
-    assert blocks == [7] * 9 + [1] + [7] * 5 + [1]
+    assert (max(blocks), sum(blocks)) == (7, 100)
 
 
 def test_the_token_that_ends_an_answer_is_scored_with_the_prompt() -> None:

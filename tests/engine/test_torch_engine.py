@@ -29,6 +29,7 @@ from daulat.engine.scheduler import Limits
 from daulat.engine.scoring import Question, finish, hidden, score
 from daulat.engine.sequence import Ended, GenerationSequence, Outcome, TextPart
 from daulat.engine.step import Chunk
+from daulat.engine.stock import Stock
 from daulat.models.catalogue import ModelEntry
 from daulat.models.checkpoint import Checkpoint, open_checkpoint
 from daulat.models.tokenizer import load_tokenizer
@@ -252,6 +253,9 @@ def test_all_that_a_step_makes_is_on_the_models_device(case: str, tmp_path: Path
     assert decoder.captured == 1
     changes = [change for layer in decoder._changes_of(adapter) for change in layer]
     assert {one.device.type for change in changes for one in (change.a, change.b)} == {"meta"}
+    graphs = decoder._graphs
+    assert Stock(decoder, 4).nothing.memory is not memory
+    assert decoder._graphs is graphs, "what scores needs memory of its own, and steps stay captured"
     twin = caches[0].branch(range(12, 15))
     decoder.forward([Chunk([1], twin)])
     decoder.logits(np.zeros((2, decoder.architecture.hidden), np.float32), [False, True])

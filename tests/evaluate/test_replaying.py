@@ -187,6 +187,8 @@ async def test_what_failed_on_the_way_was_asked_too(made: Any) -> None:
         assert found.left_out == {"not answered": 1}
         (past,) = found.pasts
         assert past.answered == CLOSED
+        (example,) = recorded(here.record, Wanted()).examples
+        assert example.fields["answered_by"] == CLOSED.model != bad
         replaying = Replaying(found, directory(here))
         then, far = replaying.then(), replaying.replay(Always("far/m"))
         assert dict(then.asks) == {f"near/{bad}": 1, "far/m": 1}

@@ -20,6 +20,8 @@ BLOCK_TOKENS = 32
 """Tokens in a block: what is shared or given back at once."""
 
 _SLAB_BYTES = 16 << 20
+"""Asked of the system together. Beyond 32 MiB the C library would give them back to it at once, and clearing
+their pages anew took a fifth of scoring."""
 _LINE = 64
 
 
@@ -43,21 +45,22 @@ class Memory(Protocol):
 class Arena:
     """The blocks' memory. It grows when a block is first used, and stays until the arena goes.
 
-    A block's layout is [layers, 2, K, D, BLOCK_TOKENS] for keys and [.., BLOCK_TOKENS, D] for values, in
-    bfloat16 by pairs (`native.attention`); what stands for it in a table is its address.
+    A block's layout is [layers, 2, K, D, BLOCK_TOKENS] for keys and [.., BLOCK_TOKENS, D] for values in
+    float32, and by pairs in bfloat16 (`native.attention`); what stands for it in a table is its address.
 
     Args:
-        at_once: so many blocks are asked for together.
+        most: so many blocks will be asked for at most.
     """
 
     def __init__(
-        self, architecture: Architecture, dtype: np.dtype[Any], at_once: int | None = None
+        self, architecture: Architecture, dtype: np.dtype[Any], most: int | None = None
     ) -> None:
         a = architecture
         self._dtype = dtype
         self._shape = (len(a.layers), 2, a.kv_heads, BLOCK_TOKENS, a.head_dim)
         size = BLOCK_TOKENS * a.cache_elements * dtype.itemsize
-        self._in_slab = at_once or max(1, _SLAB_BYTES // size)
+        fitting = max(1, _SLAB_BYTES // size)
+        self._in_slab = min(most or fitting, fitting)
         self._slabs: dict[int, NDArray[Any]] = {}
 
     def entry(self, number: int) -> int:

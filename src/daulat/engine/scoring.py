@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -90,7 +91,7 @@ def score(
         yield
     found: list[list[Score]] = []
     while len(found) < len(questions):
-        lanes = stock.open_all(trunk, [_need(q) for q in questions[len(found) :]])
+        lanes = stock.open_all(trunk, map(_need, islice(questions, len(found), None)))
         turn = questions[len(found) : len(found) + len(lanes)]
         found += yield from _score_turn(computer, stock, trunk, lanes, turn, step)
     return found
@@ -118,7 +119,7 @@ def hidden(
     stock = _stock(computer, 0, [Question(tokens, ()) for tokens in texts], held)
     found: list[Floats] = []
     while len(found) < len(texts):
-        lanes = stock.open_all(stock.nothing, [len(tokens) for tokens in texts[len(found) :]])
+        lanes = stock.open_all(stock.nothing, map(len, islice(texts, len(found), None)))
         turn = texts[len(found) : len(found) + len(lanes)]
         feeds = [_Feed(tokens, cache) for tokens, cache in zip(turn, lanes, strict=True)]
         pools = [_Pool(pooling, len(tokens)) for tokens in turn]

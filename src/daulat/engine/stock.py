@@ -7,7 +7,7 @@ Not here: sequences that wait for memory or are pushed out of it (`scheduler`), 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from daulat.engine.cache import BLOCK_TOKENS, SequenceCache, blocks_for
 from daulat.engine.step import Computer
@@ -23,7 +23,8 @@ class Stock:
     """
 
     def __init__(self, computer: Computer, blocks: int) -> None:
-        self.nothing = SequenceCache(computer.new_memory(blocks))
+        # Not `new_memory`, which is the engine's own: on a device, steps are captured in the last one.
+        self.nothing = SequenceCache(computer.new_cache(blocks * BLOCK_TOKENS).memory)
         self._free = list(range(blocks))
         self._taken: dict[SequenceCache, list[int]] = {}
 
@@ -40,7 +41,7 @@ class Stock:
         self._taken[cache] = taken
         return cache
 
-    def open_all(self, trunk: SequenceCache, tokens: Sequence[int]) -> list[SequenceCache]:
+    def open_all(self, trunk: SequenceCache, tokens: Iterable[int]) -> list[SequenceCache]:
         """Caches for the first of these, as many as there are blocks for."""
         found: list[SequenceCache] = []
         for count in tokens:

@@ -8,9 +8,9 @@ what is done with the examples (`adding`, `traffic`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from daulat.canon import canonical, digest
 from daulat.evaluate.examples import MAX_EXAMPLES, MAX_MESSAGES, MAX_TEXT, Example
@@ -148,6 +148,13 @@ def _names(body: Mapping[str, Any]) -> Iterator[str]:
         yield f"{step['endpoint']}/{model}"
 
 
+def _answered_by(opened: Entry, closed: Entry) -> str:
+    """The model whose answer was given: the last that was tried and did not fail."""
+    attempts = cast("Sequence[Mapping[str, Any]]", closed.body.get("attempts") or ())
+    good = [str(one["model"]) for one in attempts if "error" not in one]
+    return good[-1] if good else next(_names(opened.body))
+
+
 def _passed(record: Record, opened: Entry) -> Passed | str:
     """The exchange, or why it is no example."""
     both = record.exchange(opened.subject)
@@ -170,7 +177,10 @@ def _passed(record: Record, opened: Entry) -> Passed | str:
         messages=bare,
         cluster=_cluster(str(opened.body.get("key", "")), bare),
         data_class=str(opened.body.get("class", "")),
-        fields={ANSWER: str(answer["choices"][0]), "answered_by": next(_names(opened.body))},
+        fields={
+            ANSWER: str(answer["choices"][0]),
+            "answered_by": _answered_by(opened, both.closed),
+        },
     )
     return Passed(example, opened, both.closed)
 

@@ -52,7 +52,7 @@ class Engine:
     inputs: Literal["auto", "int16"] = scalar(
         "auto",
         "Number format of what weights of 4 and 8 bits are multiplied with. auto: int8, and int16 where that "
-        "matters. int16: nearer to float32, and slower at reading.",
+        "matters. int16: nearer to float32, slower, and with twice the memory for a context.",
         choices=("auto", "int16"),
     )
     matrix_units: Literal["auto", "off"] = scalar(

@@ -149,7 +149,6 @@ def hide_others(row, first, last, width):
 def _columns_of(short):
     """`columns` for a number of inputs that is known only then: Numba wants each by itself."""
 
-    @compiled
     def some(inputs, x, xb, keys, size, y, yb, ahead):
         if inputs == 1:
             columns(1, short, x, xb, keys, size, y, yb, ahead)
@@ -164,13 +163,13 @@ def _columns_of(short):
         else:
             columns(6, short, x, xb, keys, size, y, yb, ahead)
 
-    return some
+    some.__qualname__ = f"_columns_of_{short}"  # a name of its own in the cache of machine code
+    return compiled(some)
 
 
 def _mixtures_of(short):
     """`mixtures` of 64 columns in the same way."""
 
-    @compiled
     def some(inputs, p, pb, v, vb, count, y, yb, ahead):
         if inputs == 1:
             mixtures(1, 4, short, p, pb, v, vb, count, y, yb, ahead)
@@ -185,7 +184,8 @@ def _mixtures_of(short):
         else:
             mixtures(6, 4, short, p, pb, v, vb, count, y, yb, ahead)
 
-    return some
+    some.__qualname__ = f"_mixtures_of_{short}"  # a name of its own in the cache of machine code
+    return compiled(some)
 
 
 _columns_of_floats, _columns_of_pairs = _columns_of(0), _columns_of(1)

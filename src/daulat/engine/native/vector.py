@@ -477,7 +477,9 @@ def _as_bfloat16(b: Builder, x: Value) -> Value:
     bits = b.bitcast(x, _VI32)
     upper = b.lshr(bits, _all(_VI32, 16))
     bits = b.add(bits, b.add(_all(_VI32, 0x7FFF), b.and_(upper, _all(_VI32, 1))))
-    return b.lshr(bits, _all(_VI32, 16))
+    # What is no number might overflow to one.
+    none = b.fcmp_unordered("uno", x, x)
+    return b.select(none, _all(_VI32, 0x7FC0), b.lshr(bits, _all(_VI32, 16)))
 
 
 @intrinsic
