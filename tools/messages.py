@@ -25,7 +25,7 @@ from daulat import __version__
 from daulat.console.messages import MESSAGES, PLURALS
 from daulat.i18n import FOLDER, Domain, languages
 
-KEYWORDS = {"_": None, "_mark": None, "say": None, "plural": (1, 2), "_pair": (1, 2)}
+KEYWORDS = {"_": None, "mark": None, "say": None, "plural": (1, 2), "_pair": (1, 2)}
 DOMAINS: tuple[Domain, ...] = get_args(Domain)
 # Where messages stand as they are said, and what they are of.
 SOURCES: dict[Domain, str] = {"daulat": "cli", "report": "evaluate/reports"}

@@ -75,6 +75,16 @@ def reported(home: Path, *arguments: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+def test_what_is_left_out_is_said_in_ones_own_language(home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "some.csv"
+    file.write_text("text,team\nWho pays?,billing\nWho mends?,\n")
+    options = ("--input", "text", "--reference", "team", "--metric", "exact", "--dry-run")
+    for language, words in (("en", "1 without a reference"), ("id", "1 tanpa rujukan")):
+        more = {"LANGUAGE": language, "LANG": f"{language}_XX.UTF-8"}
+        done = daulat(home, "task", "add", "some", str(file), *options, more=more)
+        assert words in done.stderr + done.stdout, done.stderr
+
+
 def test_from_a_file_to_a_report(
     furnish: Callable[[Path], Path], tmp_path: Path, upstream: Upstream
 ) -> None:

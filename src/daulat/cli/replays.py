@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from daulat.cli import say
+from daulat.cli.wanted import tell_left_out
 from daulat.cli.words import _, plural
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ def show(traffic: Traffic, rows: Sequence[Replayed], currency: str) -> None:
     say.note(
         _("{count}, from {first} to {last} (UTC).").format(count=count, first=first, last=last)
     )
-    for reason, number in traffic.left_out.items():
-        say.note(_("Left out: {count} {reason}").format(count=number, reason=reason))
+    tell_left_out(traffic.left_out)
     _explain_money(rows)
     for one in rows:
         _warn_of_gaps(one)

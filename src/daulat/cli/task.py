@@ -13,7 +13,7 @@ import click
 
 from daulat.cli import say
 from daulat.cli.shell import OrderedGroup, common, opened_record, settings
-from daulat.cli.wanted import check_class, check_none, of_record, wanted
+from daulat.cli.wanted import check_class, check_none, of_record, tell_left_out, wanted
 from daulat.cli.words import _, plural
 
 if TYPE_CHECKING:
@@ -280,8 +280,7 @@ def _preview(draft: Draft, made: Task) -> None:
     click.echo(f"{made.name}: {count}")
     guessed = draft.columns.guessed if draft.columns else ()
     say.pairs(_pairs(made, (*guessed, *(("metric",) if draft.guessed else ()))))
-    for reason, number in draft.left_out.items():
-        say.note(_("Left out: {count} {reason}").format(count=number, reason=reason))
+    tell_left_out(draft.left_out)
     if made.metric.name == "tests":
         _isolation()
     _show_example(draft.examples[0])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from daulat.cli.words import _
+from daulat.cli import say
+from daulat.cli.words import _, mark
 
 if TYPE_CHECKING:
     from daulat.evaluate.recorded import Wanted
@@ -20,6 +21,23 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _DAY: Final = click.DateTime(["%Y-%m-%d"])
+
+# Why exchanges and examples are left out (`evaluate.recorded`, `evaluate.adding`), for the translators.
+REASONS: Final = (
+    mark("not answered"),
+    mark("contents not kept"),
+    mark("with tools, pictures or a structure"),
+    mark("nothing to answer"),
+    mark("too long"),
+    mark("asked again"),
+    mark("without a reference"),
+)
+
+
+def tell_left_out(left_out: Mapping[str, int]) -> None:
+    """A line for each reason."""
+    for reason, number in left_out.items():
+        say.note(_("Left out: {count} {reason}").format(count=number, reason=_(reason)))
 
 
 def of_record(function: Function) -> Function:

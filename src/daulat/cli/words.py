@@ -40,44 +40,45 @@ def teach_click() -> None:
     gettext.textdomain("daulat")
 
 
-def _mark(message: str) -> str:
+def mark(message: str) -> str:
+    """The message as it is, for the translators: it is translated where it is said."""
     return message
 
 
 # Click's own words that a user of our commands can meet, for the translators.
 CLICK: Final = (
-    _mark("Usage:"),
-    _mark("Options"),
-    _mark("Positional arguments"),
-    _mark("Commands"),
-    _mark("Error: {message}"),
-    _mark("Try '{command} {option}' for help."),
-    _mark("Missing command."),
-    _mark("Missing argument"),
-    _mark("Missing option"),
-    _mark("No such option {name!r}."),
-    _mark("No such command {name!r}."),
-    _mark("Invalid value: {message}"),
-    _mark("Invalid value for {param_hint}: {message}"),
-    _mark("{value!r} is not a valid {number_type}."),
-    _mark("{value} is not in the range {range}."),
-    _mark("{name} {filename!r} does not exist."),
-    _mark("{name} {filename!r} is a file."),
-    _mark("{name} {filename!r} is a directory."),
-    _mark("{name} {filename!r} is not readable."),
-    _mark("{name} {filename!r} is not writable."),
-    _mark("Option {name!r} does not take a value."),
-    _mark("Could not open file {filename!r}: {message}"),
-    _mark("file"),
-    _mark("directory"),
-    _mark("path"),
-    _mark("required"),
-    _mark("default: {default}"),
-    _mark("env var: {var}"),
-    _mark("Show this message and exit."),
-    _mark("Show the version and exit."),
-    _mark("Do you want to continue?"),
-    _mark("Aborted!"),
+    mark("Usage:"),
+    mark("Options"),
+    mark("Positional arguments"),
+    mark("Commands"),
+    mark("Error: {message}"),
+    mark("Try '{command} {option}' for help."),
+    mark("Missing command."),
+    mark("Missing argument"),
+    mark("Missing option"),
+    mark("No such option {name!r}."),
+    mark("No such command {name!r}."),
+    mark("Invalid value: {message}"),
+    mark("Invalid value for {param_hint}: {message}"),
+    mark("{value!r} is not a valid {number_type}."),
+    mark("{value} is not in the range {range}."),
+    mark("{name} {filename!r} does not exist."),
+    mark("{name} {filename!r} is a file."),
+    mark("{name} {filename!r} is a directory."),
+    mark("{name} {filename!r} is not readable."),
+    mark("{name} {filename!r} is not writable."),
+    mark("Option {name!r} does not take a value."),
+    mark("Could not open file {filename!r}: {message}"),
+    mark("file"),
+    mark("directory"),
+    mark("path"),
+    mark("required"),
+    mark("default: {default}"),
+    mark("env var: {var}"),
+    mark("Show this message and exit."),
+    mark("Show the version and exit."),
+    mark("Do you want to continue?"),
+    mark("Aborted!"),
 )
 
 
