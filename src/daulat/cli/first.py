@@ -49,7 +49,7 @@ async def warm(house: House, name: str) -> str:
     on_processor = isinstance(await house.pool.device(), Missing)
     if on_processor and house.settings.engine.kernels == "auto" and home.is_empty():
         say.note(
-            _("Compiling for this processor; this happens once and takes about half a minute.")
+            _("Compiling for this processor; this happens once and takes about 40 seconds.")
         )
     starting = asyncio.create_task(asyncio.to_thread(house.native.start))
     try:
