@@ -48,9 +48,7 @@ async def warm(house: House, name: str) -> str:
         raise ModelNotFoundError(house.catalogue.unknown(name))
     on_processor = isinstance(await house.pool.device(), Missing)
     if on_processor and house.settings.engine.kernels == "auto" and home.is_empty():
-        say.note(
-            _("Compiling for this processor; this happens once and takes about 40 seconds.")
-        )
+        say.note(_("Compiling for this processor; this happens once and takes about 40 seconds."))
     starting = asyncio.create_task(asyncio.to_thread(house.native.start))
     try:
         with say.progress(entry.name) as bar:
