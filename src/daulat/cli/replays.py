@@ -88,6 +88,8 @@ def _agreement(one: Replayed) -> str:
 
 
 def _explain_money(rows: Sequence[Replayed]) -> None:
+    from daulat.evaluate.replaying import named
+
     if any(one.bill.estimated for one in rows if one.bill.money is not None):
         say.note(
             _(
@@ -103,7 +105,7 @@ def _explain_money(rows: Sequence[Replayed]) -> None:
                 count=then.exchanges - then.bill.recorded
             )
         )
-    unpriced = {f"{t.endpoint}/{t.model}" for one in rows for t in one.bill.unpriced}
+    unpriced = {named(target) for one in rows for target in one.bill.unpriced}
     for name in sorted(unpriced):
         say.warn(
             _(
@@ -181,6 +183,7 @@ def as_plain(traffic: Traffic, rows: Sequence[Replayed], currency: str) -> dict[
 
 
 def _plain(one: Replayed) -> dict[str, Any]:
+    from daulat.evaluate.replaying import named
     from daulat.values.money import shown
 
     told = asdict(one)
@@ -195,7 +198,7 @@ def _plain(one: Replayed) -> dict[str, Any]:
         "cost_then": None if one.then is None else shown(one.then),
         "recorded": bill.recorded,
         "estimated": bill.estimated,
-        "unpriced": [f"{t.endpoint}/{t.model}" for t in bill.unpriced],
+        "unpriced": list(map(named, bill.unpriced)),
         "seconds": one.seconds,
         "agreement": {
             "estimate": None if found.estimate is None else asdict(found.estimate),

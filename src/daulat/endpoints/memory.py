@@ -18,6 +18,7 @@ from daulat.engine.native.matrices import (
     KNOWN,
     SPARE,
     Numbers,
+    Shaped,
     form_bytes,
     form_for,
     held_bytes,
@@ -42,13 +43,9 @@ _BYTES: Mapping[str, int] = {"float32": 4, "bfloat16": 2}
 """Of a number, in the types that the plain way computes in."""
 
 
-class Stored(Protocol):
+class Stored(Shaped, Protocol):
     """A tensor's description; `size` in bytes."""
 
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def type(self) -> str: ...
     @property
     def size(self) -> int: ...
 
@@ -164,8 +161,8 @@ def demand(
     if settings.kernels == "auto" and fits(architecture):
         numbers = _numbers(tensors, settings, allowed)
         weights = sum(_held(info, architecture, numbers) for info in tensors.values())
-        stored = [info.type for info in tensors.values() if len(info.shape) > 1]
-        short = short_cache(stored, architecture.head_dim, numbers, settings.inputs)
+        head = architecture.head_dim
+        short = short_cache(tensors.values(), head, numbers, settings.inputs)
         token = (2 if short else 4) * architecture.cache_elements
         return Demand(weights, token, "float32", native=True, numbers=numbers)
     dtype = _plain_dtype(elements, settings, allowed)

@@ -73,7 +73,7 @@ def load_native(
 
     costly = place is not None and prepared.cost(checkpoint.tensors, numbers) >= place.least
     top, blocks = prepared.fetch(place, architecture, read) if place and costly else read()
-    stored = [one.type for one in checkpoint.tensors.values() if len(one.shape) > 1]
+    tensors = checkpoint.tensors.values()
     decoder = NativeDecoder(
         architecture,
         top,
@@ -81,7 +81,7 @@ def load_native(
         threads,
         inputs,
         matrix_units=matrix_units,
-        short_cache=short_cache(stored, architecture.head_dim, numbers, inputs),
+        short_cache=short_cache(tensors, architecture.head_dim, numbers, inputs),
     )
     decoder.warm()
     return decoder

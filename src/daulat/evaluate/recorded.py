@@ -16,6 +16,7 @@ from daulat.canon import canonical, digest
 from daulat.evaluate.examples import MAX_EXAMPLES, MAX_MESSAGES, MAX_TEXT, Example
 from daulat.record import Entry, Record
 from daulat.record.transcript import AUDITING, conversation
+from daulat.route import Target
 from daulat.values.request import Message
 
 COMPARING: Final = "compare-"
@@ -148,11 +149,20 @@ def _names(body: Mapping[str, Any]) -> Iterator[str]:
         yield f"{step['endpoint']}/{model}"
 
 
-def _answered_by(opened: Entry, closed: Entry) -> str:
-    """The model whose answer was given: the last that was tried and did not fail."""
+def answered_by(opened: Entry, closed: Entry) -> Target:
+    """Whose answer was given: the last that was tried and did not fail."""
     attempts = cast("Sequence[Mapping[str, Any]]", closed.body.get("attempts") or ())
-    good = [str(one["model"]) for one in attempts if "error" not in one]
-    return good[-1] if good else next(_names(opened.body))
+    good = [
+        Target(str(one["endpoint"]), str(one["model"])) for one in attempts if "error" not in one
+    ]
+    return good[-1] if good else target_of(opened.body["plan"]["steps"][0])
+
+
+def target_of(step: Mapping[str, Any]) -> Target:
+    """The model of a plan's step as the record has it, with its adapter."""
+    adapter = step.get("adapter")
+    model = f"{step['model']}:{adapter}" if adapter else str(step["model"])
+    return Target(str(step["endpoint"]), model)
 
 
 def _passed(record: Record, opened: Entry) -> Passed | str:
@@ -179,7 +189,7 @@ def _passed(record: Record, opened: Entry) -> Passed | str:
         data_class=str(opened.body.get("class", "")),
         fields={
             ANSWER: str(answer["choices"][0]),
-            "answered_by": _answered_by(opened, both.closed),
+            "answered_by": answered_by(opened, both.closed).model,
         },
     )
     return Passed(example, opened, both.closed)

@@ -16,7 +16,15 @@ from typing import Any, Final, Literal, cast
 
 from daulat.errors import RequestError
 from daulat.evaluate.examples import MAX_EXAMPLES
-from daulat.evaluate.recorded import ANSWER, NOT_KEPT, Passed, Wanted, passed
+from daulat.evaluate.recorded import (
+    ANSWER,
+    NOT_KEPT,
+    Passed,
+    Wanted,
+    answered_by,
+    passed,
+    target_of,
+)
 from daulat.record import Entry, Record
 from daulat.record.charges import MOST_TOKENS
 from daulat.record.transcript import AUDITED, RESTING
@@ -177,7 +185,7 @@ class _Attempt:
 def _past(one: Passed, record: Record, found: tuple[Audit, str] | None, currency: str) -> Past:
     audit, beside = found or (None, "")
     attempts = _attempts(one.opened, one.closed, currency)
-    answered = _answered(one.opened, attempts)
+    answered = answered_by(one.opened, one.closed)
     text = one.example.fields[ANSWER]
     whole = not one.closed.body.get("continued")
     heard = _heard(attempts, answered, str(text)) if whole else {}
@@ -204,7 +212,7 @@ def _attempts(opened: Entry, closed: Entry, currency: str) -> Sequence[_Attempt]
     """Those of an exchange; where the record tells none, there was one, which cost nothing."""
     told = closed.body.get("attempts")
     if not told:
-        return (_Attempt(_first(opened), _usage(closed.body.get("usage")), 0, True),)
+        return (_Attempt(answered_by(opened, closed), _usage(closed.body.get("usage")), 0, True),)
     return tuple(
         _Attempt(
             Target(str(one["endpoint"]), str(one["model"])),
@@ -215,11 +223,6 @@ def _attempts(opened: Entry, closed: Entry, currency: str) -> Sequence[_Attempt]
         for one in cast("Sequence[Json]", told)
         if one.get("error") != RESTING
     )
-
-
-def _answered(opened: Entry, attempts: Sequence[_Attempt]) -> Target:
-    good = [attempt.target for attempt in attempts if attempt.good]
-    return good[-1] if good else _first(opened)
 
 
 def _heard(attempts: Sequence[_Attempt], answered: Target, text: str) -> dict[Target, Heard]:
@@ -242,7 +245,7 @@ def _heard_beside(record: Record, beside: str, currency: str) -> dict[Target, He
         return {}
     attempts = _attempts(both.opened, both.closed, currency)
     answer = record.contents(both.closed).get("answer")
-    found = _heard(attempts, _answered(both.opened, attempts), "")
+    found = _heard(attempts, answered_by(both.opened, both.closed), "")
     text = None if answer is None else str(answer["choices"][0])
     return {target: Heard(one.usage, one.money, text) for target, one in found.items()}
 
@@ -250,7 +253,7 @@ def _heard_beside(record: Record, beside: str, currency: str) -> dict[Target, He
 def _ruled(one: Passed, answered: Target) -> Ruled | None:
     """What its certificate said; None where it fell under none, or one of the two could not answer."""
     told = one.closed.body.get("auto")
-    steps = [_target(step) for step in one.opened.body["plan"]["steps"]]
+    steps = [target_of(step) for step in one.opened.body["plan"]["steps"]]
     if not isinstance(told, Mapping) or len(steps) != 2 or answered not in steps:
         return None
     said = cast("Json", told)
@@ -281,17 +284,7 @@ def _audits(record: Record, since: str) -> Iterator[tuple[str, tuple[Audit, str]
 
 def _owners(one: Passed) -> Iterator[tuple[Target, str]]:
     for step in one.opened.body["plan"]["steps"]:
-        yield _target(step), str(step.get("owner", ""))
-
-
-def _first(opened: Entry) -> Target:
-    return _target(opened.body["plan"]["steps"][0])
-
-
-def _target(step: Json) -> Target:
-    adapter = step.get("adapter")
-    model = f"{step['model']}:{adapter}" if adapter else str(step["model"])
-    return Target(str(step["endpoint"]), model)
+        yield target_of(step), str(step.get("owner", ""))
 
 
 def _usage(told: object) -> Usage:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numba import cfunc, types
@@ -83,13 +83,22 @@ def fine(slot: str, inputs: Inputs) -> bool:
     return inputs == "int16" or slot in _FINE_INPUTS
 
 
-def short_cache(stored: Iterable[str], head_dim: int, numbers: Numbers, inputs: Inputs) -> bool:
+class Shaped(Protocol):
+    """A tensor's description."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def type(self) -> str: ...
+
+
+def short_cache(tensors: Iterable[Shaped], head_dim: int, numbers: Numbers, inputs: Inputs) -> bool:
     """Whether keys and values are kept in bfloat16: where weights or inputs are no finer themselves.
 
     Args:
-        stored: the formats of the matrices; numbers: what becomes of those that are not kept so.
+        tensors: of the model; numbers: what becomes of matrices that are not kept as they are.
     """
-    kept = kept_formats(numbers)
+    kept, stored = kept_formats(numbers), {one.type for one in tensors if len(one.shape) > 1}
     forms = {KNOWN[one] if one in kept else form_for("", numbers) for one in stored}
     return inputs == "auto" and bool(forms - {F32, F16}) and head_dim % LANES == 0
 
