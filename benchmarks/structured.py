@@ -1,11 +1,11 @@
 """Measures what keeping to a structure costs a token: the starter model, with and without.
 
-Two ways, both also as a share of the starter's decoding step in the same run (`docs/benchmarks.md` has the
-table):
+The starter answers a question in three ways, each also a share of its decoding step in the same run
+(`docs/benchmarks.md` has the table):
 
-    greedy    temperature 0: the starter answers a question; the whole mask is computed only where its likeliest
-              token is not allowed.
-    each      any other temperature: the whole mask for every token of a given text.
+    greedy    temperature 0: all that is allowed is found only where its likeliest token is not.
+    drawn     temperature 1: only where four tokens that it draws are not allowed.
+    nucleus   temperature 1 and top_p 0.95: for every token.
 
     python benchmarks/structured.py [--runs 5]
 
@@ -19,7 +19,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -29,7 +29,7 @@ from common import RESULTS, SHORT, checkpoint, tokens
 from start import environment_facts, write_table
 
 from daulat.engine.grammars import Grammars
-from daulat.engine.guide import Guide
+from daulat.engine.guide import Guide, Mask
 from daulat.engine.loading import load_native
 from daulat.engine.sampler import Sampler
 from daulat.engine.step import Chunk
@@ -40,7 +40,6 @@ from daulat.values.request import Sampling, Structure, Tool, Toolbox
 
 RESULT = RESULTS / "structured.json"
 MOST = 96  # tokens of an answer
-NEVER = np.float32(-np.inf)
 
 PERSON = {
     "type": "object",
@@ -52,21 +51,22 @@ PERSON = {
     },
     "required": ["name", "age", "tags", "home"],
 }  # fmt: skip
+WAYS = {
+    "greedy": Sampling(temperature=0),
+    "drawn": Sampling(temperature=1),
+    "nucleus": Sampling(temperature=1, top_p=0.95),
+}
 WEATHER = Tool("weather", None, {"type": "object", "properties": {"city": {"type": "string"}}})
-PROSE = (
-    "The weather of the mountains changes quickly, so take a coat, some water and a map with you. "
-)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A structure, what the starter is asked, and a text of that structure."""
+    """A structure, and what the starter is asked."""
 
     name: str
     structure: Structure | None
     tools: Any
     question: str
-    text: str
 
 
 CASES = (
@@ -75,50 +75,42 @@ CASES = (
         Structure("json", PERSON, "schema"),
         None,
         "Describe Siti Rahma, aged 41, who lives in Bandung, in JSON.",
-        '{"name": "Siti Rahma", "age": 41, "tags": ["reads a lot", "walks in the mountains"], '
-        '"home": {"city": "Bandung"}}',
     ),
     Case(
         "any object of JSON",
         Structure("json", {"type": "object"}, "schema"),
         None,
         "Describe Siti Rahma, aged 41, who lives in Bandung, in JSON.",
-        '{"name": "Siti Rahma", "list": [1, 2.5, true, null], "text": "' + PROSE + '"}',
     ),
     Case(
         "a string of JSON",
         Structure("json", {"type": "string"}, "schema"),
         None,
         "What should I take with me to the mountains?",
-        f'"{PROSE * 4}"',
     ),
     Case(
         "an expression with counted words",
         Structure("regex", r"[A-Z][a-z]+( [a-z]+,?){3,40}\. \d{4}-\d{2}-\d{2}", "regex"),
         None,
         "Say in one sentence what I should take with me to the mountains, and today's date.",
-        "The weather of the mountains changes quickly, so take a coat, some water. 2026-11-21",
     ),
     Case(
         "an expression with counted letters",
         Structure("regex", r"[A-Z][a-zA-Z ,]{5,200}\.", "regex"),
         None,
         "Say in one sentence what I should take with me to the mountains.",
-        "The weather of the mountains changes quickly, so take a coat, some water and a map.",
     ),
     Case(
         "free text beside tools",
         None,
         (Toolbox((WEATHER,)), GENERIC),
         "What should I take with me to the mountains?",
-        PROSE * 3,
     ),
     Case(
         "a call of a tool",
         None,
         (Toolbox((WEATHER,), choice="required"), GENERIC),
         "What is the weather in Bandung?",
-        '<tool_call>\n{"name": "weather", "arguments": {"city": "Bandung"}}\n</tool_call>',
     ),
 )
 
@@ -156,49 +148,68 @@ class Bench:
             spent.append(milliseconds)
         return spent
 
-    def each(self, case: Case) -> list[float]:
-        """Milliseconds a token of the case's text: all that may come, taken from the logits, and on."""
+    def answer(self, case: Case, sampling: Sampling, seed: int) -> tuple[list[float], int]:
+        """Milliseconds a token of its answer beyond plain choosing; how often its first was refused."""
         _, guide = self.guide(case)
-        logits = np.zeros(self.size, np.float32)
-        spent: list[float] = []
-        for token in self.tokenizer.encode(case.text, special=False):
-
-            def step(token: int = token) -> None:
-                allowed = guide.allowed()
-                assert allowed[token], case.text
-                np.where(allowed, logits, NEVER)
-                guide.advance(token)
-
-            spent.append(worked(step))
-        return spent
-
-    def greedy(self, case: Case) -> tuple[list[float], int]:
-        """Milliseconds a token of the starter's answer beyond plain choosing; how often another was its own."""
-        _, guide = self.guide(case)
-        prompt = self.tokenizer.encode(
-            f"<|im_start|>user\n{case.question}<|im_end|>\n<|im_start|>assistant\n", special=True
-        )
+        chat = f"<|im_start|>user\n{case.question}<|im_end|>\n<|im_start|>assistant\n"
+        prompt = self.tokenizer.encode(chat, special=True)
+        free, held = Sampler(sampling, seed, [0]), Sampler(sampling, seed, [0])
+        watched = Watched(guide)
         cache = self.decoder.new_cache(len(prompt) + MOST)
         (logits,) = self.decoder.forward([Chunk(prompt, cache)])
         spent: list[float] = []
-        asked = 0
         while len(spent) < MOST:
-            likeliest = self.sampler.choose(logits).token  # and the logits are near
-            plain = worked(lambda logits=logits: self.sampler.choose(logits))
+            free.choose(logits)  # the logits are near
+            plain = worked(lambda logits=logits: free.choose(logits))
             made: list[int] = []
 
             def step(logits: Floats = logits, made: list[int] = made) -> None:
-                token = self.sampler.choose(logits, guide).token
+                token = held.choose(logits, watched).token
                 if token not in self.tokenizer.eos_ids:
                     guide.advance(token)
                 made.append(token)
 
             spent.append(worked(step) - plain)
-            asked += made[0] != likeliest
             if made[0] in self.tokenizer.eos_ids or guide.finished:
                 break
+            watched.next()
             (logits,) = self.decoder.forward([Chunk(made, cache, written=True)])
-        return spent, asked
+        return spent, watched.refused
+
+    def answers(self, case: Case, sampling: Sampling, runs: int, step: float) -> dict[str, float]:
+        """The cost of a token over some answers: at temperature 0 all alike, else more of them."""
+        seeds = range(runs if sampling.temperature == 0 else 4 * runs)
+        answers = [self.answer(case, sampling, seed) for seed in seeds]
+        spent = [x for answer, _ in answers for x in answer]
+        mean = statistics.fmean(spent)
+        return {
+            "ms_mean": round(mean, 4),
+            "ms_p99": round(float(np.quantile(spent, 0.99)), 4),
+            "share_of_step": round(mean / step, 4),
+            "tokens": len(spent),
+            "not_allowed": round(sum(refused for _, refused in answers) / len(spent), 4),
+        }
+
+
+class Watched:
+    """A guide, and for how many tokens the first that it was asked about was refused."""
+
+    def __init__(self, guide: Guide) -> None:
+        self._guide = guide
+        self._first = True
+        self.refused = 0
+
+    def next(self) -> None:
+        self._first = True
+
+    def allows(self, token: int) -> bool:
+        found = self._guide.allows(token)
+        self.refused += self._first and not found
+        self._first = False
+        return found
+
+    def allowed(self) -> Mask:
+        return self._guide.allowed()
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -221,17 +232,9 @@ def measure(runs: int) -> dict[str, Any]:
     cases: dict[str, Any] = {}
     for case in CASES:
         builds = [bench.guide(case)[0] for _ in range(runs)]
-        each = [x for _ in range(runs) for x in bench.each(case)]
-        answers = [bench.greedy(case) for _ in range(runs)]
-        greedy = [x for answer, _ in answers for x in answer]
         cases[case.name] = {
             "build_ms": round(statistics.median(builds), 3),
-            "each": _summary(each, step),
-            "greedy": _summary(greedy, step)
-            | {
-                "tokens": len(answers[0][0]),
-                "not_allowed": round(answers[0][1] / len(answers[0][0]), 4),
-            },
+            **{way: bench.answers(case, sampling, runs, step) for way, sampling in WAYS.items()},
         }
         print(f"{case.name:36} {cases[case.name]}")
     return {
@@ -243,33 +246,27 @@ def measure(runs: int) -> dict[str, Any]:
     }
 
 
-def _summary(spent: Sequence[float], step: float) -> dict[str, float]:
-    mean = statistics.fmean(spent)
-    return {
-        "ms_mean": round(mean, 4),
-        "ms_p99": round(float(np.quantile(spent, 0.99)), 4),
-        "share_of_step": round(mean / step, 4),
-    }
-
-
 def table(result: dict[str, Any]) -> str:
     lines = [
-        "| form of the answer | likeliest token not allowed | temperature 0: ms, share of a step | "
-        "other temperatures: ms, share | prepared in ms |",
+        "| form of the answer | temperature 0: not allowed; ms, share of a step | "
+        "temperature 1: not allowed; ms, share | and top_p 0.95: ms, share | prepared in ms |",
         "|---|---|---|---|---|",
     ]
     for name, found in result["cases"].items():
-        greedy, each = found["greedy"], found["each"]
-        lines.append(
-            f"| {name} | {greedy['not_allowed']:.0%} "
-            f"| {greedy['ms_mean']:.3f}, {greedy['share_of_step']:.1%} | "
-            f"{each['ms_mean']:.3f}, {each['share_of_step']:.1%} | {found['build_ms']:.1f} |"
-        )
+        told = [
+            f"{one['not_allowed']:.0%}; {_cost(one)}" for one in (found["greedy"], found["drawn"])
+        ]
+        row = [name, *told, _cost(found["nucleus"]), f"{found['build_ms']:.1f}"]
+        lines.append(f"| {' | '.join(row)} |")
     last = (
         f"A step of the starter took {result['step_ms']:.2f} ms in the same run, and the vocabulary's tree "
         f"{result['vocabulary_tree_ms']:.0f} ms, once for each model."
     )
     return "\n".join([*lines, "", last, "", result["facts"]])
+
+
+def _cost(found: dict[str, float]) -> str:
+    return f"{found['ms_mean']:.3f}, {found['share_of_step']:.1%}"
 
 
 if __name__ == "__main__":

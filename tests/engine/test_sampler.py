@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,22 @@ def test_a_token_is_one_of_those_allowed(s: Sampling, seed: int, prompt: list[in
         answer.append(token)
 
 
+def assert_alike(seen: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
+    """Counts are as expected, by a chi-square test."""
+    assert seen[expected == 0].sum() == 0
+    # Chi-square over tokens expected often enough; the rest together are one class.
+    often = expected >= 5
+    groups = [*zip(seen[often], expected[often], strict=True)]
+    rest = expected[~often].sum()
+    if rest > 0:
+        groups.append((seen[~often].sum(), max(rest, 1.0)))
+    statistic = sum((a - b) ** 2 / b for a, b in groups)
+    freedom = max(len(groups) - 1, 1)
+    # Wilson and Hilferty's approximation: beyond 4 standard deviations is one in 30,000.
+    z = ((statistic / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
+    assert z < 4
+
+
 @pytest.mark.parametrize(
     "s",
     [
@@ -118,18 +135,59 @@ def test_frequencies_are_those_of_the_distribution(s: Sampling) -> None:
     logits, draws = noise(5, scale=1.5), 4000
     expected = np.array(plain_probabilities(logits, s, [], [])) * draws
     seen = frequencies(logits, s, draws)
-    assert seen[expected == 0].sum() == 0
-    # Chi-square over tokens expected often enough; the rest together are one class.
-    often = expected >= 5
-    groups = [*zip(seen[often], expected[often], strict=True)]
-    rest = expected[~often].sum()
-    if rest > 0:
-        groups.append((seen[~often].sum(), max(rest, 1.0)))
-    statistic = sum((a - b) ** 2 / b for a, b in groups)
-    freedom = max(len(groups) - 1, 1)
-    # Wilson and Hilferty's approximation: beyond 4 standard deviations is one in 30,000.
-    z = ((statistic / freedom) ** (1 / 3) - (1 - 2 / (9 * freedom))) / math.sqrt(2 / (9 * freedom))
-    assert z < 4
+    assert_alike(seen, expected)
+
+
+class Among:
+    """Rules that allow these tokens and no others, and count what they are asked."""
+
+    def __init__(self, *tokens: int) -> None:
+        self._tokens = tokens
+        self.asked = self.found = 0
+
+    def allows(self, token: int) -> bool:
+        self.asked += 1
+        return token in self._tokens
+
+    def allowed(self) -> NDArray[np.bool_]:
+        self.found += 1
+        return np.isin(np.arange(V), self._tokens)
+
+
+@pytest.mark.parametrize("tokens", [(0, 5, 6, 11), (3,), tuple(range(0, V, 2)), tuple(range(V))])
+@pytest.mark.parametrize(
+    "s",
+    [
+        Sampling(),
+        Sampling(temperature=1.9),
+        Sampling(logit_bias={5: 2.0, 6: -100, 1: 3.0}),
+        Sampling(min_p=0.05),
+        Sampling(top_k=3),
+        Sampling(temperature=1.3, top_k=9, min_p=0.01, top_p=0.9),
+    ],
+)
+def test_under_rules_frequencies_are_those_of_what_is_allowed(
+    s: Sampling, tokens: tuple[int, ...]
+) -> None:
+    logits, draws, rules = noise(5, scale=1.5), 4000, Among(*tokens)
+    banned = {i: -100.0 for i in range(V) if i not in tokens}
+    plain = replace(s, logit_bias={**s.logit_bias, **banned})
+    expected = np.array(plain_probabilities(logits, plain, [], [])) * draws
+    sampler, seen = Sampler(s, 7, ()), np.zeros(V)
+    for _ in range(draws):
+        seen[sampler.choose(logits, rules).token] += 1
+    assert_alike(seen, expected)
+
+
+def test_all_that_is_allowed_is_found_behind_a_few_refusals_only() -> None:
+    logits = np.zeros(V, dtype=np.float32)
+    easy, hard = Among(*range(V)), Among(3)
+    for seed in range(200):
+        Sampler(Sampling(), seed, ()).choose(logits, easy)
+        Sampler(Sampling(), seed, ()).choose(logits, hard)
+    assert (easy.asked, easy.found) == (200, 0)
+    assert hard.found > 150
+    assert hard.asked <= 4 * 200
 
 
 def huggingface(logits: Floats, s: Sampling, tokens: list[int]) -> list[float]:

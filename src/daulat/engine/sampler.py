@@ -6,8 +6,14 @@ Face runs the same warpers with min_p behind top_p. What a grammar or a ban excl
 ahead of the temperature, whatever bias and penalties did.
 
 The same seed, index and logits give the same token: a counter-based generator (Philox) keyed by
-seed and index gives one number per token, which picks from the distribution in order of token id.
+seed and index gives numbers, each of which picks from the distribution in order of token id.
 Nothing depends on what else is in the batch.
+
+To find all that a grammar allows takes up to a hundred times as long as to ask about one token. So
+the model's own tokens are drawn first, and the first that is allowed is taken: by rejection (J. von
+Neumann, "Various techniques used in connection with random digits", 1951) a draw from what is
+allowed. After a few refusals all of that is found, which leaves the distribution as it is. What
+top_k, min_p and top_p keep depends on all that is allowed: there it is found at once.
 
 Not here: bounds on parameters (`server.wire`), which token ends an answer (`sequence`).
 Shapes: V vocabulary.
@@ -17,7 +23,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +41,7 @@ Mask = NDArray[np.bool_]
 
 _MASK_64 = 2**64 - 1
 _HARD_BIAS = 100.0
+_PROPOSALS = 4
 _NEVER = np.float32(-np.inf)
 
 
@@ -103,36 +110,50 @@ class Sampler:
         return _scored(token, logits, self._sampling.logprobs)
 
     def _chosen(self, logits: Floats, rules: Rules | None) -> int:
+        logits = self._adjusted(logits)
         if rules is None:
-            return self._token(self._adjusted(logits, None))
-        if self._sampling.temperature == 0:
-            # The likeliest of all, if it is allowed, is the likeliest of those allowed: to ask about
-            # one token takes a hundredth of the time of all.
-            token = self._token(self._adjusted(logits, None))
-            if rules.allows(token):
-                return token
-        return self._token(self._adjusted(logits, rules.allowed()))
+            return self._token(logits)
+        if self._unfiltered:
+            for token in self._proposals(logits):
+                if rules.allows(token):
+                    return token
+        return self._allowed(logits, np.flatnonzero(rules.allowed()))
 
-    def _adjusted(self, logits: Floats, allowed: Mask | None) -> Floats:
+    @property
+    def _unfiltered(self) -> bool:
+        """No token is left out for what others weigh; at temperature 0 the likeliest never is."""
+        s = self._sampling
+        return s.temperature == 0 or (s.top_k == 0 and s.min_p == 0 and s.top_p == 1)
+
+    def _proposals(self, logits: Floats) -> Iterator[int]:
+        """Tokens as if nothing were excluded: the likeliest alone, or independent draws."""
+        if self._sampling.temperature == 0:
+            yield self._token(logits)
+            return
+        cumulative = np.cumsum(_weights(logits, self._sampling.temperature))
+        for _ in range(_PROPOSALS):
+            yield self._drawn(cumulative)
+
+    def _allowed(self, logits: Floats, ids: Ids) -> int:
+        """A token from among these, of which there often are few."""
+        kept = logits[ids]
+        if kept.max() == _NEVER:
+            raise RequestError(
+                "logit_bias bans every token that the structure allows here; change one of them.",
+                param="logit_bias",
+            )
+        return int(ids[self._token(kept)])
+
+    def _adjusted(self, logits: Floats) -> Floats:
         if self._bias is None and self._penalties is None:
-            return logits if allowed is None else np.where(allowed, logits, _NEVER)
+            return logits
         adjusted = logits.copy()
         if self._bias is not None:
             self._bias.add(adjusted)
         if self._penalties is not None:
             self._penalties.apply(adjusted)
         # Bans come last: they hold whatever the penalties did.
-        if self._bias is not None:
-            adjusted = self._bias.restrict(adjusted)
-        if allowed is not None:
-            adjusted[~allowed] = _NEVER
-            if adjusted.max() == _NEVER:
-                raise RequestError(
-                    "logit_bias bans every token that the structure allows here; change one of "
-                    "them.",
-                    param="logit_bias",
-                )
-        return adjusted
+        return adjusted if self._bias is None else self._bias.restrict(adjusted)
 
     def _token(self, logits: Floats) -> int:
         sampling = self._sampling
@@ -146,14 +167,13 @@ class Sampler:
             weights[weights < sampling.min_p] = 0
         if sampling.top_p < 1:
             weights = _top_p(weights, sampling.top_p)
-        place = self._pick(weights)
+        place = self._drawn(np.cumsum(weights))
         return place if ids is None else int(ids[place])
 
-    def _pick(self, weights: Doubles) -> int:
-        """Inverse of the cumulative distribution, by 53 random bits (one draw per token)."""
+    def _drawn(self, cumulative: Doubles) -> int:
+        """Inverse of the cumulative distribution, by 53 random bits."""
         raw: int = self._random.random_raw()
         uniform = (raw >> 11) * 2.0**-53
-        cumulative = np.cumsum(weights)
         # uniform < 1: the product is below the last entry, and a token of weight 0 is never found.
         wanted = uniform * float(cumulative[-1])
         return int(np.searchsorted(cumulative, wanted, side="right"))
