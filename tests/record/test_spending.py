@@ -166,17 +166,22 @@ async def _full_for_a_while(server: Server, key: str) -> dict[str, Counter[int]]
     told: dict[str, Counter[int]] = {}
     process = psutil.Process(server.process.pid)
     before = process.rlimit(psutil.RLIMIT_FSIZE)
+
+    def limit(most: int) -> None:
+        for one in (process, *process.children(recursive=True)):
+            one.rlimit(psutil.RLIMIT_FSIZE, (most, before[1]))
+
     async with aiohttp.ClientSession() as session:
         told["before"] = await _statuses(session, server.url, key)
-        process.rlimit(psutil.RLIMIT_FSIZE, (4096, before[1]))
+        limit(4096)
         told["full"] = await _statuses(session, server.url, key)
         # In the middle of answers, which are then closed as soon as there is room.
-        process.rlimit(psutil.RLIMIT_FSIZE, before)
+        limit(before[0])
         asking = [asyncio.create_task(_statuses(session, server.url, key)) for _ in range(3)]
         await asyncio.sleep(0.03)
-        process.rlimit(psutil.RLIMIT_FSIZE, (4096, before[1]))
+        limit(4096)
         told["full"] += sum([await one for one in asking], Counter[int]())
-        process.rlimit(psutil.RLIMIT_FSIZE, before)
+        limit(before[0])
         await asyncio.sleep(3.0)
         told["after"] = await _statuses(session, server.url, key)
     return told

@@ -34,7 +34,6 @@ from daulat.flow.texts import texts
 from daulat.models.adapters import AdapterEntry
 from daulat.models.catalogue import Catalogue, ModelEntry
 from daulat.record import Record, charges, new_id
-from daulat.record.chain import Entry
 from daulat.record.keys import Keys
 from daulat.record.transcript import AUDITING, opened
 from daulat.route import Target
@@ -292,7 +291,7 @@ class Hall:
         return await endpoint.count(request, step) if isinstance(endpoint, Counting) else None
 
     async def _written(
-        self, writing: asyncio.Future[Entry | charges.Refusal], exchange: Exchange
+        self, writing: asyncio.Future[charges.Refusal | None], exchange: Exchange
     ) -> None:
         """Wait until the exchange is on disk; if nobody waits any more, it is closed when it is there."""
         try:

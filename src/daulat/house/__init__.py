@@ -76,6 +76,7 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
             await hall.audits.close()
             for endpoint in endpoints.values():
                 await endpoint.close()
+            await record.write_here()
 
 
 def open_record(settings: Settings) -> Record:

@@ -23,6 +23,7 @@ from daulat.values.chance import random_bytes
 MAX_BODY = 1 << 20
 MAX_CONTENTS = 64 << 20
 SALT_BYTES = 32
+_BODY = b'{"body":'
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def link(new: Draft, seq: int, previous: str) -> Entry:
         }
     )
     # The body is the first key in the canonical order, and its bytes are there already.
-    data = b'{"body":' + new.encoded + b"," + rest[1:]
+    data = _BODY + new.encoded + b"," + rest[1:]
     return Entry(
         seq,
         moment,
@@ -121,6 +122,18 @@ def link(new: Draft, seq: int, previous: str) -> Entry:
         previous,
         hashlib.sha256(data).hexdigest(),
         data,
+    )
+
+
+def holds(data: bytes, one: Draft) -> bool:
+    """Whether an entry's canonical bytes are those of this draft, wherever in the chain."""
+    if not data.startswith(_BODY + one.encoded + b","):
+        return False
+    entry = parse(data, "")
+    return (entry.kind, entry.subject, entry.commitments) == (
+        one.kind,
+        one.subject,
+        one.commitments,
     )
 
 

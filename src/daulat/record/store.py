@@ -2,7 +2,8 @@
 
 One thread writes. What waits for it goes into one transaction, so many exchanges share one flush to
 disk; each of them is told only after that flush. Several processes may append to one database: the
-transaction takes the write lock before it looks where the chain ends.
+transaction takes the write lock before it looks where the chain ends. One of them is a server's own,
+for what its event loop adds when that is much (`writing`).
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from sqlalchemy import Connection, Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from daulat.canon import canonical
-from daulat.errors import DaulatError, NotFoundError, RecordError
+from daulat.errors import NotFoundError, RecordError
 from daulat.record import charges, ledger, schema
 from daulat.record.appending import CLOSED, INTERRUPTED, OPENED, Appender
-from daulat.record.chain import Draft, Entry, commitment, draft, parse
+from daulat.record.chain import Entry, commitment, draft, parse
+from daulat.record.entering import New, enter, enter_once, failure
+from daulat.record.writing import LostError, Writing
 from daulat.values.money import shown
 
 T = TypeVar("T")
@@ -45,17 +48,14 @@ class _Job(Generic[T]):
 
 
 @dataclass(frozen=True)
-class _NewEntry:
-    """An entry to be appended, with the money that goes with it."""
+class _Entering:
+    """An entry to be appended, with others in a few statements."""
 
-    draft: Draft
-    refused: Draft | None
-    wish: charges.Wish | None
-    settled: Sequence[charges.Outcome]
+    new: New
     future: Future[Entry | charges.Refusal]
 
 
-_Task = _Job[Any] | _NewEntry
+_Task = _Job[Any] | _Entering
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,9 @@ class Exchange:
 class Record:
     """An open record; use `Record.open`, and `close` it."""
 
-    def __init__(self, engine: Engine, *, keep: bool, keep_days: int) -> None:
+    def __init__(self, engine: Engine, where: str | Path, *, keep: bool, keep_days: int) -> None:
         self._engine = engine
+        self._apart = Writing(where)
         self._writing = engine.execution_options(writing=True)
         self._keep = keep
         self._keep_days = keep_days
@@ -107,7 +108,7 @@ class Record:
                     f"The record {where} cannot be written ({error.strerror}). "
                     "Free the place, or name another home with --home."
                 ) from error
-        return cls(schema.open_database(where), keep=contents == "full", keep_days=keep_days)
+        return cls(schema.open_database(where), where, keep=contents == "full", keep_days=keep_days)
 
     def close(self) -> None:
         """Write what waits, then let go of the database."""
@@ -115,6 +116,7 @@ class Record:
             self._closed = True
             self._queue.put(None)
             self._thread.join()
+            self._apart.end()
             if self._holding is not None:
                 self._holding.close()
             self._engine.dispose()
@@ -134,7 +136,7 @@ class Record:
             RecordError: it could not be written.
         """
         new = draft(kind, subject, body, contents or {}, keep=self._keep)
-        entry = self._submit(_NewEntry(new, None, None, (), Future())).result()
+        entry = self._submit(_Entering(New(new), Future())).result()
         assert isinstance(entry, Entry)  # noqa: S101 - nothing was wished for
         return entry
 
@@ -148,8 +150,10 @@ class Record:
         wish: charges.Wish | None = None,
         settled: Sequence[charges.Outcome] = (),
         refused: Mapping[str, Any] | None = None,
-    ) -> Entry | charges.Refusal:
+    ) -> charges.Refusal | None:
         """`append` for the event loop, with the money that goes with the entry: all of it or nothing.
+
+        Where much is added, a process of its own writes it.
 
         Args:
             wish: what must be set aside; where a limit refuses it, the entry is not written and the refusal
@@ -161,11 +165,29 @@ class Record:
         Raises:
             RecordError: it could not be written.
         """
-        new = draft(kind, subject, body, contents or {}, keep=self._keep)
-        instead = None if refused is None else draft(kind, subject, refused, {}, keep=self._keep)
-        future: Future[Entry | charges.Refusal] = Future()
-        self._submit(_NewEntry(new, instead, wish, settled, future))
-        return await asyncio.wrap_future(future)
+        new = New(
+            draft(kind, subject, body, contents or {}, keep=self._keep),
+            wish,
+            settled,
+            None if refused is None else draft(kind, subject, refused, {}, keep=self._keep),
+        )
+        posted = None if self._closed else self._apart.post(new)
+        if posted is None:
+            future: Future[Entry | charges.Refusal] = Future()
+            result = await asyncio.wrap_future(self._submit(_Entering(new, future)))
+            return result if isinstance(result, charges.Refusal) else None
+        try:
+            return await posted
+        except LostError:
+            again = _Job(lambda connection: self._again(connection, new), Future())
+            return await asyncio.wrap_future(self._submit(again))
+
+    def _again(self, connection: Connection, new: New) -> charges.Refusal | None:
+        return enter_once(self._current(connection), new)
+
+    async def write_here(self) -> None:
+        """See that another process has written all that it was given, and that it ends."""
+        await self._apart.close()
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a write transaction of its own or together with what else waits.
@@ -180,9 +202,12 @@ class Record:
         self, connection: Connection, kind: str, subject: str, body: Mapping[str, Any]
     ) -> Entry:
         """Add an entry without contents inside a transaction of `transact`."""
+        return self._current(connection).append(draft(kind, subject, body, {}, keep=True))
+
+    def _current(self, connection: Connection) -> Appender:
         assert self._appender is not None  # noqa: S101 - work runs inside `_commit`
         assert self._appender.connection is connection  # noqa: S101 - of this very transaction
-        return self._appender.append(draft(kind, subject, body, {}, keep=True))
+        return self._appender
 
     def close_open(
         self, subject: str, body: Mapping[str, Any], settled: Sequence[charges.Outcome]
@@ -217,7 +242,7 @@ class Record:
             self._holding = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._holding.execute(select(func.pg_advisory_lock(_number(instance))))
         except SQLAlchemyError as error:
-            raise _ours(error) from error
+            raise failure(error) from error
 
     def recover(self, is_alive: Callable[[str], bool]) -> int:
         """Close the exchanges that a process which is gone had left open; how many there were.
@@ -338,7 +363,7 @@ class Record:
                 for job in jobs:
                     self._commit([job])
             else:
-                jobs[0].future.set_exception(_ours(error))
+                jobs[0].future.set_exception(failure(error))
             return
         for job, result in zip(jobs, results, strict=True):
             job.future.set_result(result)
@@ -348,7 +373,7 @@ class Record:
         if isinstance(together[0], _Job):
             results = [together[0].work(appender.connection)]
         else:
-            results = _entered([e for e in together if isinstance(e, _NewEntry)], appender)
+            results = enter(appender, [e.new for e in together if isinstance(e, _Entering)])
         appender.flush()
         return results
 
@@ -421,7 +446,7 @@ class Record:
 
 def _together(jobs: list[_Task]) -> Iterator[list[_Task]]:
     """The jobs in order, entries that follow each other in one list."""
-    for entries, group in itertools.groupby(jobs, key=lambda job: isinstance(job, _NewEntry)):
+    for entries, group in itertools.groupby(jobs, key=lambda job: isinstance(job, _Entering)):
         found = list(group)
         if entries:
             yield found
@@ -429,37 +454,10 @@ def _together(jobs: list[_Task]) -> Iterator[list[_Task]]:
             yield from ([job] for job in found)
 
 
-def _entered(new: list[_NewEntry], appender: Appender) -> list[Entry | charges.Refusal]:
-    """Settle, reserve, append; a refusal comes in place of its entry."""
-    settled = [outcome for one in new for outcome in one.settled]
-    if settled:
-        ledger.settle_many(appender.connection, settled)
-    wishes = [one.wish for one in new if one.wish is not None]
-    answers = iter(ledger.reserve_many(appender.connection, wishes) if wishes else ())
-    found: list[Entry | charges.Refusal] = []
-    for one in new:
-        refusal = next(answers) if one.wish is not None else None
-        if refusal is not None and one.refused is not None:
-            appender.append(one.refused)
-        found.append(appender.append(one.draft) if refusal is None else refusal)
-    return found
-
-
 def _number(instance: str) -> int:
     """The 64 bits by which PostgreSQL knows a process's lock."""
     digest = hashlib.sha256(instance.encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
-
-
-def _ours(error: Exception) -> DaulatError:
-    if isinstance(error, DaulatError):
-        return error
-    why = schema.reason(error) if isinstance(error, SQLAlchemyError) else type(error).__name__
-    wrapped = RecordError(
-        f"The record cannot be written: {why}. Free disk space or check record.url."
-    )
-    wrapped.__cause__ = error
-    return wrapped
 
 
 def _booked(lost: Sequence[charges.Reservation]) -> dict[str, Any]:

@@ -270,7 +270,7 @@ def test_stalls(upstream: Upstream, stream: bool) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_what_comes_late(upstream: Upstream, stream: bool) -> None:
     head = ask(upstream, "m+headers_slow", stream=stream)
-    assert head.headers_after >= 0.4
+    assert head.headers_after >= 0.395  # event loops keep milliseconds, and may be one early
     body = ask(upstream, "m+slow", stream=stream)
     assert body.headers_after < 0.3
     assert max(body.pauses) >= 0.35

@@ -1,0 +1,75 @@
+"""Entries with the money that goes with them: many in one transaction, each whole or not at all.
+
+Not here: transactions and who waits for them (`store`, `writer`), the chain's end (`appending`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from daulat.errors import DaulatError, RecordError
+from daulat.record import charges, ledger, schema
+from daulat.record.appending import Appender
+from daulat.record.chain import Draft, Entry, holds
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """An entry to be appended.
+
+    Attributes:
+        wish: what must be set aside; where a limit refuses it, the entry is not written.
+        settled: attempts that are over; they are booked in any case.
+        refused: is written in the entry's place where a limit refuses the wish.
+    """
+
+    draft: Draft
+    wish: charges.Wish | None = None
+    settled: Sequence[charges.Outcome] = ()
+    refused: Draft | None = None
+
+
+def enter(appender: Appender, new: Sequence[New]) -> list[Entry | charges.Refusal]:
+    """Settle, reserve, append; a refusal comes in place of its entry."""
+    settled = [outcome for one in new for outcome in one.settled]
+    if settled:
+        ledger.settle_many(appender.connection, settled)
+    wishes = [one.wish for one in new if one.wish is not None]
+    answers = iter(ledger.reserve_many(appender.connection, wishes) if wishes else ())
+    found: list[Entry | charges.Refusal] = []
+    for one in new:
+        refusal = next(answers) if one.wish is not None else None
+        if refusal is not None and one.refused is not None:
+            appender.append(one.refused)
+        found.append(appender.append(one.draft) if refusal is None else refusal)
+    return found
+
+
+def enter_once(appender: Appender, new: New) -> charges.Refusal | None:
+    """`enter` for an entry of which nobody knows whether it was written."""
+    e = schema.entries.c
+    query = select(e.data).where(e.subject == new.draft.subject)
+    written = appender.connection.execute(query).scalars().all()
+    if any(holds(data, new.draft) for data in written):
+        return None
+    refused = new.refused
+    if refused is not None and any(holds(data, refused) for data in written):
+        refused = None
+    (found,) = enter(appender, [New(new.draft, new.wish, new.settled, refused)])
+    return found if isinstance(found, charges.Refusal) else None
+
+
+def failure(error: Exception) -> DaulatError:
+    """Why nothing was written, for whoever waits."""
+    if isinstance(error, DaulatError):
+        return error
+    why = schema.reason(error) if isinstance(error, SQLAlchemyError) else type(error).__name__
+    wrapped = RecordError(
+        f"The record cannot be written: {why}. Free disk space or check record.url."
+    )
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,192 @@
+"""The writing process as a server sees it: started when there is much to write, left when it is lost.
+
+Used on one event loop. Not here: what it does (`writer`), what is written meanwhile and afterwards (`store`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, cast
+
+from daulat.errors import RecordError
+from daulat.record import charges, frames
+from daulat.record.entering import New
+
+BUSY: Final = 32
+"""Entries in one second that make another process worth its memory."""
+_AGAIN: Final = 60.0
+"""Seconds until another is started, where one was lost."""
+
+log = logging.getLogger(__name__)
+Waiting = asyncio.Future[charges.Refusal | None]
+
+
+class LostError(Exception):
+    """The process has ended, and nobody knows whether it had written the entry."""
+
+
+class Writing:
+    """Starts the process on its own when `post` is asked for often; until it is there, `post` has no answer.
+
+    Args:
+        where: the database, as `schema.connect` takes it.
+    """
+
+    def __init__(self, where: str | Path) -> None:
+        self._where = where
+        self._second, self._count, self._not_before = 0, 0, 0.0
+        self._starting: asyncio.Task[None] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: _Link | None = None
+
+    def post(self, one: New) -> Waiting | None:
+        """Hand an entry over; None: there is no process, and the caller writes it.
+
+        The future raises RecordError where it could not be written, `LostError` where the process died.
+        """
+        if self._link is not None:
+            return self._link.post(one)
+        if self._is_busy() and self._starting is None and time.monotonic() >= self._not_before:
+            self._starting = asyncio.ensure_future(self._start())
+        return None
+
+    async def close(self) -> None:
+        """Wait for what was handed over, and let the process end."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._link is not None:
+            await self._link.close()
+        self.end()
+
+    def end(self) -> None:
+        """See that the process is gone, whatever it was doing."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def _is_busy(self) -> bool:
+        second = int(time.monotonic())
+        self._count = self._count + 1 if second == self._second else 1
+        self._second = second
+        return self._count >= BUSY
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        link = _Link(self._lost)
+        try:
+            with theirs:
+                self._process = _started(theirs)  # a millisecond or two, once
+            loop = asyncio.get_running_loop()
+            await loop.create_unix_connection(lambda: link, sock=ours)
+            await link.greet(frames.Place(str(self._where), isinstance(self._where, Path)))
+            self._link = link
+        except (OSError, LostError) as error:
+            self._lost(str(error))
+        finally:
+            self._starting = None
+            if self._link is None and not link.abort():
+                ours.close()
+
+    def _lost(self, why: str) -> None:
+        log.warning("the process that writes the record is gone", extra={"why": why})
+        self._not_before = time.monotonic() + _AGAIN
+        self._link = None
+        self.end()
+
+
+class _Link(asyncio.Protocol):
+    """The socket's end here."""
+
+    def __init__(self, lost: Callable[[str], None]) -> None:
+        self._lost = lost
+        self._transport: asyncio.Transport | None = None
+        self._frames = frames.Frames.empty()
+        self._numbers = itertools.count()
+        self._waiting: dict[int, Waiting] = {}
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._closing = False
+
+    async def greet(self, place: frames.Place) -> None:
+        """Say where the record is, and wait until entries may come.
+
+        Raises:
+            LostError: the process has ended.
+        """
+        self._send(frames.place(place))
+        await self._ready
+
+    def post(self, one: New) -> Waiting:
+        number = next(self._numbers)
+        self._send(frames.new(number, one))
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        return future
+
+    async def close(self) -> None:
+        """Wait for all answers, then close the socket."""
+        await asyncio.gather(*self._waiting.values(), return_exceptions=True)
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> bool:
+        """Close the socket at once, if it is this end's."""
+        if self._transport is not None:
+            self._closing = True
+            self._transport.abort()
+        return self._transport is not None
+
+    def _send(self, frame: bytes) -> None:
+        if self._transport is None:
+            raise LostError("it has ended")
+        self._transport.write(frame)
+
+    # --- what the event loop calls ----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        for frame in self._frames.cut(data):
+            if not self._ready.done():
+                self._ready.set_result(None)
+            for answer in frames.read_answers(frame):
+                self._answered(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        was_ready = self._ready.done()
+        for future in (self._ready, *self._waiting.values()):
+            if not future.done():
+                future.set_exception(LostError("it has ended"))
+        self._waiting.clear()
+        if was_ready and not self._closing:
+            self._lost(str(exc or "it has ended"))
+
+    def _answered(self, answer: frames.Answer) -> None:
+        future = self._waiting.pop(answer.number)
+        if future.done():  # nobody waits any more
+            return
+        if answer.error is not None:
+            future.set_exception(RecordError(answer.error))
+        else:
+            future.set_result(answer.refusal)
+
+
+def _started(theirs: socket.socket) -> subprocess.Popen[bytes]:
+    """The process, in a session of its own: signals from a terminal are for the server."""
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "daulat.record.writer"],
+        stdin=theirs.fileno(),
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
