@@ -133,7 +133,8 @@ class _Link(asyncio.Protocol):
 
     async def close(self) -> None:
         """Wait for all answers, then close the socket."""
-        await asyncio.gather(*self._waiting.values(), return_exceptions=True)
+        if self._waiting:
+            await asyncio.wait(list(self._waiting.values()))
         self._closing = True
         if self._transport is not None:
             self._transport.close()
