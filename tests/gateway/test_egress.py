@@ -35,6 +35,8 @@ MAY = {
     "endpoints/scripted": "the scripted upstream's listening socket, and its tests' questions to it",
     "server/telemetry.py": "the collector that its user names, after the lock was asked",
     "models/templates.py": "a pair of sockets to a child without a network",
+    "record/writing.py": "a pair of sockets to the process that writes the record",
+    "record/writer.py": "the other end of that pair",
     "cli/serving.py": "the terminal's chat, with a server that its user names",
 }
 
