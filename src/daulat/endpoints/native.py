@@ -40,7 +40,6 @@ from daulat.values.answer import (
     Embeddings,
     Event,
     Finish,
-    FinishReason,
     Heard,
     Moderations,
     Piece,
@@ -88,6 +87,7 @@ CAPABILITIES: frozenset[Capability] = frozenset(
         "echo",
         "tokens",
         "continue",
+        "probe",
     )
 )
 
@@ -315,15 +315,16 @@ class _Voice:
         self.unsaid += logprobs
         return self._with_logprobs(self.reader.read(text))
 
-    def end(self, reason: FinishReason, stop: str | None) -> Sequence[Event]:
+    def end(self, end: Ended) -> Sequence[Event]:
+        finish = Finish(self.choice, end.reason, end.stop, end.probe)
         if self.reader is None:
-            return [Finish(self.choice, reason, stop)]
+            return [finish]
         said = self.reader.finish()
         if self.unsaid and not said:
             said.append(Piece(self.choice, ""))
-        if reason == "stop" and self.reader.calls:
-            reason = "tool_calls"
-        return [*self._with_logprobs(said), Finish(self.choice, reason, stop)]
+        if finish.reason == "stop" and self.reader.calls:
+            finish = replace(finish, reason="tool_calls")
+        return [*self._with_logprobs(said), finish]
 
     def _with_logprobs(self, said: list[Said]) -> Sequence[Event]:
         if said and self.unsaid:
@@ -410,7 +411,7 @@ class _Answer:
                         await self._next(len(ends))
                         if told.choice in self._echo:
                             yield Piece(told.choice, self._echo.pop(told.choice))
-                        for event in self._voices[told.choice].end(end.reason, end.stop):
+                        for event in self._voices[told.choice].end(end):
                             yield event
                     case Failed(error):
                         raise error

@@ -1,4 +1,7 @@
-"""A step's wanted rows of logits, in blocks: the logits of a long prompt are never all in memory at once."""
+"""A step's wanted rows of logits, in blocks: the logits of a long prompt are never all in memory at once.
+
+Who asks for the hidden states behind them has the same bits of logits. Shapes: H hidden, V vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -19,32 +22,48 @@ class Rows:
     """Attributes:
     chunk: whose they are, by its place in the step.
     logits: the next of its wanted rows, [rows, V].
+    states: the hidden states behind these, [rows, H], where they were asked for.
     last: no more of this chunk's follow.
     """
 
     chunk: int
     logits: NDArray[np.float32]
+    states: NDArray[np.float32] | None
     last: bool
 
 
-def rows_of(computer: Computer, chunks: Sequence[Chunk], most: int = MOST) -> Iterator[Rows]:
-    """Run one step; its wanted rows, chunk by chunk, no more than `most` logits at once."""
+def rows_of(
+    computer: Computer, chunks: Sequence[Chunk], most: int = MOST, *, states: bool = False
+) -> Iterator[Rows]:
+    """Run one step; its wanted rows, chunk by chunk, no more than `most` logits at once.
+
+    Args:
+        states: the hidden states as well.
+    """
     counts = [len(chunk.asked) for chunk in chunks]
     rows = max(1, most // computer.architecture.vocab)
-    if sum(counts) <= rows:  # the usual step: one pass through the model
-        yield from _cut(computer.forward(chunks), 0, counts)
+    if sum(counts) <= rows and not states:  # the usual step: one pass through the model
+        yield from _cut(computer.forward(chunks), None, 0, counts)
         return
-    states, written = computer.states(chunks), written_rows(chunks)
-    for first in range(0, len(states), rows):
+    found, written = computer.states(chunks), written_rows(chunks)
+    for first in range(0, len(found), rows):
         some = slice(first, first + rows)
-        yield from _cut(computer.logits(states[some], written[some]), first, counts)
+        logits = computer.logits(found[some], written[some])
+        yield from _cut(logits, found[some] if states else None, first, counts)
 
 
-def _cut(logits: NDArray[np.float32], first: int, counts: Sequence[int]) -> Iterator[Rows]:
+def _cut(
+    logits: NDArray[np.float32],
+    states: NDArray[np.float32] | None,
+    first: int,
+    counts: Sequence[int],
+) -> Iterator[Rows]:
     """Logits of the step's rows from number `first` on, as parts of their chunks."""
     end = 0
     for chunk, count in enumerate(counts):
         start, end = end, end + count
-        part = logits[max(start - first, 0) : max(end - first, 0)]
+        rows = slice(max(start - first, 0), max(end - first, 0))
+        part = logits[rows]
         if len(part):
-            yield Rows(chunk, part, end <= first + len(logits))
+            behind = None if states is None else states[rows]
+            yield Rows(chunk, part, behind, end <= first + len(logits))

@@ -180,7 +180,8 @@ class Engine:
             )
             for part in work
         ]
-        for found in rows_of(self._decoder, chunks):
+        probed = any(part.sequence.probed for part in work)
+        for found in rows_of(self._decoder, chunks, states=probed):
             part, chunk = work[found.chunk], chunks[found.chunk]
             if part.sequence.cancelled or part.sequence.ended:
                 continue
@@ -188,7 +189,8 @@ class Engine:
                 if chunk.wanted is not None:
                     part.sequence.read(found.logits)
                 if found.last:
-                    part.sequence.accept(len(part.tokens), found.logits[-1])
+                    state = None if found.states is None else found.states[-1]
+                    part.sequence.accept(len(part.tokens), found.logits[-1], state)
             except Exception as error:
                 self._fail([part], error)
 

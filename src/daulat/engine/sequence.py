@@ -20,6 +20,7 @@ from daulat.engine.adapter import Adapter
 from daulat.engine.cache import BLOCK_TOKENS, SequenceCache
 from daulat.engine.guide import Guide
 from daulat.engine.logprobs import Top, require_finite, score_rows
+from daulat.engine.probe import Probe
 from daulat.engine.sampler import Choice, Sampler
 from daulat.engine.stopping import StopStrings
 from daulat.errors import DaulatError
@@ -49,6 +50,7 @@ class Ended:
     Attributes:
         cached_tokens: so many of the prompt had been computed before, for another answer.
         stop: the stop string that ended it; None: none did.
+        probe: of its hidden states, where it was asked for and a token was chosen (`engine.probe`).
     """
 
     reason: FinishReason
@@ -59,6 +61,7 @@ class Ended:
     first_token: float
     last_token: float
     stop: str | None = None
+    probe: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,7 @@ class GenerationSequence:
         self._stops = StopStrings(sampling.stop, until)
         self._guide = guide
         self._echo = echo
+        self._probe = Probe() if sampling.probe else None
         self._computed = self._scored = self.cached = 0
         self._made = self._told = 0
         self._pending: list[tuple[int, TokenLogprob]] = []
@@ -169,6 +173,11 @@ class GenerationSequence:
     def tokens_reserved(self) -> int:
         """Cache places that the sequence may come to need; its last token is never fed back."""
         return len(self.prompt) + max(self.limit, 1) - 1
+
+    @property
+    def probed(self) -> bool:
+        """`accept` is to be given hidden states."""
+        return self._probe is not None
 
     @property
     def was_admitted(self) -> bool:
@@ -233,8 +242,14 @@ class GenerationSequence:
             parts.insert(0, self._named(self.prompt[0], math.nan, (), echo[0]))
         self._listener(PromptPart(tuple(parts)))
 
-    def accept(self, tokens: int, logits: NDArray[np.float32]) -> None:
-        """The step is done: `tokens` more are in the cache, `logits` [V] stand behind the last."""
+    def accept(
+        self, tokens: int, logits: NDArray[np.float32], state: NDArray[np.float32] | None = None
+    ) -> None:
+        """The step is done: `tokens` more are in the cache, `logits` [V] stand behind the last.
+
+        Args:
+            state: the hidden state [H] that the logits are of, where the sequence is `probed`.
+        """
         self._computed += tokens
         if self._computed < len(self.tokens):
             return
@@ -244,6 +259,9 @@ class GenerationSequence:
             self._flush("length", "")
             return
         choice = self._sampler.choose(logits, self._guide)
+        # Here alone: what is computed anew after `push_out` chooses nothing, and does not count twice.
+        if self._probe is not None and state is not None:
+            self._probe.add(state)
         self.tokens.append(choice.token)
         if choice.token in self._vocabulary.eos_ids and not self._sampling.ignore_eos:
             if self._echo is not None:
@@ -296,6 +314,7 @@ class GenerationSequence:
                 self._first,
                 self._latest,
                 self._stops.matched,
+                () if self._probe is None else self._probe.figures(),
             )
         )
 

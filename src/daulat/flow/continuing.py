@@ -59,6 +59,7 @@ def continuable(request: GenerationRequest, text: str) -> bool:
         isinstance(request, ChatRequest)
         and request.sampling.n == 1
         and request.sampling.logprobs is None
+        and not request.sampling.probe
         and request.structure is None
         and request.tools is None
         # Who goes on would not see the first half of a stop text.

@@ -36,6 +36,7 @@ _SAMPLING: tuple[tuple[str, Capability], ...] = (
     ("logprobs", "logprobs"),
     ("ignore_eos", "ignore_eos"),
     ("n", "n"),
+    ("probe", "probe"),
 )
 
 

@@ -89,11 +89,14 @@ class Finish:
 
     Attributes:
         stop: which text of the request's `stop` ended it, where the endpoint says so.
+        probe: figures of the hidden states that it was written from, where they were asked for. For routers
+            alone: no client sees them.
     """
 
     choice: int
     reason: FinishReason
     stop: str | None = None
+    probe: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

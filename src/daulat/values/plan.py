@@ -39,9 +39,11 @@ Capability = Literal[
     "tokens",
     "dimensions",
     "continue",
+    "probe",
 ]
 """What an endpoint can do beyond plain text: each is a field (or a way) of a request that it honours.
-`tokens`: prompts as token ids; `continue`: goes on with an answer that another endpoint began."""
+`tokens`: prompts as token ids; `continue`: goes on with an answer that another endpoint began;
+`probe`: tells figures of its hidden states, to the house alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ class Sampling:
         logprobs: None: not wanted; 0: of the chosen token; k: also of the k likeliest.
         ignore_eos: go on to `max_tokens` (an extension, for benchmarks).
         n: how many answers.
+        probe: hidden-state figures of each answer are wanted (`Finish.probe`); never a client's own wish.
     """
 
     max_tokens: int | None = None
@@ -140,6 +141,7 @@ class Sampling:
     logprobs: int | None = None
     ignore_eos: bool = False
     n: int = 1
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
