@@ -45,6 +45,7 @@ def table(
         clusters=tuple(ids),
         logprobs=unknown,
         samples=(((),) * k,) * n,
+        probes=(((),) * k,) * n,
     )
 
 

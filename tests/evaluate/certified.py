@@ -40,6 +40,7 @@ def outcomes(
         clusters=tuple(clusters or ids),
         logprobs=unknown,
         samples=tuple(((), ()) for _ in range(n)),
+        probes=tuple(((), ()) for _ in range(n)),
     )
 
 

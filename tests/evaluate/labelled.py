@@ -40,6 +40,7 @@ def table(
         clusters=ids,
         logprobs=unknown,
         samples=tuple(((),) * k for _ in range(n)),
+        probes=tuple(((),) * k for _ in range(n)),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -36,7 +38,17 @@ def tables(draw: st.DrawFn) -> Outcomes:
         clusters=tuple(draw(st.just(own) | _NAME) for own in ids),
         logprobs=numbers(-1e4, 0),
         samples=texts(st.lists(st.text(max_size=4), max_size=2).map(tuple)),
+        probes=tuple(
+            zip(*(draw(probes(n, draw(st.integers(1, 4)))) for _ in range(k)), strict=True)
+        ),
     )
+
+
+def probes(n: int, length: int) -> st.SearchStrategy[list[tuple[float, ...]]]:
+    """One endpoint's, of which some may be missing."""
+    figure = st.floats(-1e30, 1e30).map(lambda x: x + 0.0)
+    some = st.lists(figure, min_size=length, max_size=length).map(tuple)
+    return st.lists(st.just(()) | some, min_size=n, max_size=n)
 
 
 def planted(n: int, seed: int = 0, *, answers: bool = True, k: int = 2) -> Outcomes:
@@ -73,7 +85,17 @@ def planted(n: int, seed: int = 0, *, answers: bool = True, k: int = 2) -> Outco
         clusters=ids,
         logprobs=unknown,
         samples=tuple(((),) * k for _ in range(n)),
+        probes=tuple(((),) * k for _ in range(n)),
     )
+
+
+def probed(table: Outcomes, seed: int = 0, figures: int = 6) -> Outcomes:
+    """The same with probes of the first endpoint's answers, of which one figure in two tells who is right."""
+    random = np.random.default_rng(seed)
+    drawn = random.normal(scale=5, size=(len(table), figures))
+    drawn[:, ::2] += 8 * table.scores[:, :1]
+    rest = ((),) * (len(table.endpoints) - 1)
+    return replace(table, probes=tuple((tuple(row), *rest) for row in drawn.round(4).tolist()))
 
 
 def _told(hard: bool, a: int, b: int, good: bool, word: str) -> str:

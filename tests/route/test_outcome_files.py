@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,16 @@ _ARRAYS = ("scores", "costs", "seconds", "logprobs")
 
 
 def same(one: Outcomes, other: Outcomes) -> bool:
-    lists = ("endpoints", "ids", "prompts", "answers", "categories", "clusters", "samples")
+    lists = (
+        "endpoints",
+        "ids",
+        "prompts",
+        "answers",
+        "categories",
+        "clusters",
+        "samples",
+        "probes",
+    )
     return all(getattr(one, x) == getattr(other, x) for x in lists) and all(
         np.array_equal(getattr(one, x), getattr(other, x), equal_nan=True) for x in _ARRAYS
     )
@@ -57,6 +67,7 @@ def _flat(table: Outcomes, row: int) -> dict[str, object]:
             value = float(getattr(table, array)[row, column])
             about[f"{name}.{field}"] = None if np.isnan(value) else value
         about[f"{name}.samples"] = list(table.samples[row][column])
+        about[f"{name}.probe"] = list(table.probes[row][column])
     return about
 
 
@@ -89,7 +100,7 @@ def test_csv_in_both_shapes_is_the_same_table(
 
 def _long(table: Outcomes, whole: dict[str, object]) -> list[dict[str, object]]:
     about = {name: whole[name] for name in ("id", "prompt", "category", "cluster")}
-    fields = ("answer", "score", "cost", "seconds", "logprob", "samples")
+    fields = ("answer", "score", "cost", "seconds", "logprob", "samples", "probe")
     return [
         {**about, "endpoint": e, **{f: whole[f"{e}.{f}"] for f in fields}} for e in table.endpoints
     ]
@@ -222,3 +233,49 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, data: bytes) -> None:
     with contextlib.suppress(DataError):
         found = len(read(path))
     assert found
+
+
+PROBED = '{{"prompt": "p{n}", "endpoints": {{"a": {{"answer": "x", "probe": {probe}}}}}}}\n'
+
+
+@pytest.mark.parametrize(
+    ("probe", "what"),
+    [
+        ("3", "a probe is a list of numbers, not a number"),
+        ('["1"]', "one of them is a text"),
+        ("[true]", "one of them is true or false"),
+        ("[null]", "one of them is nothing"),
+        ("[NaN]", "is between"),
+        ("[Infinity]", "is between"),
+        ("[1e31]", "is between"),
+        (f"[{10**400}]", "is between"),
+        (json.dumps([0.5] * 1025), "at most 1,024"),
+        ("[1, 2]", "the probe has 2 numbers, the one in line 1 has 3"),
+        ('"[1, 2"', "a JSON list of numbers"),
+    ],
+)
+def test_probes_have_bounds(tmp_path: Path, probe: str, what: str) -> None:
+    lines = PROBED.format(n=1, probe="[1, 2.5, -3]") + PROBED.format(n=2, probe=probe)
+    with pytest.raises(DataError, match=r"x\.jsonl, line 2, 'a\.probe'") as error:
+        read(written(tmp_path, lines, "x.jsonl"))
+    assert what in str(error.value)
+
+
+def test_probes_in_a_table(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "prompt,a.answer,a.score,a.probe,b.answer,b.score,b.probe\n"
+        'p,x,1,"[0.5, -1]",y,1,\n'
+        'q,x,0,"[1e3, 0]",y,1,"[7]"\n',
+    )
+    table = read(path)
+    assert table.probes == (((0.5, -1.0), ()), ((1000.0, 0.0), (7.0,)))
+    # Of b one is missing: a router would learn which.
+    whole = table.with_whole_probes()
+    assert whole.probes == (((0.5, -1.0), ()), ((1000.0, 0.0), ()))
+    assert whole.with_whole_probes() is whole
+    assert table.only(["b"]).probes == (((),), ((7.0,),))
+    unscored = replace(table, scores=np.array([[1, np.nan], [0, 1]]))
+    assert unscored.with_whole_probes() is unscored
+    with pytest.raises(ValueError, match="different lengths"):
+        replace(table, probes=(((0.5,), ()), ((1.0, 2.0), ())))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outcome_tables import planted
+from outcome_tables import planted, probed
 
 from daulat.errors import DataError
 from daulat.route.learning import models
@@ -25,7 +25,7 @@ WIDTH = len(FIGURES["cascade"])
 
 
 def _features(n: int, seed: int = 0, mode: Mode = "cascade", k: int = 2) -> tuple[Features, Any]:
-    table = planted(n, seed, k=k)
+    table = probed(planted(n, seed, k=k), seed)
     vectors = np.random.default_rng(seed).normal(size=(n, 4))
     seen = seen_in(table, table.endpoints[0])
     found = extract(seen, mode, lambda texts: vectors[: len(texts)])
@@ -114,7 +114,7 @@ def test_neighbours_are_those_of_scikit_learn(learnt: tuple[Features, Any], new:
 
     def places(of: Features) -> np.ndarray:
         z = map_.standard(of) / len(map_.columns) ** 0.5
-        return np.concatenate([z, of.vectors], axis=1).round(4)
+        return np.concatenate([z, of.vectors, map_.probes(of)], axis=1).round(4)
 
     theirs = KNeighborsRegressor(models.NEIGHBOURS).fit(places(features), scores)
     mean = theirs.predict(places(new)) * models.NEIGHBOURS + models.STRENGTH * scores.mean(axis=0)

@@ -33,6 +33,7 @@ def show(name: str, router: Router, *, kept: bool = True) -> None:
         (_("Decides"), _mode(router)),
         (_("Endpoints"), " < ".join(router.endpoints)),
         (_("Learnt from"), _labels(router)),
+        *([(_("Needs besides"), _given(router))] if router.given else []),
         (_("Model"), router.candidates[0][0] if router.candidates else _("the mean scores")),
         (_("Digest"), router.digest()),
     ]
@@ -56,6 +57,17 @@ def _mode(router: Router) -> str:
     if router.mode == "before":
         return _("before anything is asked, from the prompt")
     return _("after {name} has answered, from prompt and answer").format(name=router.endpoints[0])
+
+
+def _given(router: Router) -> str:
+    """What its examples had beside a prompt and an answer."""
+    words = {
+        "category": _("the category"),
+        "logprob": _("log-probabilities"),
+        "samples": _("further answers"),
+        "probe": _("hidden states"),
+    }
+    return ", ".join(words[one] for one in router.given)
 
 
 def _labels(router: Router) -> str:
@@ -149,6 +161,7 @@ def as_plain(name: str, router: Router) -> dict[str, Any]:
         "endpoints": list(router.endpoints),
         "prices": router.prices.tolist(),
         "encoder": router.encoder,
+        "given": list(router.given),
         "fitted_on": asdict(router.fitted_on),
         "candidates": [{"name": one, "explained": share} for one, share in router.candidates],
         "figures": None if router.figures is None else _plain(asdict(router.figures)),

@@ -57,8 +57,7 @@ def project(state: Doubles) -> Doubles:
 
     The same bits on every machine: the products are exact, and the sums go down the rows in order.
     """
-    found = (state[:, None] * signs(len(state))).sum(axis=0)
-    return np.asarray(found / WIDTH**0.5, np.float64)
+    return (state[:, None] * signs(len(state))).sum(axis=0) / WIDTH**0.5
 
 
 @lru_cache(maxsize=8)
@@ -66,4 +65,4 @@ def signs(hidden: int) -> Doubles:
     """+1 and -1, [H, WIDTH], drawn by a hash (SHAKE-256), so that no library's update changes them."""
     drawn = hashlib.shake_256(f"{_SEED} {hidden}".encode()).digest(hidden * WIDTH // 8)
     bits = np.unpackbits(np.frombuffer(drawn, np.uint8)).reshape(hidden, WIDTH)
-    return 1.0 - 2.0 * bits
+    return np.where(bits, -1.0, 1.0)

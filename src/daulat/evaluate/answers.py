@@ -46,6 +46,7 @@ class Answer:
         by, place, model: what answered.
         exchange: its id in the record; empty: none was opened.
         beginnings: the likeliest first tokens with their log-probabilities, where they were asked for.
+        probe: figures of the model's hidden states, where it tells them.
         time: seconds since 1970.
     """
 
@@ -70,6 +71,7 @@ class Answer:
     exchange: str = ""
     redacted: bool = False
     beginnings: tuple[tuple[str, float], ...] = ()
+    probe: tuple[float, ...] = ()
 
     @property
     def final(self) -> bool:

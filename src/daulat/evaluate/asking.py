@@ -28,7 +28,7 @@ class Told:
         the model (or its vendor's filter) said that it will not answer. redacted: what was found in the
         prompt was replaced before it was sent there. beginnings: the likeliest first tokens with their
         natural-log probabilities, where they were asked for and
-            told.
+            told. probe: figures of the model's hidden states, likewise.
     """
 
     text: str
@@ -45,6 +45,7 @@ class Told:
     refused: bool = False
     redacted: bool = False
     beginnings: tuple[tuple[str, float], ...] = ()
+    probe: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Question:
         the form that the answer must have; None: any. Without an endpoint that can hold to it there is
             no answer.
         alternatives: with `logprobs`, so many of the likeliest first tokens are to be told.
+        probe: figures of its hidden states are welcome.
     """
 
     model: str
@@ -98,6 +100,7 @@ class Question:
     data_class: str = ""
     structure: Structure | None = None
     alternatives: int = 0
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)

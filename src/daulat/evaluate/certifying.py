@@ -156,7 +156,7 @@ def make(outcomes: Outcomes, demand: Demand, fit: Fit, window: Window) -> Certif
     """
     pair = outcomes.only((demand.open, demand.closed))
     parts = split(pair, seed=demand.seed, labels=demand.labels, audit=demand.audit)
-    router = fit(pair.take(parts.train), demand.seed)
+    router = fit(pair.with_whole_probes().take(parts.train), demand.seed)
     gains = _gains(router, pair)
     train, calibrate = (_pairs(pair, gains, rows, parts) for rows in (parts.train, parts.calibrate))
     if not calibrate.closed.any():

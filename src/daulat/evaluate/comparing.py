@@ -539,6 +539,7 @@ def outcomes(table: Table) -> Outcomes:
         clusters=tuple(numbers.clusters),
         logprobs=np.array(logprobs, np.float64).reshape(shape),
         samples=tuple(tuple(cell.samples for cell in row) for row in kept.cells),
+        probes=tuple(tuple(c.answer.probe if c.answer else () for c in row) for row in kept.cells),
     )
 
 

@@ -376,6 +376,7 @@ def _cell(table: Outcomes, row: int, column: int) -> Cell:
         seconds=float(table.seconds[row, column]),
         time=0.0,
         logprob=_known(float(table.logprobs[row, column])),
+        probe=table.probes[row][column],
     )
     return Cell(
         answer,

@@ -277,6 +277,7 @@ def _table(pasts: Sequence[Past], names: tuple[str, ...], targets: Sequence[Targ
         clusters=tuple(past.cluster for past in pasts),
         logprobs=unknown,
         samples=tuple(((),) * len(names) for _past in pasts),
+        probes=tuple(((),) * len(names) for _past in pasts),
     )
 
 

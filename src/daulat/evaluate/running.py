@@ -135,6 +135,7 @@ def jobs(example: Example, how: How, answering: Mapping[str, Answering]) -> Iter
                 how.seed + sample * _SAMPLE_SEEDS,
                 logprobs=not sample and answering[name].logprobs,
                 data_class=example.data_class,
+                probe=not sample and "probe" in answering[name].can,
             )
             yield Job(key_of(question, answering[name], sample), example.id, sample, question)
 
@@ -320,6 +321,7 @@ def _answer(job: Job, found: Told | Failed) -> Answer:
         exchange=found.exchange,
         redacted=found.redacted,
         beginnings=found.beginnings,
+        probe=found.probe,
     )
 
 

@@ -109,7 +109,8 @@ class HouseAsking:
             return Failed(error, exchange.money, seconds, exchange.id)
 
     async def _request(self, question: Question) -> ChatRequest:
-        """What an endpoint cannot do is not asked for: a seed and log-probabilities are welcome, no more."""
+        """What an endpoint cannot do is not asked for: a seed, log-probabilities and a probe are welcome, no
+        more."""
         lines = await self._answering(question.model)
         sampling = Sampling(
             max_tokens=question.max_tokens,
@@ -118,6 +119,7 @@ class HouseAsking:
             logprobs=question.alternatives
             if question.logprobs and _all_can(lines, "logprobs")
             else None,
+            probe=question.probe and _all_can(lines, "probe"),
         )
         return ChatRequest(
             question.model,
@@ -143,6 +145,7 @@ class _Heard:
     beginnings: tuple[tuple[str, float], ...] = ()
     first: float | None = None
     reason: FinishReason = "stop"
+    probe: tuple[float, ...] = ()
     done: Done | None = None
 
     def add(self, event: Event) -> None:
@@ -157,7 +160,7 @@ class _Heard:
                 elif event.kind == "refusal":
                     self.refusal.append(event.text)
             case Finish():
-                self.reason = event.reason
+                self.reason, self.probe = event.reason, event.probe
             case Done():
                 self.done = event
             case _:
@@ -182,6 +185,7 @@ class _Heard:
             refused=bool(self.refusal) or self.reason == "content_filter",
             redacted=step.redacted,
             beginnings=self.beginnings,
+            probe=self.probe,
         )
 
 

@@ -19,7 +19,7 @@ from daulat.route.learning.files import Row
 
 MAX_EXAMPLES: Final = 1_000_000
 MAX_ENDPOINTS: Final = 32
-FIELDS: Final = ("answer", *NUMBERS, "samples")
+FIELDS: Final = ("answer", *NUMBERS, "samples", "probe")
 """What is known of one endpoint's answer to one example."""
 ABOUT: Final = ("id", "category", "cluster")
 _NEAR: Final = 0.8
@@ -36,6 +36,7 @@ class Cell:
     seconds: float = math.nan
     logprob: float = math.nan
     samples: tuple[str, ...] = ()
+    probe: tuple[float, ...] = ()
 
 
 @dataclass(slots=True)
@@ -128,6 +129,7 @@ def _cell(fields: Mapping[str, Any], place: Place, prefix: str) -> Cell:
     return Cell(
         cells.text(fields.get("answer"), at["answer"]),
         samples=cells.samples(fields.get("samples"), at["samples"]),
+        probe=cells.probe(fields.get("probe"), at["probe"]),
         **numbers,
     )
 
@@ -147,7 +149,7 @@ def _misspelt(
         if column in known or column == "prompt":
             continue
         near = difflib.get_close_matches(column.strip().lower(), known, 1, _NEAR)
-        if near and near != ["id"]:  # `idx` is as near, and usual
+        if near and near not in (["id"], ["probe"]):  # `idx` and `prob` are as near, and usual
             there = place.at(prefix + column)
             fail(
                 there, f"there is no such column. Rename it to {prefix + near[0]!r}, or remove it."
@@ -205,6 +207,26 @@ def _agree(into: Example, row: Example) -> None:
             )
         if new and not old:
             setattr(into, about, new)
+
+
+def check_probes(found: Iterable[Example]) -> None:
+    """Hold the probes of each endpoint to one length.
+
+    Raises:
+        DataError: two of them have different lengths.
+    """
+    first: dict[str, tuple[int, Place]] = {}
+    for one in found:
+        for name, cell in one.cells.items():
+            length, place = first.setdefault(name, (len(cell.probe), one.place))
+            if not length:
+                first[name] = len(cell.probe), one.place
+            elif cell.probe and len(cell.probe) != length:
+                fail(
+                    one.place.at(f"{name}.probe"),
+                    f"the probe has {len(cell.probe)} numbers, the one in {place.unit} {place.line} has "
+                    f"{length}. All probes of an endpoint are equally long.",
+                )
 
 
 def endpoints(found: Iterable[Example]) -> Iterator[str]:

@@ -18,6 +18,9 @@ MAX_TEXT: Final = 1 << 20
 MAX_NAME: Final = 255
 """Characters of an id, a category, a cluster or an endpoint's name."""
 MAX_SAMPLES: Final = 64
+MAX_PROBE: Final = 1024
+"""Figures of one answer's probe."""
+_LARGEST: Final = 1e30
 
 MISSING: Final = frozenset({"", "na", "n/a", "nan", "none", "null"})
 """How tables write that a number is not there, in small letters."""
@@ -174,6 +177,38 @@ def samples(value: Any, place: Place) -> tuple[str, ...]:
     return tuple(text(one, place) or "" for one in found)
 
 
+def probe(value: Any, place: Place) -> tuple[float, ...]:
+    """Figures of the hidden states of an answer: a list of numbers, or that list as JSON; empty: not known.
+
+    Raises:
+        DataError: it is neither, has too many, or one that is not finite or very large.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except (ValueError, RecursionError):
+            fail(place, "a probe is a JSON list of numbers, like [0.25, -1.5].")
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        fail(place, f"a probe is a list of numbers, not {_kind(value)}.")
+    found = cast("list[Any]", value)
+    if len(found) > MAX_PROBE:
+        fail(place, f"the probe has {len(found):,} numbers; at most {MAX_PROBE:,} are read.")
+    return tuple(_figure(one, place) for one in found)
+
+
+def _figure(value: Any, place: Place) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        fail(place, f"a probe is a list of numbers, and one of them is {_kind(value)}.")
+    if not -_LARGEST <= value <= _LARGEST:  # NaN is refused here, too
+        fail(
+            place, f"every number of a probe is between {-_LARGEST:g} and {_LARGEST:g}. Scale them."
+        )
+    return float(value) + 0.0
+
+
 def _kind(value: Any) -> str:
     kinds = {bool: "true or false", float: "a number", int: "a number", dict: "an object"}
+    kinds |= {str: "a text", type(None): "nothing"}
     return kinds.get(cast("type[Any]", type(value)), "a list")

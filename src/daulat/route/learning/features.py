@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from daulat.errors import DataError
 from daulat.route.learning import shapes
 from daulat.route.learning.outcomes import FloatArray, Outcomes
 from daulat.route.learning.texts import ending, seen
@@ -64,6 +65,7 @@ class Features:
         counts: float64, 1 + log of how often the term occurs.
         categories: n names.
         vectors: float64 [n, d]; d is 0 where nothing encodes.
+        probes: float64 [n, p], figures of hidden states; p is 0 where nobody tells any. NaN: not known.
     """
 
     figures: FloatArray
@@ -72,6 +74,7 @@ class Features:
     counts: FloatArray
     categories: tuple[str, ...]
     vectors: FloatArray
+    probes: FloatArray
 
     def __len__(self) -> int:
         return len(self.categories)
@@ -90,6 +93,7 @@ class Features:
             self.counts[chosen],
             tuple(self.categories[int(i)] for i in rows),
             self.vectors[rows],
+            self.probes[rows],
         )
 
     def without_categories(self) -> Features:
@@ -102,8 +106,8 @@ class Seen:
     """One example as a router meets it.
 
     Attributes:
-        answer, logprob, samples: of the first endpoint; a router of mode *before* passes over them.
-        probe: hidden-state figures of the engine, as many for every example.
+        answer, logprob, samples, probe: of the first endpoint; a router of mode *before* passes over them.
+            The probe: hidden-state figures of the engine, as many for every example that has any.
     """
 
     prompt: str
@@ -124,6 +128,7 @@ def seen_in(outcomes: Outcomes, first: str) -> list[Seen]:
             outcomes.answers[i][column],
             float(outcomes.logprobs[i, column]),
             outcomes.samples[i][column],
+            outcomes.probes[i][column],
         )
         for i in range(len(outcomes))
     ]
@@ -134,6 +139,9 @@ def extract(examples: Sequence[Seen], mode: Mode, encode: Encode | None = None) 
 
     Args:
         encode: makes vectors of prompts; None: no vectors.
+
+    Raises:
+        DataError: probes of several lengths.
     """
     figures = np.array([_figures(one, mode) for one in examples], np.float64)
     counted = [_terms(one, mode) for one in examples]
@@ -144,15 +152,21 @@ def extract(examples: Sequence[Seen], mode: Mode, encode: Encode | None = None) 
         np.concatenate([nothing, *(terms for terms, _ in counted)]),
         1 + np.log(np.concatenate([nothing, *(often for _, often in counted)])),
         tuple(one.category for one in examples),
-        _vectors(examples, encode),
+        encode([one.prompt for one in examples]) if encode else np.zeros((len(examples), 0)),
+        _probes(examples, mode),
     )
 
 
-def _vectors(examples: Sequence[Seen], encode: Encode | None) -> FloatArray:
-    probes = np.array([one.probe for one in examples], np.float64).reshape(len(examples), -1)
-    if encode is None:
-        return probes
-    return np.concatenate([encode([one.prompt for one in examples]), probes], axis=1)
+def _probes(examples: Sequence[Seen], mode: Mode) -> FloatArray:
+    lengths = {len(one.probe) for one in examples if one.probe} if mode == "cascade" else set[int]()
+    if len(lengths) > 1:
+        raise DataError(
+            "The probes of these answers have different lengths: take those of one model."
+        )
+    length = next(iter(lengths), 0)
+    unknown = (math.nan,) * length
+    rows = [one.probe or unknown for one in examples] if length else []
+    return np.array(rows, np.float64).reshape(len(examples), length)
 
 
 def _figures(one: Seen, mode: Mode) -> list[float]:

@@ -116,6 +116,7 @@ def _given(learnt: Outcomes, mode: Mode) -> tuple[str, ...]:
     if mode == "cascade":
         given += ["logprob"] if not np.isnan(learnt.logprobs[:, 0]).all() else []
         given += ["samples"] if any(row[0] for row in learnt.samples) else []
+        given += ["probe"] if any(row[0] for row in learnt.probes) else []
     return tuple(given)
 
 
@@ -124,6 +125,8 @@ def _given(learnt: Outcomes, mode: Mode) -> tuple[str, ...]:
 
 def usable(outcomes: Outcomes, endpoints: Sequence[str] = ()) -> Outcomes:
     """The rows with every score, in an order of their own, and the endpoints from cheap to dear.
+
+    Probes are left where every one of these rows has one.
 
     Raises:
         DataError: there are none.
@@ -139,7 +142,7 @@ def usable(outcomes: Outcomes, endpoints: Sequence[str] = ()) -> Outcomes:
             f"No example has a score of every one of {names}. Score their answers to the same examples, or "
             "name other endpoints."
         )
-    rows = chosen.take(whole)
+    rows = chosen.take(whole).with_whole_probes()
     rows = rows.take(in_order(rows))
     return rows if endpoints else rows.only(cheap_to_dear(rows))
 

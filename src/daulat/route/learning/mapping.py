@@ -1,11 +1,12 @@
-"""From features to the numbers that a linear model weighs: four blocks, each of unit size an example.
+"""From features to the numbers that a linear model weighs: five blocks, each of unit size an example.
 
 - the category, as one number each;
 - every figure as nine overlapping bumps, so that a sum of weights is a smooth curve in that figure: the map
   of an additive Gaussian kernel (C. K. I. Williams, C. E. Rasmussen, "Gaussian Processes for Machine Learning",
   2006);
 - the words, as tf-idf (G. Salton, C. Buckley, "Term-weighting approaches in automatic text retrieval", 1988);
-- the vectors.
+- the vectors;
+- the figures of hidden states, each with mean 0 and spread 1; an example without them is as the mean.
 
 A ridge regression over blocks of equal size shrinks what each of them says alike.
 """
@@ -19,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from daulat.errors import DataError
 from daulat.route.learning.features import Features
 from daulat.route.learning.outcomes import FloatArray
 
@@ -43,6 +45,7 @@ class FeatureMap:
         columns: int64 [f] of the figures that vary; means, spreads: float64 [f] of these.
         terms: int64 [t], ascending; idf: float64 [t].
         width: how many numbers a vector has.
+        probe_means, probe_spreads: float64 [p] of the figures of hidden states; none where they do not count.
     """
 
     categories: tuple[str, ...]
@@ -52,18 +55,40 @@ class FeatureMap:
     terms: NDArray[np.int64]
     idf: FloatArray
     width: int
+    probe_means: FloatArray
+    probe_spreads: FloatArray
 
     @property
     def size(self) -> int:
         """How many numbers an example becomes."""
-        return (
-            len(self.categories) + len(self.columns) * len(CENTRES) + len(self.terms) + self.width
-        )
+        return int(self._ends()[-1])
+
+    def _ends(self) -> NDArray[np.int64]:
+        """Where each block ends."""
+        bumps = len(self.columns) * len(CENTRES)
+        blocks = [len(self.categories), bumps, len(self.terms), self.width, len(self.probe_means)]
+        return np.cumsum(blocks)
 
     def standard(self, features: Features) -> FloatArray:
         """float64 [n, f]: the figures that vary, with mean 0 and spread 1, cut at 3."""
-        raw = (features.figures[:, self.columns] - self.means) / self.spreads
-        return np.clip(raw, -3.0, 3.0)
+        return _standard(features.figures[:, self.columns], self.means, self.spreads)
+
+    def probes(self, features: Features) -> FloatArray:
+        """float64 [n, p]: likewise, of unit size.
+
+        Raises:
+            DataError: they are not as many as the map was fitted on.
+        """
+        length, given = len(self.probe_means), features.probes.shape[1]
+        if not length or not given:
+            return np.zeros((len(features), length))
+        if given != length:
+            raise DataError(
+                f"This router was fitted on probes of {length} numbers, and these have {given}: they are of "
+                "another model, or of another version. Fit it again."
+            )
+        found = _standard(features.probes, self.probe_means, self.probe_spreads)
+        return np.nan_to_num(found) / length**0.5
 
     def bumps(self, features: Features) -> FloatArray:
         """float64 [n, f * centres]."""
@@ -98,15 +123,16 @@ class FeatureMap:
         )
         rows, places, values = self.words(features)
         words = csr_array((values, (rows, places)), shape=(n, len(self.terms)))
-        dense = (csr_array(self.bumps(features)), csr_array(features.vectors))
-        return csr_array(sparse().hstack([one, dense[0], words, dense[1]], format="csr"))
+        bumps, vectors, probes = map(
+            csr_array, (self.bumps(features), features.vectors, self.probes(features))
+        )
+        return csr_array(sparse().hstack([one, bumps, words, vectors, probes], format="csr"))
 
     def product(self, features: Features, weights: FloatArray) -> FloatArray:
         """float64 [n, k]: `matrix(features) @ weights`, with numpy alone; `weights` is [size, k]."""
-        ends = np.cumsum(
-            [len(self.categories), len(self.columns) * len(CENTRES), len(self.terms), self.width]
+        of_category, of_bumps, of_words, of_vectors, of_probes = np.split(
+            weights, self._ends()[:-1]
         )
-        of_category, of_bumps, of_words, of_vectors = np.split(weights, ends[:-1])
         total = self.bumps(features) @ of_bumps
         codes = self.codes(features)
         total[codes >= 0] += of_category[codes[codes >= 0]]
@@ -114,7 +140,11 @@ class FeatureMap:
         for column in range(weights.shape[1]):
             part = values * of_words[places, column]
             total[:, column] += np.bincount(rows, part, len(features))
-        return total + features.vectors @ of_vectors
+        return total + features.vectors @ of_vectors + self.probes(features) @ of_probes
+
+
+def _standard(values: FloatArray, means: FloatArray, spreads: FloatArray) -> FloatArray:
+    return np.clip((values - means) / spreads, -3.0, 3.0)
 
 
 def sparse() -> Any:
@@ -142,4 +172,12 @@ def fit_map(features: Features, *, words: bool = True) -> FeatureMap:
         terms[most],
         idf,
         features.vectors.shape[1],
+        features.probes.mean(axis=0),
+        _spreads(features.probes),
     )
+
+
+def _spreads(values: FloatArray) -> FloatArray:
+    """Of each column; 1 where it does not vary, and says nothing."""
+    found = values.std(axis=0)
+    return np.where(found > _LEAST_SPREAD, found, 1.0)

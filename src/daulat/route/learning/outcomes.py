@@ -18,14 +18,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from daulat.canon import canonical
 from daulat.errors import DataError, NotFoundError
-from daulat.route.learning.assembling import MAX_ENDPOINTS, Cell, Example, endpoints, examples
+from daulat.route.learning.assembling import (
+    MAX_ENDPOINTS,
+    Cell,
+    Example,
+    check_probes,
+    endpoints,
+    examples,
+)
 from daulat.route.learning.cells import fail
 from daulat.route.learning.files import rows, write_whole
 
 FloatArray = NDArray[np.float64]
 
 _ARRAYS = {"score": "scores", "cost": "costs", "seconds": "seconds", "logprob": "logprobs"}
-_LISTS = ("ids", "prompts", "answers", "categories", "clusters", "samples")
+_LISTS = ("ids", "prompts", "answers", "categories", "clusters", "samples", "probes")
+_ROWS = ("answers", "samples", "probes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +52,8 @@ class Outcomes:
         clusters: n names; examples of one document or session share one, others have their id.
         logprobs: [n, k] mean log-probability of the answer's tokens, NaN: not known.
         samples: [n][k] further answers of the same endpoint, for self-agreement.
+        probes: [n][k] figures of the hidden states behind an answer, for one endpoint always as many; empty:
+            not known.
     """
 
     endpoints: tuple[str, ...]
@@ -57,17 +67,20 @@ class Outcomes:
     clusters: tuple[str, ...]
     logprobs: FloatArray
     samples: tuple[tuple[tuple[str, ...], ...], ...]
+    probes: tuple[tuple[tuple[float, ...], ...], ...]
 
     def __post_init__(self) -> None:
         n, k = len(self.ids), len(self.endpoints)
         arrays = (self.scores, self.costs, self.seconds, self.logprobs)
-        lists = (self.prompts, self.answers, self.categories, self.clusters, self.samples)
+        lists = tuple(getattr(self, name) for name in _LISTS)
         if any(array.shape != (n, k) for array in arrays) or any(len(x) != n for x in lists):
             raise ValueError(
                 f"outcomes of {n} examples and {k} endpoints need that shape throughout"
             )
         if len(set(self.ids)) != n or len(set(self.endpoints)) != k:
             raise ValueError("two examples have one id, or two endpoints one name")
+        if any(len({len(one) for one in column if one}) > 1 for column in self._probe_columns()):
+            raise ValueError("the probes of an endpoint have different lengths")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,9 +112,31 @@ class Outcomes:
         """
         columns = [self.column(name) for name in endpoints]
         kept = {name: getattr(self, name)[:, columns] for name in _ARRAYS.values()}
-        answers = tuple(tuple(row[c] for c in columns) for row in self.answers)
-        samples = tuple(tuple(row[c] for c in columns) for row in self.samples)
-        return replace(self, endpoints=tuple(endpoints), answers=answers, samples=samples, **kept)
+        lists = {
+            name: tuple(tuple(row[c] for c in columns) for row in getattr(self, name))
+            for name in _ROWS
+        }
+        return replace(self, endpoints=tuple(endpoints), **lists, **kept)
+
+    def with_whole_probes(self) -> Outcomes:
+        """The same, without the probes of an endpoint that lack some: where an example with its score has none.
+
+        A router would else learn who was asked when, and not what the states say.
+        """
+        lacking = [
+            any(column) and not all(one for one, known in zip(column, scored, strict=True) if known)
+            for column, scored in zip(self._probe_columns(), ~np.isnan(self.scores.T), strict=True)
+        ]
+        if not any(lacking):
+            return self
+        probes = tuple(
+            tuple(() if lacks else one for one, lacks in zip(row, lacking, strict=True))
+            for row in self.probes
+        )
+        return replace(self, probes=probes)
+
+    def _probe_columns(self) -> list[tuple[tuple[float, ...], ...]]:
+        return [tuple(row[c] for row in self.probes) for c in range(len(self.endpoints))]
 
     def column(self, endpoint: str) -> int:
         """The number of an endpoint's column.
@@ -137,6 +172,8 @@ class Outcomes:
                 cell[name] = value
         if self.samples[row][column]:
             cell["samples"] = list(self.samples[row][column])
+        if self.probes[row][column]:
+            cell["probe"] = list(self.probes[row][column])
         return cell
 
 
@@ -147,6 +184,7 @@ def read(path: Path) -> Outcomes:
         DataError: the file is not there, or not of that form; the message names line, column and remedy.
     """
     found = examples(rows(path))
+    check_probes(found)
     if not found:
         raise DataError(f"{path.name} holds no examples. docs/outcomes.md shows the format.")
     names = tuple(endpoints(found))
@@ -179,6 +217,7 @@ def _table(found: Sequence[Example], names: tuple[str, ...]) -> Outcomes:
         clusters=tuple(one.cluster or own for one, own in zip(found, ids, strict=True)),
         logprobs=_array(table, lambda cell: cell.logprob),
         samples=tuple(tuple(cell.samples for cell in row) for row in table),
+        probes=tuple(tuple(cell.probe for cell in row) for row in table),
     )
 
 

@@ -78,7 +78,7 @@ class Neighbours:
     """The mean score of the nearest examples that were seen, drawn towards that of all.
 
     Attributes:
-        places: float32 [m, d]: standardised figures and vectors of the examples; scores: float64 [m, k].
+        places: float32 [m, d]: where the examples are (`placed`); scores: float64 [m, k].
         count: how many neighbours; strength: so many examples' worth of the mean of all is added.
     """
 
@@ -106,9 +106,10 @@ class Neighbours:
 
 
 def placed(map_: FeatureMap, features: Features) -> NDArray[np.float32]:
-    """float32 [n, d]: where examples are: figures and vectors, each block of the same weight."""
+    """float32 [n, d]: where examples are: figures, vectors and probes, each block of the same weight."""
     figures = map_.standard(features) / max(1, len(map_.columns)) ** 0.5
-    return np.concatenate([figures, features.vectors], axis=1).astype(np.float32)
+    blocks = [figures, features.vectors, map_.probes(features)]
+    return np.concatenate(blocks, axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

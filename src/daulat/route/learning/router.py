@@ -32,7 +32,7 @@ FORMAT: Final = 1
 STOPS: Final = 201
 """Settings of the dial that are stored, evenly from 0 to 1."""
 MAX_BYTES: Final = 1 << 28
-GIVEN: Final = ("category", "logprob", "samples")
+GIVEN: Final = ("category", "logprob", "samples", "probe")
 """What a router may rely on that not every request has."""
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.errors import DataError
-from daulat.route.learning.cells import MAX_NAME
+from daulat.route.learning.cells import MAX_NAME, MAX_PROBE
 from daulat.route.learning.features import BUCKETS
 from daulat.route.learning.mapping import FeatureMap
 from daulat.route.learning.outcomes import FloatArray
@@ -22,6 +22,7 @@ from daulat.route.learning.parts import Average, Linear, Neighbours, Part, Prior
 Plain = dict[str, Any]
 _MOST: Final = 20_000_000
 _LARGEST: Final = 1e300
+_PROBES: Final = ("probe_means", "probe_spreads")
 
 
 def as_plain(part: Part) -> Plain:
@@ -73,7 +74,13 @@ def _map(map_: FeatureMap) -> Plain:
         name: _array(getattr(map_, name))
         for name in ("columns", "means", "spreads", "terms", "idf")
     }
-    return {"categories": list(map_.categories), **arrays, "width": map_.width}
+    told = {"categories": list(map_.categories), **arrays, "width": map_.width}
+    # A map without probes is stored as it was before there were any: its router's digest stays.
+    return told | ({name: _array(getattr(map_, name)) for name in _PROBES} if _probed(map_) else {})
+
+
+def _probed(map_: FeatureMap) -> bool:
+    return len(map_.probe_means) > 0
 
 
 def _array(values: NDArray[Any]) -> Plain:
@@ -120,6 +127,9 @@ class Reader:
         if not all(isinstance(one, str) and len(one) <= MAX_NAME for one in found):
             raise self._wrong(name, "holds something else than short texts")
         return tuple(found)
+
+    def has(self, name: str) -> bool:
+        return name in self._values
 
     def flag(self, name: str) -> bool:
         value = self._get(name)
@@ -226,7 +236,8 @@ def _read_map(reader: Reader, width: int) -> FeatureMap:
     columns = reader.ints("columns", 0, width - 1, None)
     terms = reader.ints("terms", 0, BUCKETS - 1, None)
     spreads = reader.floats("spreads", len(columns))
-    if (np.diff(terms) <= 0).any() or (spreads <= 0).any():
+    probes = _read_probes(reader)
+    if (np.diff(terms) <= 0).any() or (spreads <= 0).any() or (probes[1] <= 0).any():
         raise wrong("router.part.map", "is not in order")
     return FeatureMap(
         reader.texts("categories"),
@@ -236,7 +247,18 @@ def _read_map(reader: Reader, width: int) -> FeatureMap:
         terms,
         reader.floats("idf", len(terms)),
         reader.whole("width", 0, 1 << 16),
+        *probes,
     )
+
+
+def _read_probes(reader: Reader) -> tuple[FloatArray, FloatArray]:
+    """Means and spreads; none where the router was stored without."""
+    if not any(reader.has(name) for name in _PROBES):
+        return np.zeros(0), np.zeros(0)
+    means = reader.floats("probe_means", None)
+    if not 0 < len(means) <= MAX_PROBE:
+        raise wrong("router.part.map.probe_means", f"has not 1 to {MAX_PROBE} numbers")
+    return means, reader.floats("probe_spreads", len(means))
 
 
 def _read_neighbours(reader: Reader, k: int, width: int) -> Neighbours:
@@ -244,7 +266,8 @@ def _read_neighbours(reader: Reader, k: int, width: int) -> Neighbours:
     scores = reader.floats("scores", None, k)
     if len(scores) == 0:
         raise wrong("router.part.scores", "has no neighbours")
-    places = reader.floats("places", len(scores), len(map_.columns) + map_.width)
+    wide = len(map_.columns) + map_.width + len(map_.probe_means)
+    places = reader.floats("places", len(scores), wide)
     return Neighbours(
         map_,
         places.astype(np.float32),
