@@ -182,6 +182,19 @@ class TestTheSafeWay:
             assert router.logprobs[0] is not None
             assert router.logprobs[0] <= 0
 
+    async def test_an_upstream_is_not_asked_for_hidden_states(
+        self, house: House, upstreams: tuple[Upstream, Upstream]
+    ) -> None:
+        router, before = Router(), len(upstreams[0].requests())
+        able = {"open": {"capabilities": (*CAPABILITIES, "logprobs")}}
+        needs = frozenset(["logprob", "probe"])
+        async with house(rule(router, needs=needs), tables=able) as here:
+            assert (await ruled(here, chat()))[0::2] == ("outside", "closed")
+            assert closing(here)["why"] == "the open model tells nothing of its hidden states"
+        (sent,) = upstreams[0].requests()[before:]
+        assert "probe" not in sent["body"]
+        assert not router.shown
+
     async def test_where_nobody_tells_them_it_is_not_what_was_certified(self, house: House) -> None:
         async with house(rule(Router(), needs=frozenset(["logprob"]))) as here:
             assert (await ruled(here, chat()))[0::2] == ("outside", "closed")

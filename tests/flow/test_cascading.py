@@ -67,6 +67,16 @@ class TestCascade:
         assert not asked.attempts.escalated
         assert asked.books.told() == [("open", DOWN.code), ("closed", None)]
 
+    async def test_who_judges_sees_the_probe(self, stream: bool) -> None:
+        heard: list[Said] = []
+        end = (Finish(0, "stop", None, (0.5, -2.0)), END[1])
+        asked = Asked(
+            [Obedient("open", ["ab", *end]), Obedient("closed", ["x", *END])],
+            keep=judged(True, heard),
+        )
+        assert await asked.ask(chat(stream=stream)) == "ab"
+        assert heard == [Said("ab", None, plain=True, probe=(0.5, -2.0))]
+
     async def test_one_step_alone_is_not_judged(self, stream: bool) -> None:
         heard: list[Said] = []
         asked = Asked([Obedient("open", ["ab", *END])], keep=judged(False, heard))

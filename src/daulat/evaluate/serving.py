@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from daulat.route.rule import Asked, Opinion, Rule
     from daulat.settings import Settings
 
-_SERVED: Final = ("category", "logprob")
+_SERVED: Final = ("category", "logprob", "probe")
 """What a request, or the engine, can give a router beside the prompt and the answer."""
 
 Meant = Callable[[str], "tuple[Target, ...]"]
@@ -103,7 +103,7 @@ def _opinion(router: Router, threshold: float) -> Callable[[Asked], Opinion]:
 
     def opinion(asked: Asked) -> Opinion:
         logprob = math.nan if asked.logprob is None else asked.logprob
-        seen = Seen(asked.prompt, asked.category, asked.answer, logprob)
+        seen = Seen(asked.prompt, asked.category, asked.answer, logprob, probe=asked.probe or ())
         gain, better = routers.opinion(router, seen)
         return Opinion(gain < threshold, better)
 

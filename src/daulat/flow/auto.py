@@ -50,6 +50,7 @@ class Label:
 
 
 _NOTHING: Final = Asked("")
+_TOLD: Final = frozenset({"logprob", "probe"})
 
 
 @dataclass(slots=True)
@@ -79,11 +80,11 @@ class Ruling:
         if not said.plain:
             self.way, self.why = "outside", "the open model's answer is not a text"
             return False
-        if "logprob" in self.rule.needs and said.logprob is None:
-            self.way, self.why = "outside", "the open model tells no probabilities of its tokens"
+        if why := _untold(self.rule, said):
+            self.way, self.why = "outside", why
             return False
         self.opinion = self.rule.opinion(
-            replace(self.asked, answer=said.text, logprob=said.logprob)
+            replace(self.asked, answer=said.text, logprob=said.logprob, probe=said.probe)
         )
         self.way = "kept" if self.opinion.keep else "escalated"
         return self.opinion.keep
@@ -95,9 +96,9 @@ class Ruling:
         sampling = replace(request.sampling, temperature=self.rule.temperature)
         return replace(request, sampling=sampling)
 
-    def listens(self, step: Step) -> bool:
-        """Whether the router needs the probabilities of the tokens that a step answers with."""
-        return "logprob" in self.rule.needs and _is(step, self.rule.open)
+    def listens(self, step: Step) -> frozenset[str]:
+        """What the router needs to hear beside a step's answer, of `logprob` and `probe`."""
+        return self.rule.needs & _TOLD if _is(step, self.rule.open) else frozenset()
 
     def planned(self, steps: Sequence[Step]) -> None:
         """Who may answer after all: the policy, a budget or a capability may leave one of the two."""
@@ -258,6 +259,15 @@ def _unsaid(rule: Rule, label: Label) -> str:
     """What the router was fitted on and a request does not say; empty: nothing."""
     if "category" in rule.needs and not label.category:
         return f"it names no category ({CATEGORY_HEADER})"
+    return ""
+
+
+def _untold(rule: Rule, said: Said) -> str:
+    """What the router was fitted on and the open model does not tell; empty: nothing."""
+    if "logprob" in rule.needs and said.logprob is None:
+        return "the open model tells no probabilities of its tokens"
+    if "probe" in rule.needs and said.probe is None:
+        return "the open model tells nothing of its hidden states"
     return ""
 
 

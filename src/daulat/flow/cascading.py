@@ -18,12 +18,14 @@ class Said:
     Attributes:
         text: of the first choice.
         logprob: mean natural-log probability of its tokens; None where they were not told.
+        probe: figures of the hidden states that it was written from; None where they were not told.
         plain: it is one text, whole or cut at its limit: no calls, no refusal.
     """
 
     text: str
     logprob: float | None
     plain: bool
+    probe: tuple[float, ...] | None = None
 
 
 Keep = Callable[[Said], bool]
@@ -34,17 +36,19 @@ def said(events: Iterable[Event]) -> Said:
     """What some events say together."""
     parts: list[str] = []
     logprobs: list[float] = []
-    plain = True
+    plain, probe = True, None
     for event in events:
         match event:
             case Piece(choice=0, kind="text"):
                 parts.append(event.text)
                 logprobs += [token.logprob for token in event.logprobs]
-            case Finish(choice=0, reason="stop" | "length") | Piece(choice=0, kind="thought"):
+            case Finish(choice=0, reason="stop" | "length"):
+                probe = event.probe or None
+            case Piece(choice=0, kind="thought"):
                 pass
             case Piece() | CallPiece() | Finish():
                 plain = False
             case _:
                 pass
     mean = sum(logprobs) / len(logprobs) if logprobs else None
-    return Said("".join(parts), mean, plain)
+    return Said("".join(parts), mean, plain, probe)

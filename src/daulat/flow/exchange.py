@@ -244,19 +244,24 @@ class Exchange:
         request = self._for(step, self._request)
         assert isinstance(request, ChatRequest | CompletionRequest)  # noqa: S101 - narrows the type
         offer = self._endpoints[step.endpoint].card.offers.get(step.model)
-        if self._ruling is not None and self._ruling.listens(step):
-            request = self._heard_out(step, request)
+        if self._ruling is not None and (needs := self._ruling.listens(step)):
+            request = self._heard_out(step, request, needs)
         if not self._limited or offer is None:
             return request
         most = longest(request, offer)
         return replace(request, sampling=replace(request.sampling, max_tokens=most))
 
-    def _heard_out(self, step: Step, request: GenerationRequest) -> GenerationRequest:
-        """With the probabilities of the answer's tokens, which the client is not told unless it asks."""
-        able = "logprobs" in self._endpoints[step.endpoint].card.capabilities
-        if not able or request.sampling.logprobs is not None:
-            return request
-        return replace(request, sampling=replace(request.sampling, logprobs=0))
+    def _heard_out(
+        self, step: Step, request: GenerationRequest, needs: frozenset[str]
+    ) -> GenerationRequest:
+        """With what the router needs, which the client is not told: the probabilities of the answer's tokens,
+        unless it asks for these itself, and figures of hidden states."""
+        able, sampling = self._endpoints[step.endpoint].card.capabilities, request.sampling
+        if "logprob" in needs and "logprobs" in able and sampling.logprobs is None:
+            sampling = replace(sampling, logprobs=0)
+        if "probe" in needs and "probe" in able:
+            sampling = replace(sampling, probe=True)
+        return replace(request, sampling=sampling)
 
     def _for(self, step: Step, request: Any) -> Any:
         if step.redacted:

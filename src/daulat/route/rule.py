@@ -36,12 +36,14 @@ class Asked:
         category: as the client names it; empty: it does not.
         answer: the open model's; None: it has not been asked.
         logprob: the mean natural-log probability of its tokens; None: not told.
+        probe: figures of the hidden states that it was written from; None: not told.
     """
 
     prompt: str
     category: str = ""
     answer: str | None = None
     logprob: float | None = None
+    probe: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,7 +55,7 @@ class Rule:
         mode: whether the router judges the prompt alone, or the open model's answer too.
         open, closed: who answers.
         digests: what the two models were when it was certified, see `values.plan.Step.identity`.
-        needs: `category` or `logprob`: without it a request is not like those that were certified.
+        needs: `category`, `logprob` or `probe`: without it a request is not like those that were certified.
         temperature: at which the certified answers were asked for; None: not known.
         opinion: the router at the certified threshold.
         similarity: how much a prompt looks like the task's; `limit`: the least of what belongs to it.
