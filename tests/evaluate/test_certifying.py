@@ -394,3 +394,22 @@ def test_requests_that_cannot_be_are_refused() -> None:
         Demand(OPEN, OPEN)
     with pytest.raises(NotFoundError, match="No endpoint"):
         make(drawn(100), Demand(OPEN, "nobody"), read_off, WINDOW)
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_router_is_fitted_on_probes_that_every_example_has(lacking: int) -> None:
+    table = drawn(200)
+    probes = tuple(((float(i),), ()) for i in range(200 - lacking))
+    table = replace(table, probes=probes + (((), ()),) * lacking)
+    fitted: list[Outcomes] = []
+
+    def fit(of: Outcomes, seed: int) -> Reader:
+        fitted.append(of)
+        return read_off(of, seed)
+
+    found = made(table, fit, keep=0.8)
+    (of,) = fitted
+    assert {len(one) for one, _ in of.probes} == {1 - lacking}
+    # What it was made from is the table as it is.
+    assert found.certificate is not None
+    assert found.certificate.data_digest == table.digest()

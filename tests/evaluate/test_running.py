@@ -15,6 +15,7 @@ from evaluating_house import Ran, bench, examples, settings
 from daulat.endpoints import scripted
 from daulat.endpoints.scripted import Answer, Chance, Delays, Script, Upstream, chosen
 from daulat.errors import ModelNotFoundError, RequestError, UnavailableError
+from daulat.evaluate.answers import Answer as Kept
 from daulat.evaluate.answers import Answers
 from daulat.evaluate.estimating import GUESSED_TOKENS
 from daulat.evaluate.running import AT_FIRST, How, in_order
@@ -381,3 +382,16 @@ def test_a_failure_never_hides_an_answer(tmp_path: Path) -> None:
     with Answers(tmp_path / "x") as answers:
         assert answers.get("k") == good
         assert answers.get("k", since=11.0) is None
+
+
+def test_answers_from_before_there_were_probes_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    plain = Kept("k", "e", "x", 0, "answered", "yes", "stop", 0, 1.0, 2.0)
+    probed = replace(plain, key="l", probe=(0.5, -1e-7, 12345.6))
+    with Answers(path) as answers:
+        answers.add(plain)
+        answers.add(probed)
+    first, _ = path.read_text().splitlines()
+    assert "probe" not in first
+    with Answers(path) as answers:
+        assert (answers.get("k"), answers.get("l")) == (plain, probed)
