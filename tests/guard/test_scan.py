@@ -18,7 +18,8 @@ from planted import FRAMES, disguised, plant
 from daulat.errors import GuardError, SettingsError
 from daulat.guard.findings import Finding, rank, resolve
 from daulat.guard.patterns import pattern
-from daulat.guard.scan import KINDS, Detectors, Recogniser, scan
+from daulat.guard.rules import Rule
+from daulat.guard.scan import BUILT_IN, KINDS, Detectors, Recogniser, scan
 from daulat.guard.views import fold, odd, plain, unescape, views
 
 ALL = Detectors()
@@ -232,6 +233,16 @@ def test_classes_of_what_was_displaced_are_told() -> None:
 
 
 # --- the user's own -------------------------------------------------------------------------------
+
+
+NEEDLES = sorted({needle for one in BUILT_IN if isinstance(one, Rule) for needle in one.needles})
+
+
+@given(st.lists(st.sampled_from(NEEDLES) | st.text(max_size=9), max_size=6).map("".join))
+def test_who_looks_at_a_text_is_whoever_has_a_needle_in_it(text: str) -> None:
+    for view in views(text):
+        expected = [one for one in BUILT_IN if not isinstance(one, Rule) or one.looks(view)]
+        assert ALL.needles.looking(view) == expected
 
 
 def test_a_pattern_of_the_user() -> None:

@@ -10,7 +10,7 @@ Not here: the rules themselves (`guard.people`, `guard.money`, `guard.contacts`,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -97,6 +97,36 @@ class Rule:
             words.search(low, max(start - self.near, 0), start) is not None
             or words.search(low, end, end + _AFTER) is not None
         )
+
+
+class Needles:
+    """Tells which detectors can find anything in a text: a hundred needles are looked for at once.
+
+    Args:
+        detectors: those that are no rules, or rules without needles, look at every text.
+    """
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self._detectors = tuple(detectors)
+        self._always: set[int] = set()
+        wanted: dict[str, set[int]] = {}
+        for number, one in enumerate(self._detectors):
+            needles = one.needles if isinstance(one, Rule) else ()
+            for needle in needles:
+                wanted.setdefault(needle, set()).add(number)
+            if not needles:
+                self._always.add(number)
+        self._needles = tuple((needle, frozenset(needle), who) for needle, who in wanted.items())
+
+    def looking(self, view: View) -> list[Detector]:
+        """The detectors for which there may be something, in their order."""
+        low, letters = view.low, set(view.low)
+        found = self._always.copy()
+        for needle, own, who in self._needles:
+            # Most needles have a character that most texts lack, which is seen sooner.
+            if own <= letters and needle in low:
+                found |= who
+        return [self._detectors[number] for number in sorted(found)]
 
 
 def always(score: float) -> Judge:

@@ -19,7 +19,7 @@ from daulat.errors import GuardError, SettingsError
 from daulat.guard import contacts, credentials, money, people
 from daulat.guard.findings import Finding, resolve
 from daulat.guard.patterns import Pattern
-from daulat.guard.rules import THRESHOLD, Detector, Rule, Spot
+from daulat.guard.rules import THRESHOLD, Detector, Needles, Spot
 from daulat.guard.views import View, odd, unescape, views
 
 BUILT_IN: Final[tuple[Detector, ...]] = (
@@ -62,7 +62,7 @@ class Detectors:
     off: frozenset[str] = frozenset()
     patterns: tuple[Pattern, ...] = ()
     recognisers: tuple[Recogniser, ...] = ()
-    active: tuple[Detector, ...] = field(init=False, repr=False, compare=False)
+    needles: Needles = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         own = [one.kind for one in (*self.patterns, *self.recognisers)]
@@ -81,7 +81,8 @@ class Detectors:
             )
         odd()  # The table is made here, and not while the first request waits.
         rows = (*BUILT_IN, *self.patterns, *self.recognisers)
-        object.__setattr__(self, "active", tuple(one for one in rows if one.kind not in self.off))
+        active = [one for one in rows if one.kind not in self.off]
+        object.__setattr__(self, "needles", Needles(active))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +118,7 @@ def search(text: str, detectors: Detectors, *, json: bool = False) -> Iterator[F
         GuardError: a detector failed or took too long.
     """
     for outer, view in _readings(text, json):
-        for detector in detectors.active:
-            if isinstance(detector, Rule) and not detector.looks(view):
-                continue
+        for detector in detectors.needles.looking(view):
             for start, end, score in _run(detector, view):
                 span = view.span(start, end)
                 for layer in outer:

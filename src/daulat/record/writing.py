@@ -111,6 +111,7 @@ class _Link(asyncio.Protocol):
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._frames = frames.Frames.empty()
+        self._unsent: list[bytes] = []
         self._numbers = itertools.count()
         self._waiting: dict[int, Waiting] = {}
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -149,7 +150,15 @@ class _Link(asyncio.Protocol):
     def _send(self, frame: bytes) -> None:
         if self._transport is None:
             raise LostError("it has ended")
-        self._transport.write(frame)
+        # What comes in one turn of the event loop goes out in one piece.
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(frame)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        if self._transport is not None:
+            self._transport.write(b"".join(unsent))
 
     # --- what the event loop calls ----------------------------------------------------------------
 
