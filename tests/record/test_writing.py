@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,10 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daulat.errors import RecordError
-from daulat.record import Record, frames, verify, writing
+from daulat.record import Record, frames, schema, verify, writing
+from daulat.record.appending import Appender
 from daulat.record.chain import draft
 from daulat.record.charges import Account, Claim, Outcome, Refusal, Spent, Wish
-from daulat.record.entering import New
+from daulat.record.entering import New, enter
 from daulat.values.answer import Usage
 from daulat.values.plan import NO_LIMITS, Limits
 from tests.record.test_budgets import agree, recover
@@ -223,12 +225,17 @@ async def test_closed_while_it_starts(tmp_path: Path) -> None:
         assert children() == []
 
 
-async def test_postgresql(postgres: str) -> None:
+def emptied(postgres: str) -> None:
+    """No table of an earlier test is there."""
     engine = sa.create_engine(postgres)
     with engine.begin() as connection:
         connection.execute(sa.text("DROP SCHEMA public CASCADE"))
         connection.execute(sa.text("CREATE SCHEMA public"))
     engine.dispose()
+
+
+async def test_postgresql(postgres: str) -> None:
+    emptied(postgres)
     async with busy(postgres) as (record, process):
         who = account(10**12)
         loading = asyncio.gather(*(exchange(record, f"rec-{i}", who) for i in range(200)))
@@ -241,6 +248,25 @@ async def test_postgresql(postgres: str) -> None:
             for i in range(200)
             for kind in ("exchange.opened", "exchange.closed")
         }
+        assert verify(record).fault is None
+
+
+async def test_what_a_dead_process_had_told_postgresql_to_commit(postgres: str) -> None:
+    """It is waited for: else it would be written twice."""
+    emptied(postgres)
+    with contextlib.closing(Record.open(postgres)) as record:
+        new = New(draft("note", "s", {"i": 1}, {}, keep=True))
+        engine = schema.connect(postgres)
+        with engine.connect() as connection, connection.begin():
+            appender = Appender(connection)
+            enter(appender, [new])
+            appender.flush()
+            work = partial(record._again, new=new)
+            again = asyncio.create_task(asyncio.to_thread(record.transact, work))
+            await asyncio.sleep(0.3)
+        assert await again is None
+        engine.dispose()
+        assert sum(1 for _ in record.entries()) == 1
         assert verify(record).fault is None
 
 

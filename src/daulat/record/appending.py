@@ -45,9 +45,16 @@ class Appender:
         self._opened: dict[str, Row] = {}
         self._closed: list[Row] = []
 
+    def lock(self) -> tuple[int, str]:
+        """Where the chain ends; nobody else appends until this transaction is over."""
+        if self._end is None:
+            ((seq, hash),) = _HEAD.rows(self.connection, {"one": 1})
+            self._end = seq, hash
+        return self._end
+
     def append(self, new: Draft) -> Entry:
         """Put a draft at the end of the chain."""
-        seq, hash = self._end or self._locked()
+        seq, hash = self.lock()
         entry = link(new, seq + 1, hash)
         self._end = (entry.seq, entry.hash)
         self._entries.append(
@@ -76,10 +83,6 @@ class Appender:
         self._many(_CLOSE, self._closed)
         _MOVE.run(self.connection, [{"seq": self._end[0], "hash": self._end[1], "one": 1}])
         self._entries, self._contents, self._opened, self._closed = [], [], {}, []
-
-    def _locked(self) -> tuple[int, str]:
-        ((seq, hash),) = _HEAD.rows(self.connection, {"one": 1})
-        return seq, hash
 
     def _many(self, statement: Prepared, rows: list[Row]) -> None:
         if rows:

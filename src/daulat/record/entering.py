@@ -50,7 +50,9 @@ def enter(appender: Appender, new: Sequence[New]) -> list[Entry | charges.Refusa
 
 
 def enter_once(appender: Appender, new: New) -> charges.Refusal | None:
-    """`enter` for an entry of which nobody knows whether it was written."""
+    """`enter` for an entry of which nobody knows whether it was written, once its writer is gone."""
+    # PostgreSQL may still be at work on what a process that is gone had told it to commit.
+    appender.lock()
     e = schema.entries.c
     query = select(e.data).where(e.subject == new.draft.subject)
     written = appender.connection.execute(query).scalars().all()
