@@ -182,13 +182,15 @@ class Bench:
         answers = [self.answer(case, sampling, seed) for seed in seeds]
         spent = [x for answer, _ in answers for x in answer]
         mean = statistics.fmean(spent)
-        return {
+        told = {
             "ms_mean": round(mean, 4),
             "ms_p99": round(float(np.quantile(spent, 0.99)), 4),
             "share_of_step": round(mean / step, 4),
             "tokens": len(spent),
-            "not_allowed": round(sum(refused for _, refused in answers) / len(spent), 4),
         }
+        if sampling.top_p == 1:  # else no token is asked about alone
+            told["not_allowed"] = round(sum(refused for _, refused in answers) / len(spent), 4)
+        return told
 
 
 class Watched:

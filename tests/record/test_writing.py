@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import random
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -43,8 +45,11 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def children() -> list[psutil.Process]:
     """The writing processes of this one."""
-    found = psutil.Process().children()
-    return [one for one in found if "daulat.record.writer" in one.cmdline()]
+    found: list[psutil.Process] = []
+    for one in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [one] if "daulat.record.writer" in one.cmdline() else []
+    return found
 
 
 @contextlib.asynccontextmanager
@@ -206,6 +211,124 @@ async def test_without_it_the_record_is_written_here(
         assert sum("gone" in one.message for one in caplog.records) == 1  # not again for a minute
         assert sum(1 for _ in record.entries()) == 50
         await record.write_here()
+
+
+async def test_behind_it_the_record_is_written_here(tmp_path: Path) -> None:
+    async with busy(tmp_path / "record.sqlite3") as (record, _):
+        await record.write_here()
+        assert children() == []
+        await asyncio.gather(*(record.add("note", f"s{i}", {}) for i in range(50)))
+        assert children() == []
+        assert {f"s{i}" for i in range(50)} < {entry.subject for entry in record.entries()}
+
+
+async def test_another_event_loop_writes_here(tmp_path: Path) -> None:
+    async with busy(tmp_path / "record.sqlite3") as (record, _):
+
+        def elsewhere() -> None:
+            asyncio.run(asyncio.wait_for(record.add("note", "elsewhere", {}), 10))
+
+        await asyncio.to_thread(elsewhere)
+        assert sum(1 for _ in record.entries(subject="elsewhere")) == 1
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+async def test_what_keeps_it_from_starting_keeps_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def none_left() -> None:
+        raise kind("no more sockets")
+
+    with contextlib.closing(Record.open(tmp_path / "record.sqlite3")) as record:
+        with monkeypatch.context() as patched:
+            patched.setattr(writing.socket, "socketpair", none_left)
+            await record.add("note", "a", {})
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(record._apart, "_not_before", 0.0)  # a minute later
+        while record._apart._link is None:
+            await record.add("note", "b", {})
+            await asyncio.sleep(0.01)
+        await record.write_here()
+
+
+async def test_a_text_that_no_frame_can_hold_is_written_here(tmp_path: Path) -> None:
+    async with busy(tmp_path / "record.sqlite3") as (record, _):
+        wish = Wish("rec-1", 0, account(10**9), Claim(3, 1, "e", "\ud83d"), 1_800_000_000.0)
+        with contextlib.suppress(RecordError):  # SQLite takes no half pair, either
+            await record.add("exchange.opened", "rec-1", INSTANCE, wish=wish)
+        await record.add("note", "still", {})
+
+
+async def test_in_a_folder_whose_name_is_no_text(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    await asyncio.to_thread(folder.mkdir)
+    async with busy(folder / "record.sqlite3") as (record, _):
+        await record.add("note", "here", {})
+        assert sum(1 for _ in record.entries(subject="here")) == 1
+
+
+ORPHAN = """
+import asyncio, os, sqlite3, sys
+from pathlib import Path
+from daulat.record import Record, writing
+from daulat.record.charges import Claim, Outcome, Spent, Wish
+from daulat.values.answer import Usage
+from tests.record.test_writing import INSTANCE, account
+writing.BUSY = 1
+async def main():
+    record = Record.open(Path(sys.argv[1]))
+    while record._apart._link is None:
+        await record.add("note", "s", {})
+        await asyncio.sleep(0.01)
+    who, now = account(10**12), 1_800_000_000.0
+    wish = Wish("A", 0, who, Claim(30, 10, "e", "m"), now)
+    await record.add("exchange.opened", "A", INSTANCE, wish=wish)
+    print("opened", record._apart._process.pid, flush=True)
+    sys.stdin.readline()
+    spent = Outcome("A", 0, who, Spent(20, Usage(3, 4), "e", "m"), now)
+    closing = record.add("exchange.closed", "A", {"money": 20}, settled=[spent])
+    opening = record.add("exchange.opened", "B", INSTANCE, wish=Wish("B", 0, who, wish.claim, now))
+    both = asyncio.gather(closing, opening)
+    await asyncio.sleep(0.1)
+    print("handed over", flush=True)
+    await both
+asyncio.run(main())
+"""
+
+
+def test_what_waited_for_a_lock_is_not_written_for_a_dead_server(tmp_path: Path) -> None:
+    """Else the next server would have closed what is then closed once more, and not what is then opened."""
+    path = tmp_path / "record.sqlite3"
+    server = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert server.stdin is not None
+    assert server.stdout is not None
+    process = psutil.Process(int(server.stdout.readline().split()[1]))
+    lock = sqlite3.connect(path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    server.stdin.write("\n")
+    server.stdin.flush()
+    assert server.stdout.readline() == "handed over\n"
+    server.kill()
+    server.communicate()
+    lock.execute("ROLLBACK")
+    lock.close()
+    record = Record.open(path)
+    assert record.recover(lambda _: False) == 1
+    with contextlib.suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        process.wait(10)
+    kinds = [entry.kind for entry in record.entries() if entry.subject in ("A", "B")]
+    assert kinds == ["exchange.opened", "exchange.interrupted"]
+    assert record.recover(lambda _: False) == 0
+    with record.reading() as connection:
+        assert connection.execute(sa.select(schema.reservations)).all() == []
+    assert verify(record).fault is None
+    record.close()
 
 
 async def test_little_needs_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ presence penalties; temperature; min_p and top_k, which commute; top_p over what
 Face runs the same warpers with min_p behind top_p. What a grammar or a ban excludes is excluded
 ahead of the temperature, whatever bias and penalties did.
 
-The same seed, index and logits give the same token: a counter-based generator (Philox) keyed by
+The same seed, index, logits and rules give the same token: a counter-based generator (Philox) keyed by
 seed and index gives numbers, each of which picks from the distribution in order of token id.
 Nothing depends on what else is in the batch.
 

@@ -73,10 +73,12 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
             for chore in chores:
                 chore.cancel()
             await asyncio.gather(*chores, return_exceptions=True)
-            await hall.audits.close()
-            for endpoint in endpoints.values():
-                await endpoint.close()
-            await record.write_here()
+            try:
+                await hall.audits.close()
+                for endpoint in endpoints.values():
+                    await endpoint.close()
+            finally:
+                await record.write_here()
 
 
 def open_record(settings: Settings) -> Record:

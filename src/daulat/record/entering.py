@@ -50,7 +50,11 @@ def enter(appender: Appender, new: Sequence[New]) -> list[Entry | charges.Refusa
 
 
 def enter_once(appender: Appender, new: New) -> charges.Refusal | None:
-    """`enter` for an entry of which nobody knows whether it was written, once its writer is gone."""
+    """`enter` for an entry of which nobody knows whether it was written, once its writer is gone.
+
+    It is known by its bytes: no two entries of a subject may be alike, unless they have contents. Where the
+    refused one was written, the wish is judged anew, and what was settled is not settled again.
+    """
     # PostgreSQL may still be at work on what a process that is gone had told it to commit.
     appender.lock()
     e = schema.entries.c

@@ -27,9 +27,9 @@ HEADER: Final = struct.Struct(">I")
 
 
 class Place(msgspec.Struct, array_like=True):
-    """A database. `path`: SQLite's file; else an SQLAlchemy URL."""
+    """A database, as the file system's bytes. `path`: SQLite's file; else an SQLAlchemy URL."""
 
-    where: str
+    where: bytes
     path: bool
 
 

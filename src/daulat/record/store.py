@@ -111,7 +111,7 @@ class Record:
         return cls(schema.open_database(where), where, keep=contents == "full", keep_days=keep_days)
 
     def close(self) -> None:
-        """Write what waits, then let go of the database."""
+        """Write what waits here, then let go of the database; `write_here` comes before it."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -258,6 +258,8 @@ class Record:
             return not connection.execute(taken).scalar()
 
         def work(connection: Connection) -> int:
+            # Whatever a process that is gone had told the database to commit is seen behind the lock.
+            self._current(connection).lock()
             rows = connection.execute(select(schema.open_exchanges)).all()
             alive = {
                 name: is_alive(name) or held(connection, name)

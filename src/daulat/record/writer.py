@@ -2,8 +2,9 @@
 
 A server's event loop and a thread that writes wait for one interpreter, several times a statement; a process
 of its own waits for the disk alone. Its socket (file descriptor 0) brings entries (`frames`), and what has
-arrived goes into one transaction, as in `store`. It ends with the socket: whoever had sent what is not
-written yet is gone. Signals are for the server, which closes the socket when it is done.
+arrived goes into one transaction, as in `store`. Signals are for the server, which closes the socket when it is
+done. Who finds a server dead closes what it had left open (`store.Record.recover`): so nothing is written once
+the socket's other end is gone, which is looked at behind the lock that whoever recovers needs, too.
 
 Not here: who starts it, and what happens when it dies (`writing`).
 """
@@ -11,8 +12,11 @@ Not here: who starts it, and what happens when it dies (`writing`).
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import signal
 import socket
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +24,17 @@ from sqlalchemy import Connection, Engine
 
 from daulat.record import charges, frames, schema
 from daulat.record.appending import Appender
-from daulat.record.entering import New, enter, failure
+from daulat.record.entering import New, enter, enter_once, failure
 
 _BATCH: Final = 256
 _CHUNK: Final = 1 << 20
+_GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
+
+Numbered = tuple[int, New]
+
+
+class ServerGoneError(Exception):
+    """The socket's other end is closed."""
 
 
 class Inbox:
@@ -51,38 +62,82 @@ class Inbox:
 
 
 class Writer:
-    """Transactions on a connection that stays open."""
+    """Transactions on a connection that stays open.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        is_gone: whether nobody waits any more.
+        tell: takes answers to whoever waits.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        is_gone: Callable[[], bool],
+        tell: Callable[[list[frames.Answer]], None],
+    ) -> None:
         self._engine = engine.execution_options(writing=True)
         self._connection: Connection | None = None
+        self._is_gone = is_gone
+        self._tell = tell
 
-    def write(self, new: list[New]) -> list[charges.Refusal | Exception | None]:
-        """All in one transaction; if that fails, each in its own, so that one cannot harm another."""
+    def write(self, batch: list[Numbered]) -> None:
+        """All in one transaction; if that fails, each in its own, so that one cannot harm another.
+
+        Raises:
+            ServerGoneError: nothing more is to be written.
+        """
+        failed = self._tried(lambda: self._together(batch))
+        if failed is not None and len(batch) == 1:
+            self._tell([frames.Answer(batch[0][0], None, str(failure(failed)))])
+        elif failed is not None:
+            for number, one in batch:
+                self._alone(number, one)
+
+    def _together(self, batch: list[Numbered]) -> None:
+        with self._transaction() as appender:
+            found = enter(appender, [one for _, one in batch])
+        refusals = [one if isinstance(one, charges.Refusal) else None for one in found]
+        pairs = zip(batch, refusals, strict=True)
+        self._tell([frames.Answer(number, refusal) for (number, _), refusal in pairs])
+
+    def _alone(self, number: int, one: New) -> None:
+        """Behind a failure, which need not mean that nothing was written. Told at once: others may be slow."""
+
+        def work() -> None:
+            with self._transaction() as appender:
+                refusal = enter_once(appender, one)
+            self._tell([frames.Answer(number, refusal)])
+
+        failed = self._tried(work)
+        if failed is not None:
+            self._tell([frames.Answer(number, None, str(failure(failed)))])
+
+    def _tried(self, work: Callable[[], None]) -> Exception | None:
+        """What went wrong; a connection on which something did is not trusted again."""
         try:
-            return self._written(new)
+            work()
+        except (ServerGoneError, ConnectionError):
+            raise
         except Exception as error:
-            self._leave()
-            if len(new) == 1:
-                return [error]
-            return [result for one in new for result in self.write([one])]
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with contextlib.suppress(Exception):
+                    connection.invalidate()
+                    connection.close()
+            return error
+        return None
 
-    def _written(self, new: list[New]) -> list[charges.Refusal | Exception | None]:
+    @contextlib.contextmanager
+    def _transaction(self) -> Generator[Appender]:
         if self._connection is None:
             self._connection = self._engine.connect()
         with self._connection.begin():
             appender = Appender(self._connection)
-            found = enter(appender, new)
+            appender.lock()
+            if self._is_gone():
+                raise ServerGoneError
+            yield appender
             appender.flush()
-        return [one if isinstance(one, charges.Refusal) else None for one in found]
-
-    def _leave(self) -> None:
-        """A connection on which something failed is not trusted again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with contextlib.suppress(Exception):
-                connection.invalidate()
-                connection.close()
 
 
 def serve(link: socket.socket) -> None:
@@ -92,23 +147,27 @@ def serve(link: socket.socket) -> None:
     if not first:
         return
     place = frames.read_place(first[0])
-    writer = Writer(schema.connect(Path(place.where) if place.path else place.where))
-    link.sendall(frames.answers([]))
+    where = os.fsdecode(place.where)
+
+    def tell(answers: list[frames.Answer]) -> None:
+        link.sendall(frames.answers(answers))
+
+    engine = schema.connect(Path(where) if place.path else where)
+    writer = Writer(engine, lambda: is_closed(link), tell)
+    tell([])
     while batch := inbox.next(_BATCH):
-        read = [frames.read_new(frame) for frame in batch]
-        results = writer.write([one for _, one in read])
-        told = [_answer(number, result) for (number, _), result in zip(read, results, strict=True)]
-        link.sendall(frames.answers(told))
+        writer.write([frames.read_new(frame) for frame in batch])
 
 
-def _answer(number: int, result: charges.Refusal | Exception | None) -> frames.Answer:
-    if isinstance(result, Exception):
-        return frames.Answer(number, None, str(failure(result)))
-    return frames.Answer(number, result)
+def is_closed(link: socket.socket) -> bool:
+    """Whether the other end is closed, though there may still be something to read."""
+    watch = select.poll()
+    watch.register(link, 0)
+    return any(event & _GONE for _, event in watch.poll(0))
 
 
 if __name__ == "__main__":
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)
-    with contextlib.suppress(ConnectionError), socket.socket(fileno=0) as link:
+    with contextlib.suppress(ConnectionError, ServerGoneError), socket.socket(fileno=0) as link:
         serve(link)

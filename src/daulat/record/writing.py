@@ -1,6 +1,7 @@
 """The writing process as a server sees it: started when there is much to write, left when it is lost.
 
-Used on one event loop. Not here: what it does (`writer`), what is written meanwhile and afterwards (`store`).
+Used on the event loop that it was started on; others write themselves. Not here: what it does (`writer`), what
+is written meanwhile and afterwards (`store`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -43,12 +45,13 @@ class Writing:
     def __init__(self, where: str | Path) -> None:
         self._where = where
         self._second, self._count, self._not_before = 0, 0, 0.0
+        self._closed = False
         self._starting: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._link: _Link | None = None
 
     def post(self, one: New) -> Waiting | None:
-        """Hand an entry over; None: there is no process, and the caller writes it.
+        """Hand an entry over; None: the caller writes it.
 
         The future raises RecordError where it could not be written, `LostError` where the process died.
         """
@@ -59,53 +62,61 @@ class Writing:
         return None
 
     async def close(self) -> None:
-        """Wait for what was handed over, and let the process end."""
+        """Wait for what was handed over, and let the process end; from now on the caller writes."""
+        self._closed = True
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
-        if self._link is not None:
-            await self._link.close()
-        self.end()
+        link, self._link = self._link, None
+        if link is not None:
+            await link.close()
+        self._kill()
 
     def end(self) -> None:
         """See that the process is gone, whatever it was doing."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.wait()
+        self._closed = True
+        link, self._link = self._link, None
+        if link is not None:
+            link.closing = True
+        self._kill()
 
     def _is_busy(self) -> bool:
         second = int(time.monotonic())
         self._count = self._count + 1 if second == self._second else 1
         self._second = second
-        return self._count >= BUSY
+        return self._count >= BUSY and not self._closed
 
     async def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        link = _Link(self._lost)
+        ours, link = None, _Link(self._lost)
         try:
+            ours, theirs = socket.socketpair()
             with theirs:
                 self._process = _started(theirs)  # a millisecond or two, once
-            loop = asyncio.get_running_loop()
-            await loop.create_unix_connection(lambda: link, sock=ours)
-            await link.greet(frames.Place(str(self._where), isinstance(self._where, Path)))
+            await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
+            await link.greet(frames.Place(os.fsencode(self._where), isinstance(self._where, Path)))
             self._link = link
-        except (OSError, LostError) as error:
-            self._lost(str(error))
+        except Exception as error:
+            self._lost(str(error) or type(error).__name__)
         finally:
             self._starting = None
-            if self._link is None and not link.abort():
+            if self._link is None and not link.abort() and ours is not None:
                 ours.close()
 
     def _lost(self, why: str) -> None:
         log.warning("the process that writes the record is gone", extra={"why": why})
         self._not_before = time.monotonic() + _AGAIN
         self._link = None
-        self.end()
+        self._kill()
+
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
 
 class _Link(asyncio.Protocol):
-    """The socket's end here."""
+    """The socket's end here. `closing`: that it is closed is no surprise."""
 
     def __init__(self, lost: Callable[[str], None]) -> None:
         self._lost = lost
@@ -114,8 +125,9 @@ class _Link(asyncio.Protocol):
         self._unsent: list[bytes] = []
         self._numbers = itertools.count()
         self._waiting: dict[int, Waiting] = {}
-        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._closing = False
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self.closing = False
 
     async def greet(self, place: frames.Place) -> None:
         """Say where the record is, and wait until entries may come.
@@ -126,24 +138,30 @@ class _Link(asyncio.Protocol):
         self._send(frames.place(place))
         await self._ready
 
-    def post(self, one: New) -> Waiting:
+    def post(self, one: New) -> Waiting | None:
+        """Send an entry. None: this is another event loop, or a text has half a surrogate pair."""
+        if asyncio.get_running_loop() is not self._loop:
+            return None
         number = next(self._numbers)
-        self._send(frames.new(number, one))
-        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._send(frames.new(number, one))
+        except UnicodeEncodeError:
+            return None
+        future = self._waiting[number] = self._loop.create_future()
         return future
 
     async def close(self) -> None:
         """Wait for all answers, then close the socket."""
         if self._waiting:
             await asyncio.wait(list(self._waiting.values()))
-        self._closing = True
+        self.closing = True
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> bool:
         """Close the socket at once, if it is this end's."""
         if self._transport is not None:
-            self._closing = True
+            self.closing = True
             self._transport.abort()
         return self._transport is not None
 
@@ -152,7 +170,7 @@ class _Link(asyncio.Protocol):
             raise LostError("it has ended")
         # What comes in one turn of the event loop goes out in one piece.
         if not self._unsent:
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._loop.call_soon(self._flush)
         self._unsent.append(frame)
 
     def _flush(self) -> None:
@@ -179,7 +197,7 @@ class _Link(asyncio.Protocol):
             if not future.done():
                 future.set_exception(LostError("it has ended"))
         self._waiting.clear()
-        if was_ready and not self._closing:
+        if was_ready and not self.closing:
             self._lost(str(exc or "it has ended"))
 
     def _answered(self, answer: frames.Answer) -> None:
