@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from daulat.record import Record
 from daulat.record.keys import Keys
 from daulat.settings import load
@@ -31,6 +33,16 @@ settings = load(Path(sys.argv[1]))
 logs.configure("error", "text")
 serve(lambda: open_house(settings), settings, on_ready=lambda url: print(url, flush=True))
 """
+
+
+def emptied(url: str) -> str:
+    """The PostgreSQL database at that URL, with no table of anybody's."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
+        connection.execute(sa.text("CREATE SCHEMA public"))
+    engine.dispose()
+    return url
 
 
 class Unready(Exception):

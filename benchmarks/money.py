@@ -31,7 +31,6 @@ from typing import Any
 
 import aiohttp
 import houses
-import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import Progress
 from spending import on_one_budget
@@ -371,7 +370,7 @@ def budgets(clients: int, postgresql: str) -> dict[str, Any]:
             continue
         for servers in (1, 4):
             if url:
-                _emptied(url)
+                houses.emptied(url)
             with tempfile.TemporaryDirectory() as folder:
                 told = on_one_budget(
                     Path(folder) / "home", servers=servers, clients=clients, requests=10, record=url
@@ -379,14 +378,6 @@ def budgets(clients: int, postgresql: str) -> dict[str, Any]:
             console.print(f"{place}, {servers}: {told['answered']} in {told['seconds']} s")
             found[f"{place}, {servers} server{'s' if servers > 1 else ''}"] = told
     return found
-
-
-def _emptied(url: str) -> None:
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
 
 
 def budgets_table(told: Mapping[str, Any]) -> str:

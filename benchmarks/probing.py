@@ -269,7 +269,7 @@ def steps(home: Path) -> None:
 
 
 def _sums(hidden: int) -> float:
-
+    """Milliseconds that a token's state takes to be added up."""
     state = np.random.default_rng(0).standard_normal(hidden).astype(np.float32)
     probe, began = Probe(), time.perf_counter()
     for _ in range(1000):

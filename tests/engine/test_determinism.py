@@ -23,7 +23,7 @@ from daulat.engine.sequence import Ended, GenerationSequence, Outcome, TextPart
 from daulat.models.checkpoint import open_checkpoint
 from daulat.values.request import Sampling
 from tests.engine.checkpoints import make, write
-from tests.engine.tiny import Bytes, ByteStream
+from tests.engine.tiny import Numbers, NumberStream
 
 SHARED = [(7 * i * i + 3 * i) % 300 for i in range(75)]
 PROMPTS = [SHARED + [(k * i) % 300 for i in range(5 + 9 * k)] for k in range(4)]
@@ -47,21 +47,6 @@ def decoder(
     return load_native(open_checkpoint(folder), request.param, threads=2)
 
 
-class Vocabulary(Bytes):
-    """As many tokens as the model has; no text matters here."""
-
-    def token_text(self, token: int) -> str:
-        return str(token)
-
-    def token_bytes(self, token: int) -> bytes:
-        return str(token).encode()
-
-
-class TokenStream(ByteStream):
-    def push(self, token: int) -> str:
-        return chr(0x4E00 + token)
-
-
 def ask(
     case: tuple[list[int], Sampling], heard: queue.Queue[tuple[int, Outcome]], place: int
 ) -> GenerationSequence:
@@ -72,8 +57,8 @@ def ask(
         LIMIT,
         seed=11,
         index=0,
-        vocabulary=Vocabulary(),
-        text=TokenStream(),
+        vocabulary=Numbers(),
+        text=NumberStream(),
         listener=lambda outcome: heard.put((place, outcome)),
     )
 

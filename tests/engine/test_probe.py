@@ -26,7 +26,7 @@ from daulat.models.checkpoint import open_checkpoint
 from daulat.values.request import Sampling
 from tests.engine.checkpoints import make, write
 from tests.engine.places import Place
-from tests.engine.tiny import Bytes, ByteStream, tiny_decoder
+from tests.engine.tiny import Numbers, NumberStream, tiny_decoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -89,21 +89,10 @@ def test_a_probe_is_the_mean_and_the_last(several: list[np.ndarray]) -> None:
 # --- an engine's answers --------------------------------------------------------------------------------
 
 
-class Numbers(Bytes):
-    """Any number of tokens, none of which ends an answer."""
+class Endless(Numbers):
+    """No token ends an answer."""
 
     eos_ids: frozenset[int] = frozenset()
-
-    def token_text(self, token: int) -> str:
-        return str(token)
-
-    def token_bytes(self, token: int) -> bytes:
-        return str(token).encode()
-
-
-class NumberStream(ByteStream):
-    def push(self, token: int) -> str:
-        return chr(0x4E00 + token)
 
 
 def answered(
@@ -114,7 +103,7 @@ def answered(
     engine.submit(
         [
             GenerationSequence(
-                PROMPT, sampling, limit, 3, 0, Numbers(), NumberStream(), heard.put, **more
+                PROMPT, sampling, limit, 3, 0, Endless(), NumberStream(), heard.put, **more
             )
         ]
     )

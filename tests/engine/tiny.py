@@ -64,3 +64,18 @@ class ByteStream:
 
     def finish(self) -> str:
         return ""
+
+
+class Numbers(Bytes):
+    """Any number of tokens; no text matters."""
+
+    def token_text(self, token: int) -> str:
+        return str(token)
+
+    def token_bytes(self, token: int) -> bytes:
+        return str(token).encode()
+
+
+class NumberStream(ByteStream):
+    def push(self, token: int) -> str:
+        return chr(0x4E00 + token)

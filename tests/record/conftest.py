@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import houses
 
 
 def _programs() -> Path | None:
@@ -50,3 +54,9 @@ def postgres() -> Iterator[str]:
         call(str(programs / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def url(postgres: str) -> str:
+    """The same, with no table of an earlier test."""
+    return houses.emptied(postgres)

@@ -124,7 +124,7 @@ def test_two_hundred_threads(tmp_path: Path) -> None:
 def test_four_processes(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     place: str | Path = tmp_path / "record.sqlite3"
     if kind == "postgresql":
-        place = empty(request.getfixturevalue("postgres"))
+        place = request.getfixturevalue("url")
     engine = schema.open_database(place)
     running = [_worker(place, f"w{n}", 4) for n in range(4)]
     for process in running:
@@ -159,15 +159,6 @@ def _all_at_once(running: list[subprocess.Popen[str]]) -> list[subprocess.Popen[
         process.stdin.write("go\n")
         process.stdin.flush()
     return running
-
-
-def empty(url: str) -> str:
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
-    return url
 
 
 # --- a hall as small as can be: money and the chain in one transaction ------------------------------

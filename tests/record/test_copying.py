@@ -32,16 +32,6 @@ copying.migrate(place(sys.argv[1]), place(sys.argv[2]))
 """
 
 
-@pytest.fixture
-def url(postgres: str) -> str:
-    engine = sa.create_engine(postgres)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
-    return postgres
-
-
 def fill(where: str | Path, exchanges: int = 130) -> str:
     """A record with everything in it; the secret of its key."""
     record = Record.open(where)

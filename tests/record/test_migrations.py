@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import houses
 import pytest
 import sqlalchemy as sa
 from old_formats import SECRET, format_1
@@ -88,26 +89,19 @@ def test_an_upgraded_database_is_like_a_new_one(tmp_path: Path) -> None:
         engine.dispose()
 
 
-def test_in_postgresql_it_needs_a_word(postgres: str) -> None:
-    engine = sa.create_engine(postgres)
-
-    def empty() -> None:
-        with engine.begin() as connection:
-            connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-            connection.execute(sa.text("CREATE SCHEMA public"))
-
-    empty()
-    schema.open_database(postgres).dispose()
+def test_in_postgresql_it_needs_a_word(url: str) -> None:
+    engine = sa.create_engine(url)
+    schema.open_database(url).dispose()
     new = shape(engine)
-    empty()
+    houses.emptied(url)
     with engine.begin() as connection:
         head = format_1(connection)
     with pytest.raises(RecordError, match="daulat record upgrade"):
-        Record.open(postgres)
-    assert schema.upgrade_database(postgres) == 1
-    assert schema.upgrade_database(postgres) is None
+        Record.open(url)
+    assert schema.upgrade_database(url) == 1
+    assert schema.upgrade_database(url) is None
     assert shape(engine) == new
-    record = Record.open(postgres)
+    record = Record.open(url)
     assert verify(record, head=head).fault is None
     assert Keys(record).identify(SECRET) is not None
     record.close()

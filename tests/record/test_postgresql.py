@@ -27,17 +27,6 @@ for i in range(int(sys.argv[2])):
 """
 
 
-@pytest.fixture
-def url(postgres: str) -> str:
-    """An empty schema: every table of an earlier test is gone."""
-    engine = sa.create_engine(postgres)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
-    return postgres
-
-
 async def test_entries_keys_and_export(url: str, tmp_path: Path) -> None:
     record = Record.open(url)
     adds = (

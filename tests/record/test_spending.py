@@ -23,7 +23,6 @@ from daulat.endpoints.scripted import Delays, Script
 from daulat.values.money import amount
 from daulat.values.plan import Limits
 from tests.flow.halls import agree
-from tests.record.test_budgets import empty
 
 
 @pytest.mark.parametrize(("kind", "servers"), [("sqlite", 1), ("sqlite", 3), ("postgresql", 3)])
@@ -31,7 +30,7 @@ def test_many_clients_on_one_budget(
     tmp_path: Path, kind: str, servers: int, request: pytest.FixtureRequest
 ) -> None:
     """Nothing over the budget, hardly anything unused, every refusal in words, nothing left reserved."""
-    url = empty(request.getfixturevalue("postgres")) if kind == "postgresql" else ""
+    url = request.getfixturevalue("url") if kind == "postgresql" else ""
     told = spending.on_one_budget(
         tmp_path / "home", servers=servers, clients=40, requests=4, record=url
     )

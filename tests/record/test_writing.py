@@ -348,18 +348,8 @@ async def test_closed_while_it_starts(tmp_path: Path) -> None:
         assert children() == []
 
 
-def emptied(postgres: str) -> None:
-    """No table of an earlier test is there."""
-    engine = sa.create_engine(postgres)
-    with engine.begin() as connection:
-        connection.execute(sa.text("DROP SCHEMA public CASCADE"))
-        connection.execute(sa.text("CREATE SCHEMA public"))
-    engine.dispose()
-
-
-async def test_postgresql(postgres: str) -> None:
-    emptied(postgres)
-    async with busy(postgres) as (record, process):
+async def test_postgresql(url: str) -> None:
+    async with busy(url) as (record, process):
         who = account(10**12)
         loading = asyncio.gather(*(exchange(record, f"rec-{i}", who) for i in range(200)))
         await asyncio.sleep(0.05)
@@ -374,12 +364,11 @@ async def test_postgresql(postgres: str) -> None:
         assert verify(record).fault is None
 
 
-async def test_what_a_dead_process_had_told_postgresql_to_commit(postgres: str) -> None:
+async def test_what_a_dead_process_had_told_postgresql_to_commit(url: str) -> None:
     """It is waited for: else it would be written twice."""
-    emptied(postgres)
-    with contextlib.closing(Record.open(postgres)) as record:
+    with contextlib.closing(Record.open(url)) as record:
         new = New(draft("note", "s", {"i": 1}, {}, keep=True))
-        engine = schema.connect(postgres)
+        engine = schema.connect(url)
         with engine.connect() as connection, connection.begin():
             appender = Appender(connection)
             enter(appender, [new])
@@ -445,7 +434,7 @@ def test_frames_bring_what_was_sent(
     refused = draft("note", "rec-1", {"refused": True}, {}, keep=True)
     sent = [New(one, wish, tuple(settled), refused), New(one)]
     stream = b"".join(frames.new(number, new) for number, new in enumerate(sent))
-    cutting, read = frames.Frames.empty(), list[tuple[int, New]]()
+    cutting, read = frames.Frames(), list[tuple[int, New]]()
     while stream:
         at = data.draw(st.integers(1, len(stream)))
         read += [frames.read_new(frame) for frame in cutting.cut(stream[:at])]

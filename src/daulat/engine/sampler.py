@@ -113,26 +113,21 @@ class Sampler:
         logits = self._adjusted(logits)
         if rules is None:
             return self._token(logits)
-        if self._unfiltered:
-            for token in self._proposals(logits):
-                if rules.allows(token):
-                    return token
+        for token in self._proposals(logits):
+            if rules.allows(token):
+                return token
         return self._allowed(logits, np.flatnonzero(rules.allowed()))
 
-    @property
-    def _unfiltered(self) -> bool:
-        """No token is left out for what others weigh; at temperature 0 the likeliest never is."""
-        s = self._sampling
-        return s.temperature == 0 or (s.top_k == 0 and s.min_p == 0 and s.top_p == 1)
-
     def _proposals(self, logits: Floats) -> Iterator[int]:
-        """Tokens as if nothing were excluded: the likeliest alone, or independent draws."""
-        if self._sampling.temperature == 0:
+        """Tokens as if nothing were excluded: the likeliest alone, or independent draws; none where
+        tokens are left out for what others weigh."""
+        s = self._sampling
+        if s.temperature == 0:
             yield self._token(logits)
-            return
-        cumulative = np.cumsum(_weights(logits, self._sampling.temperature))
-        for _ in range(_PROPOSALS):
-            yield self._drawn(cumulative)
+        elif s.top_k == 0 and s.min_p == 0 and s.top_p == 1:
+            cumulative = np.cumsum(_weights(logits, s.temperature))
+            for _ in range(_PROPOSALS):
+                yield self._drawn(cumulative)
 
     def _allowed(self, logits: Floats, ids: Ids) -> int:
         """A token from among these, of which there often are few."""

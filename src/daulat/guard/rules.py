@@ -58,18 +58,8 @@ class Rule:
     near: int = 64
     islands: bool = False
 
-    def looks(self, view: View) -> bool:
-        """Whether there can be anything to find: most texts have no needle of most rules."""
-        low = view.low
-        for needle in self.needles:
-            if needle in low:
-                return True
-        return not self.needles
-
     def find(self, view: View) -> Iterator[Spot]:
-        """The spots in a view."""
-        if not self.looks(view):
-            return
+        """The spots in a view that has one of its needles (`Needles`)."""
         for begin, end in view.islands if self.islands else ((0, len(view.text)),):
             for pattern in self.patterns:
                 yield from self._in(view, pattern, max(begin - 2, 0), end)

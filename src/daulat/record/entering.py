@@ -6,7 +6,8 @@ Not here: transactions and who waits for them (`store`, `writer`), the chain's e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +16,9 @@ from daulat.errors import DaulatError, RecordError
 from daulat.record import charges, ledger, schema
 from daulat.record.appending import Appender
 from daulat.record.chain import Draft, Entry, holds
+
+BATCH: Final = 256
+"""The most that one transaction writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,16 @@ def enter(appender: Appender, new: Sequence[New]) -> list[Entry | charges.Refusa
     answers = iter(ledger.reserve_many(appender.connection, wishes) if wishes else ())
     found: list[Entry | charges.Refusal] = []
     for one in new:
-        refusal = next(answers) if one.wish is not None else None
-        if refusal is not None and one.refused is not None:
+        answer = next(answers) if one.wish is not None else None
+        if answer is not None and one.refused is not None:
             appender.append(one.refused)
-        found.append(appender.append(one.draft) if refusal is None else refusal)
+        found.append(appender.append(one.draft) if answer is None else answer)
     return found
+
+
+def refusal(found: Entry | charges.Refusal) -> charges.Refusal | None:
+    """What `enter` found, for whoever does not ask for the entry."""
+    return found if isinstance(found, charges.Refusal) else None
 
 
 def enter_once(appender: Appender, new: New) -> charges.Refusal | None:
@@ -64,9 +73,9 @@ def enter_once(appender: Appender, new: New) -> charges.Refusal | None:
         return None
     refused = new.refused
     if refused is not None and any(holds(data, refused) for data in written):
-        refused = None
-    (found,) = enter(appender, [New(new.draft, new.wish, new.settled, refused)])
-    return found if isinstance(found, charges.Refusal) else None
+        new = replace(new, refused=None)
+    (found,) = enter(appender, [new])
+    return refusal(found)
 
 
 def failure(error: Exception) -> DaulatError:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -92,15 +91,11 @@ def read_answers(frame: bytes) -> list[Answer]:
     return _ANSWERS.decode(frame)
 
 
-@dataclass(slots=True)
 class Frames:
     """Cuts what arrives into frames."""
 
-    _rest: bytearray
-
-    @classmethod
-    def empty(cls) -> Frames:
-        return cls(bytearray())
+    def __init__(self) -> None:
+        self._rest = bytearray()
 
     def cut(self, data: bytes) -> Iterator[bytes]:
         """The frames that are whole with these bytes."""

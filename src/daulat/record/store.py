@@ -30,13 +30,12 @@ from daulat.errors import NotFoundError, RecordError
 from daulat.record import charges, ledger, schema
 from daulat.record.appending import CLOSED, INTERRUPTED, OPENED, Appender
 from daulat.record.chain import Entry, commitment, draft, parse
-from daulat.record.entering import New, enter, enter_once, failure
+from daulat.record.entering import BATCH, New, enter, enter_once, failure, refusal
 from daulat.record.writing import LostError, Writing
 from daulat.values.money import shown
 
 T = TypeVar("T")
 REMOVED = "contents.removed"
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -171,11 +170,11 @@ class Record:
             settled,
             None if refused is None else draft(kind, subject, refused, {}, keep=self._keep),
         )
-        posted = None if self._closed else self._apart.post(new)
+        posted = self._apart.post(new)
         if posted is None:
             future: Future[Entry | charges.Refusal] = Future()
             result = await asyncio.wrap_future(self._submit(_Entering(new, future)))
-            return result if isinstance(result, charges.Refusal) else None
+            return refusal(result)
         try:
             return await posted
         except LostError:
@@ -338,7 +337,7 @@ class Record:
         while open_:
             jobs: list[_Task] = []
             job = self._queue.get()
-            while job is not None and len(jobs) < _BATCH - 1 and not self._queue.empty():
+            while job is not None and len(jobs) < BATCH - 1 and not self._queue.empty():
                 jobs.append(job)
                 job = self._queue.get()
             if job is None:

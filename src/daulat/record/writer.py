@@ -22,11 +22,10 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from daulat.record import charges, frames, schema
+from daulat.record import frames, schema
 from daulat.record.appending import Appender
-from daulat.record.entering import New, enter, enter_once, failure
+from daulat.record.entering import BATCH, New, enter, enter_once, failure, refusal
 
-_BATCH: Final = 256
 _CHUNK: Final = 1 << 20
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
@@ -42,7 +41,7 @@ class Inbox:
 
     def __init__(self, link: socket.socket) -> None:
         self._link = link
-        self._frames = frames.Frames.empty()
+        self._frames = frames.Frames()
         self._waiting: list[bytes] = []
 
     def next(self, most: int) -> list[bytes]:
@@ -88,7 +87,7 @@ class Writer:
         """
         failed = self._tried(lambda: self._together(batch))
         if failed is not None and len(batch) == 1:
-            self._tell([frames.Answer(batch[0][0], None, str(failure(failed)))])
+            self._refuse(batch[0][0], failed)
         elif failed is not None:
             for number, one in batch:
                 self._alone(number, one)
@@ -96,21 +95,23 @@ class Writer:
     def _together(self, batch: list[Numbered]) -> None:
         with self._transaction() as appender:
             found = enter(appender, [one for _, one in batch])
-        refusals = [one if isinstance(one, charges.Refusal) else None for one in found]
-        pairs = zip(batch, refusals, strict=True)
-        self._tell([frames.Answer(number, refusal) for (number, _), refusal in pairs])
+        pairs = zip(batch, found, strict=True)
+        self._tell([frames.Answer(number, refusal(one)) for (number, _), one in pairs])
 
     def _alone(self, number: int, one: New) -> None:
         """Behind a failure, which need not mean that nothing was written. Told at once: others may be slow."""
 
         def work() -> None:
             with self._transaction() as appender:
-                refusal = enter_once(appender, one)
-            self._tell([frames.Answer(number, refusal)])
+                found = enter_once(appender, one)
+            self._tell([frames.Answer(number, found)])
 
         failed = self._tried(work)
         if failed is not None:
-            self._tell([frames.Answer(number, None, str(failure(failed)))])
+            self._refuse(number, failed)
+
+    def _refuse(self, number: int, why: Exception) -> None:
+        self._tell([frames.Answer(number, None, str(failure(why)))])
 
     def _tried(self, work: Callable[[], None]) -> Exception | None:
         """What went wrong; a connection on which something did is not trusted again."""
@@ -155,7 +156,7 @@ def serve(link: socket.socket) -> None:
     engine = schema.connect(Path(where) if place.path else where)
     writer = Writer(engine, lambda: is_closed(link), tell)
     tell([])
-    while batch := inbox.next(_BATCH):
+    while batch := inbox.next(BATCH):
         writer.write([frames.read_new(frame) for frame in batch])
 
 

@@ -70,7 +70,7 @@ class Writing:
         link, self._link = self._link, None
         if link is not None:
             await link.close()
-        self._kill()
+        self.end()
 
     def end(self) -> None:
         """See that the process is gone, whatever it was doing."""
@@ -121,7 +121,7 @@ class _Link(asyncio.Protocol):
     def __init__(self, lost: Callable[[str], None]) -> None:
         self._lost = lost
         self._transport: asyncio.Transport | None = None
-        self._frames = frames.Frames.empty()
+        self._frames = frames.Frames()
         self._unsent: list[bytes] = []
         self._numbers = itertools.count()
         self._waiting: dict[int, Waiting] = {}

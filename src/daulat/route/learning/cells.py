@@ -162,16 +162,7 @@ def samples(value: Any, place: Place) -> tuple[str, ...]:
     Raises:
         DataError: it is neither, or has too many.
     """
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else None
-        except (ValueError, RecursionError):
-            fail(place, 'samples are a JSON list of texts, like ["one", "two"].')
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        fail(place, f"samples are a list of texts, not {_kind(value)}.")
-    found = cast("list[Any]", value)
+    found = _items(value, place, "samples are a", "list of texts", '["one", "two"]')
     if len(found) > MAX_SAMPLES:
         fail(place, f"there are {len(found)} samples; at most {MAX_SAMPLES} are read.")
     return tuple(text(one, place) or "" for one in found)
@@ -183,19 +174,24 @@ def probe(value: Any, place: Place) -> tuple[float, ...]:
     Raises:
         DataError: it is neither, has too many, or one that is not finite or very large.
     """
+    found = _items(value, place, "a probe is a", "list of numbers", "[0.25, -1.5]")
+    if len(found) > MAX_PROBE:
+        fail(place, f"the probe has {len(found):,} numbers; at most {MAX_PROBE:,} are read.")
+    return tuple(_figure(one, place) for one in found)
+
+
+def _items(value: Any, place: Place, this_is: str, what: str, example: str) -> list[Any]:
+    """A list, or that list as JSON; empty where there is nothing."""
     if isinstance(value, str):
         try:
             value = json.loads(value) if value.strip() else None
         except (ValueError, RecursionError):
-            fail(place, "a probe is a JSON list of numbers, like [0.25, -1.5].")
+            fail(place, f"{this_is} JSON {what}, like {example}.")
     if value is None:
-        return ()
+        return []
     if not isinstance(value, list):
-        fail(place, f"a probe is a list of numbers, not {_kind(value)}.")
-    found = cast("list[Any]", value)
-    if len(found) > MAX_PROBE:
-        fail(place, f"the probe has {len(found):,} numbers; at most {MAX_PROBE:,} are read.")
-    return tuple(_figure(one, place) for one in found)
+        fail(place, f"{this_is} {what}, not {_kind(value)}.")
+    return cast("list[Any]", value)
 
 
 def _figure(value: Any, place: Place) -> float:
