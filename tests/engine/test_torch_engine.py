@@ -38,8 +38,8 @@ from tests.engine.adapters import ALL, TARGETS, adapted, saved
 from tests.engine.checkpoints import make, write
 from tests.engine.conftest import EXACT
 from tests.engine.places import Place
-from tests.engine.test_determinism import TokenStream, Vocabulary
 from tests.engine.test_lora import read
+from tests.engine.tiny import Numbers, NumberStream
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -109,8 +109,8 @@ def ask(
             LIMIT,
             seed=1,
             index=0,
-            vocabulary=Vocabulary(),
-            text=TokenStream(),
+            vocabulary=Numbers(),
+            text=NumberStream(),
             listener=lambda outcome, k=k: heard.put((k, outcome)),
             adapter=adapter,
         )
