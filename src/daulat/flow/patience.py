@@ -5,11 +5,11 @@ Not here: the time to connect, which the endpoint itself keeps (`endpoints`).
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator
 
+from daulat.deadline import Deadline
 from daulat.errors import UpstreamTimeoutError
 from daulat.values.answer import Asked, Heard, Metered
 from daulat.values.plan import Patience
@@ -34,25 +34,27 @@ async def patient(
         async for one in heard:
             yield one
         return
-    while True:
-        left = min(due, end) - time.monotonic()
-        limit = asyncio.timeout(left if left < math.inf else None)
-        try:
-            async with limit:
-                one = await anext(heard, None)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            over, seconds = ("whole answer", patience.total) if end <= due else (what, wait)
-            raise UpstreamTimeoutError(
-                f"The endpoint {name} took longer than {seconds:g} s for its {over}. Try again, or "
-                f"give it more time in [endpoints.{name}] of daulat.toml.",
-                billable=True,
-            ) from None
-        if one is None:
-            return
-        yield one
-        if stream and not (isinstance(one, Asked | Metered) and what == "first token"):
-            # From now on, not from when it came: who listens may have been slow.
-            wait, what = patience.between, "next token"
-            due = time.monotonic() + wait
+    deadline = Deadline()
+    try:
+        while True:
+            try:
+                with deadline.until(min(due, end)):
+                    one = await anext(heard, None)
+            except TimeoutError:
+                if not deadline.expired:
+                    raise
+                over, seconds = ("whole answer", patience.total) if end <= due else (what, wait)
+                raise UpstreamTimeoutError(
+                    f"The endpoint {name} took longer than {seconds:g} s for its {over}. Try again, or "
+                    f"give it more time in [endpoints.{name}] of daulat.toml.",
+                    billable=True,
+                ) from None
+            if one is None:
+                return
+            yield one
+            if stream and not (isinstance(one, Asked | Metered) and what == "first token"):
+                # From now on, not from when it came: who listens may have been slow.
+                wait, what = patience.between, "next token"
+                due = time.monotonic() + wait
+    finally:
+        deadline.close()

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from daulat.errors import DaulatError, InternalError
 from daulat.flow import Exchange
-from daulat.server.calls import Call, ClientGone
+from daulat.server.calls import Call, ClientGone, Delivery
 from daulat.server.shapes.base import Choice, Shape, encode
 from daulat.server.shell import defect, shutting_down
 from daulat.values.answer import Done, Event
@@ -39,18 +39,19 @@ async def answer_stream(call: Call, exchange: Exchange, shape: Shape) -> None:
     """Send each event as it comes."""
     async with events_of(call, exchange) as events:
         first = await anext(events)
-        try:
-            await _start(call)
-            await _forward(call, _behind(first, events), shape)
-        except asyncio.CancelledError:
-            await _last_word(call, shape, shutting_down())
-            raise
-        except DaulatError as error:
-            await _last_word(call, shape, error)
-        except ClientGone:
-            raise
-        except Exception:
-            await _last_word(call, shape, defect(call.trace))
+        with contextlib.closing(Delivery(call.send)) as client:
+            try:
+                await _start(call, client)
+                await _forward(client, _behind(first, events), shape)
+            except asyncio.CancelledError:
+                await _last_word(call, client, shape, shutting_down())
+                raise
+            except DaulatError as error:
+                await _last_word(call, client, shape, error)
+            except ClientGone:
+                raise
+            except Exception:
+                await _last_word(call, client, shape, defect(call.trace))
 
 
 async def _behind(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Event]:
@@ -59,15 +60,15 @@ async def _behind(first: Event, rest: AsyncIterator[Event]) -> AsyncIterator[Eve
         yield event
 
 
-async def _forward(call: Call, events: AsyncIterator[Event], shape: Shape) -> None:
+async def _forward(client: Delivery, events: AsyncIterator[Event], shape: Shape) -> None:
     said = shape.opening()
     async for event in events:
         if isinstance(event, Done):
-            await _write(call, said + shape.closing(event), more=False)
+            await _write(client, said + shape.closing(event), more=False)
             return
         said += shape.event(event)
         if said:
-            await _write(call, said)
+            await _write(client, said)
             said = b""
     raise InternalError("The answer ended before it was complete.")
 
@@ -105,25 +106,25 @@ def noted(call: Call, exchange: Exchange) -> None:
     trace.outcomes = exchange.outcomes
 
 
-async def _start(call: Call) -> None:
+async def _start(call: Call, client: Delivery) -> None:
     headers = {
         "content-type": "text/event-stream; charset=utf-8",
         "cache-control": "no-store",
         **call.trace.headers(),
     }
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    await call.deliver({"type": "http.response.start", "status": 200, "headers": raw})
+    await client.deliver({"type": "http.response.start", "status": 200, "headers": raw})
 
 
-async def _write(call: Call, data: bytes, *, more: bool = True) -> None:
-    await call.deliver({"type": "http.response.body", "body": data, "more_body": more})
+async def _write(client: Delivery, data: bytes, *, more: bool = True) -> None:
+    await client.deliver({"type": "http.response.body", "body": data, "more_body": more})
 
 
-async def _last_word(call: Call, shape: Shape, error: DaulatError) -> None:
+async def _last_word(call: Call, client: Delivery, shape: Shape, error: DaulatError) -> None:
     call.trace.error = error.code
     with contextlib.suppress(ClientGone, TimeoutError):
         async with asyncio.timeout(_LAST_WORD_SECONDS):
-            await _write(call, shape.failed(error), more=False)
+            await _write(client, shape.failed(error), more=False)
 
 
 def json_response(call: Call, body: object, more: Mapping[str, str] | None = None) -> Response:

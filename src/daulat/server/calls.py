@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
+from daulat.deadline import Deadline
 from daulat.errors import AuthenticationError, MediaTypeError, RequestError, TooLargeError
 from daulat.flow import Hall
 from daulat.server.metrics import Metrics
@@ -22,6 +24,7 @@ T = TypeVar("T")
 
 VERSION = re.compile(r"^[A-Za-z0-9._-]{1,64}$")
 _BODY_SECONDS = 60.0  # for a whole body to arrive
+_UNWATCHED_SECONDS = 0.02  # a task to watch a client costs a quick answer more than its leaving
 _STALL_SECONDS = 60.0  # for a client to take what was sent
 
 
@@ -55,17 +58,29 @@ class Call:
             raise AuthenticationError("This needs a key: send it as `Authorization: Bearer …`.")
         return self.caller
 
+
+class Delivery:
+    """Sends to a client, and gives up on one that takes nothing for a minute; close it in the end."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._deadline = Deadline()
+
     async def deliver(self, message: Message) -> None:
-        """Send, and give up on a client that takes nothing for a minute.
+        """Send.
 
         Raises:
             ClientGone: it hung up or stalled.
         """
         try:
-            async with asyncio.timeout(_STALL_SECONDS):
-                await self.send(message)
+            with self._deadline.until(time.monotonic() + _STALL_SECONDS):
+                await self._send(message)
         except OSError as error:  # a TimeoutError is one
             raise ClientGone from error
+
+    def close(self) -> None:
+        """Nothing more is sent."""
+        self._deadline.close()
 
 
 def bearer(headers: Headers) -> str | None:
@@ -101,11 +116,14 @@ async def read_json(headers: Headers, receive: Receive, limit: int) -> bytes:
     declared = headers.get("content-length", "0")
     if declared.isascii() and declared.isdigit() and int(declared[:20]) > limit:
         raise _too_large(limit)
+    deadline = Deadline()
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
+        with deadline.until(time.monotonic() + _BODY_SECONDS):
             return await _read(receive, limit)
     except TimeoutError:
         raise RequestError("The body did not arrive within a minute: send it again.") from None
+    finally:
+        deadline.close()
 
 
 async def _read(receive: Receive, limit: int) -> bytes:
@@ -142,13 +160,20 @@ def _too_large(limit: int) -> TooLargeError:
 async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Do `work` while the client is there; when it leaves, the work is cancelled and awaited.
 
+    What is done in no time is not watched.
+
     Raises:
         ClientGone: it left.
     """
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
-    watch = asyncio.ensure_future(_left(receive))
+    watch: asyncio.Future[None] | None = None
     gone = False
+
+    def begin() -> None:
+        nonlocal watch
+        watch = asyncio.ensure_future(_left(receive))
+        watch.add_done_callback(left)
 
     def left(ended: asyncio.Future[None]) -> None:
         nonlocal gone
@@ -157,7 +182,7 @@ async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             gone = True
             task.cancel()
 
-    watch.add_done_callback(left)
+    timer = asyncio.get_running_loop().call_later(_UNWATCHED_SECONDS, begin)
     try:
         result = await work
     except asyncio.CancelledError:
@@ -169,8 +194,10 @@ async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             task.uncancel()
         return result
     finally:
-        watch.remove_done_callback(left)
-        watch.cancel()
+        timer.cancel()
+        if watch is not None:
+            watch.remove_done_callback(left)
+            watch.cancel()
 
 
 async def _left(receive: Receive) -> None:
