@@ -91,7 +91,7 @@ async def test_who_gives_up_waiting_stops_nobody(tmp_path: Path) -> None:
     with contextlib.closing(Record.open(tmp_path / "record.sqlite3")) as record:
         for round in range(20):
             tasks = [
-                asyncio.create_task(record.add("note", f"rec-{round}-{i}", {})) for i in range(20)
+                asyncio.ensure_future(record.add("note", f"rec-{round}-{i}", {})) for i in range(20)
             ]
             await asyncio.sleep(random.random() * 0.002)
             for task in tasks[::2]:

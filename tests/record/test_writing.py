@@ -15,7 +15,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -225,10 +224,10 @@ async def test_behind_it_the_record_is_written_here(tmp_path: Path) -> None:
 async def test_another_event_loop_writes_here(tmp_path: Path) -> None:
     async with busy(tmp_path / "record.sqlite3") as (record, _):
 
-        def elsewhere() -> None:
-            asyncio.run(asyncio.wait_for(record.add("note", "elsewhere", {}), 10))
+        async def elsewhere() -> None:
+            await asyncio.wait_for(record.add("note", "elsewhere", {}), 10)
 
-        await asyncio.to_thread(elsewhere)
+        await asyncio.to_thread(asyncio.run, elsewhere())
         assert sum(1 for _ in record.entries(subject="elsewhere")) == 1
 
 
@@ -373,10 +372,11 @@ async def test_what_a_dead_process_had_told_postgresql_to_commit(url: str) -> No
             appender = Appender(connection)
             enter(appender, [new])
             appender.flush()
-            work = partial(record._again, new=new)
-            again = asyncio.create_task(asyncio.to_thread(record.transact, work))
+            waiting: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
+            record._once_more(new, waiting)
             await asyncio.sleep(0.3)
-        assert await again is None
+            assert not waiting.done()
+        assert await waiting is None
         engine.dispose()
         assert sum(1 for _ in record.entries()) == 1
         assert verify(record).fault is None

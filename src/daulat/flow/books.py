@@ -99,15 +99,13 @@ class ExchangeBooks:
         ended, self._unsettled = self._unsettled, []
         body = attempted(number, step, ended, self._account.currency)
         self._held[number] = step
-        writing = asyncio.ensure_future(
-            self._record.add(
-                ATTEMPTED,
-                self._id,
-                body,
-                wish=self.wish(number, step, limit),
-                settled=[self._settlement(outcome) for outcome in ended],
-                refused={**body, "refused": True} if ended else None,
-            )
+        writing = self._record.add(
+            ATTEMPTED,
+            self._id,
+            body,
+            wish=self.wish(number, step, limit),
+            settled=[self._settlement(outcome) for outcome in ended],
+            refused={**body, "refused": True} if ended else None,
         )
         self._writing.add(writing)
         writing.add_done_callback(lambda done: self._written(done, number, ended))
@@ -131,31 +129,42 @@ class ExchangeBooks:
             self.outcomes.append(outcome)
             self._unsettled.append(outcome)
 
-    async def close(self, closing: Callable[[], tuple[Json, Json]]) -> None:
+    def close(self, closing: Callable[[], tuple[Json, Json]]) -> asyncio.Future[Any]:
         """Write the exchange's last entry, and settle with it all that is not settled.
 
-        Where the record cannot be written, that is done as soon as it can be: nothing stays set aside.
+        It is under way when this returns, and may be shielded from who is cancelled while waiting. Where the
+        record cannot be written, that is done as soon as it can be: nothing stays set aside.
 
         Args:
             closing: the entry's body and contents, asked for when all attempts are over.
 
         Raises:
-            RecordError: it is not written yet.
+            RecordError: by the future; it is not written yet.
         """
-        while self._writing:
-            await asyncio.wait(self._writing)
+        if self._writing:
+            return asyncio.ensure_future(self._close_behind(closing))
         for number, step in self._held.items() if self._account.limited else ():
             # Set aside, and then never asked.
             self.ended(Outcome(number, step, RESTING, NOTHING, 0))
         body, contents = closing()
         settled = [self._settlement(outcome) for outcome in self._unsettled]
-        try:
-            await self._record.add(CLOSED, self._id, body, contents, settled=settled)
-        except RecordError:
+        written = self._record.add(CLOSED, self._id, body, contents, settled=settled)
+
+        def over(written: asyncio.Future[Any]) -> None:
+            if written.cancelled() or not isinstance(written.exception(), RecordError):
+                return
             late = {**body, "status": "error", "error": RecordError.code}
             _LATE.add(task := asyncio.ensure_future(self._close_late(late, settled)))
             task.add_done_callback(_LATE.discard)
-            raise
+
+        written.add_done_callback(over)
+        return written
+
+    async def _close_behind(self, closing: Callable[[], tuple[Json, Json]]) -> None:
+        """What is being set aside must be known before it can be settled."""
+        while self._writing:
+            await asyncio.wait(self._writing)
+        await self.close(closing)
 
     async def _close_late(self, body: Json, settled: Sequence[charges.Outcome]) -> None:
         """Try until the record takes it. Who is gone before leaves it to the next start."""

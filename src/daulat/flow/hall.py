@@ -209,14 +209,12 @@ class Hall:
         body, contents = opened(
             request, caller, plan, self._instance, guarded.data_class, guarded.found, declared
         )
-        writing = asyncio.ensure_future(
-            self.record.add(
-                "exchange.opened",
-                exchange_id,
-                body,
-                contents,
-                wish=books.wish(0, attempts.first, limit),
-            )
+        writing = self.record.add(
+            "exchange.opened",
+            exchange_id,
+            body,
+            contents,
+            wish=books.wish(0, attempts.first, limit),
         )
         await self._written(writing, exchange)
         return exchange

@@ -31,7 +31,7 @@ from daulat.record import charges, ledger, schema
 from daulat.record.appending import CLOSED, INTERRUPTED, OPENED, Appender
 from daulat.record.chain import Entry, commitment, draft, parse
 from daulat.record.entering import BATCH, New, enter, enter_once, failure, refusal
-from daulat.record.writing import LostError, Writing
+from daulat.record.writing import Waiting, Writing
 from daulat.values.money import shown
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Record:
 
     def __init__(self, engine: Engine, where: str | Path, *, keep: bool, keep_days: int) -> None:
         self._engine = engine
-        self._apart = Writing(where)
+        self._apart = Writing(where, self._once_more)
         self._writing = engine.execution_options(writing=True)
         self._keep = keep
         self._keep_days = keep_days
@@ -78,6 +78,7 @@ class Record:
         self._closed = False
         self._appender: Appender | None = None
         self._holding: Connection | None = None
+        self._rewriting: set[asyncio.Future[None]] = set()
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
         self._thread.start()
 
@@ -139,7 +140,7 @@ class Record:
         assert isinstance(entry, Entry)  # noqa: S101 - nothing was wished for
         return entry
 
-    async def add(
+    def add(
         self,
         kind: str,
         subject: str,
@@ -149,10 +150,11 @@ class Record:
         wish: charges.Wish | None = None,
         settled: Sequence[charges.Outcome] = (),
         refused: Mapping[str, Any] | None = None,
-    ) -> charges.Refusal | None:
+    ) -> Waiting:
         """`append` for the event loop, with the money that goes with the entry: all of it or nothing.
 
-        Where much is added, a process of its own writes it.
+        It is under way when this returns: who is cancelled while waiting shields the future if it is to be
+        written in any case. Where much is added, a process of its own writes it.
 
         Args:
             wish: what must be set aside; where a limit refuses it, the entry is not written and the refusal
@@ -164,25 +166,39 @@ class Record:
         Raises:
             RecordError: it could not be written.
         """
-        new = New(
-            draft(kind, subject, body, contents or {}, keep=self._keep),
-            wish,
-            settled,
-            None if refused is None else draft(kind, subject, refused, {}, keep=self._keep),
-        )
-        posted = self._apart.post(new)
-        if posted is None:
-            future: Future[Entry | charges.Refusal] = Future()
-            result = await asyncio.wrap_future(self._submit(_Entering(new, future)))
-            return refusal(result)
         try:
-            return await posted
-        except LostError:
-            again = _Job(lambda connection: self._again(connection, new), Future())
-            return await asyncio.wrap_future(self._submit(again))
+            new = New(
+                draft(kind, subject, body, contents or {}, keep=self._keep),
+                wish,
+                settled,
+                None if refused is None else draft(kind, subject, refused, {}, keep=self._keep),
+            )
+        except RecordError as error:
+            failed: Waiting = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
+        return self._apart.post(new) or asyncio.ensure_future(self._add_here(new))
 
-    def _again(self, connection: Connection, new: New) -> charges.Refusal | None:
-        return enter_once(self._current(connection), new)
+    async def _add_here(self, new: New) -> charges.Refusal | None:
+        future: Future[Entry | charges.Refusal] = Future()
+        return refusal(await asyncio.wrap_future(self._submit(_Entering(new, future))))
+
+    def _once_more(self, new: New, waiting: Waiting) -> None:
+        """Of an entry whose writer is gone: see that it is written, and tell who waits."""
+
+        async def again() -> None:
+            job = _Job(lambda connection: enter_once(self._current(connection), new), Future())
+            try:
+                found = await asyncio.wrap_future(self._submit(job))
+            except Exception as error:
+                if not waiting.done():
+                    waiting.set_exception(error)
+            else:
+                if not waiting.done():
+                    waiting.set_result(found)
+
+        self._rewriting.add(task := asyncio.ensure_future(again()))
+        task.add_done_callback(self._rewriting.discard)
 
     async def write_here(self) -> None:
         """See that another process has written all that it was given, and that it ends."""

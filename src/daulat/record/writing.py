@@ -29,10 +29,11 @@ _AGAIN: Final = 60.0
 
 log = logging.getLogger(__name__)
 Waiting = asyncio.Future[charges.Refusal | None]
+Lost = Callable[[New, Waiting], None]
 
 
 class LostError(Exception):
-    """The process has ended, and nobody knows whether it had written the entry."""
+    """The process has ended before it was ready."""
 
 
 class Writing:
@@ -40,10 +41,12 @@ class Writing:
 
     Args:
         where: the database, as `schema.connect` takes it.
+        lost: gets each entry of which nobody knows whether the process had written it, and who waits.
     """
 
-    def __init__(self, where: str | Path) -> None:
+    def __init__(self, where: str | Path, lost: Lost) -> None:
         self._where = where
+        self._lost_entry = lost
         self._second, self._count, self._not_before = 0, 0, 0.0
         self._closed = False
         self._starting: asyncio.Task[None] | None = None
@@ -53,7 +56,7 @@ class Writing:
     def post(self, one: New) -> Waiting | None:
         """Hand an entry over; None: the caller writes it.
 
-        The future raises RecordError where it could not be written, `LostError` where the process died.
+        The future raises RecordError where it could not be written.
         """
         if self._link is not None:
             return self._link.post(one)
@@ -87,7 +90,7 @@ class Writing:
         return self._count >= BUSY and not self._closed
 
     async def _start(self) -> None:
-        ours, link = None, _Link(self._lost)
+        ours, link = None, _Link(self._lost, self._lost_entry)
         try:
             ours, theirs = socket.socketpair()
             with theirs:
@@ -118,13 +121,14 @@ class Writing:
 class _Link(asyncio.Protocol):
     """The socket's end here. `closing`: that it is closed is no surprise."""
 
-    def __init__(self, lost: Callable[[str], None]) -> None:
+    def __init__(self, lost: Callable[[str], None], lost_entry: Lost) -> None:
         self._lost = lost
+        self._lost_entry = lost_entry
         self._transport: asyncio.Transport | None = None
         self._frames = frames.Frames()
         self._unsent: list[bytes] = []
         self._numbers = itertools.count()
-        self._waiting: dict[int, Waiting] = {}
+        self._waiting: dict[int, tuple[New, Waiting]] = {}
         self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self.closing = False
@@ -147,13 +151,14 @@ class _Link(asyncio.Protocol):
             self._send(frames.new(number, one))
         except UnicodeEncodeError:
             return None
-        future = self._waiting[number] = self._loop.create_future()
+        future: Waiting = self._loop.create_future()
+        self._waiting[number] = one, future
         return future
 
     async def close(self) -> None:
         """Wait for all answers, then close the socket."""
         if self._waiting:
-            await asyncio.wait(list(self._waiting.values()))
+            await asyncio.wait([future for _, future in self._waiting.values()])
         self.closing = True
         if self._transport is not None:
             self._transport.close()
@@ -193,15 +198,17 @@ class _Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         was_ready = self._ready.done()
-        for future in (self._ready, *self._waiting.values()):
-            if not future.done():
-                future.set_exception(LostError("it has ended"))
-        self._waiting.clear()
-        if was_ready and not self.closing:
+        if not was_ready:
+            self._ready.set_exception(LostError("it has ended"))
+        elif not self.closing:
             self._lost(str(exc or "it has ended"))
+        left, self._waiting = self._waiting, {}
+        for one, future in left.values():
+            if not future.done():
+                self._lost_entry(one, future)
 
     def _answered(self, answer: frames.Answer) -> None:
-        future = self._waiting.pop(answer.number)
+        _, future = self._waiting.pop(answer.number)
         if future.done():  # nobody waits any more
             return
         if answer.error is not None:
