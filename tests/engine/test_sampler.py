@@ -21,6 +21,7 @@ from transformers.generation.logits_process import (
     TopPLogitsWarper,
 )
 
+from daulat.engine import truncation
 from daulat.engine.sampler import Sampler, fresh_seed
 from daulat.errors import ModelFileError, RequestError
 from daulat.values.request import Sampling
@@ -154,6 +155,7 @@ class Among:
         return np.isin(np.arange(V), self._tokens)
 
 
+@pytest.mark.parametrize("questions", [256, 2])
 @pytest.mark.parametrize("tokens", [(0, 5, 6, 11), (3,), tuple(range(0, V, 2)), tuple(range(V))])
 @pytest.mark.parametrize(
     "s",
@@ -163,12 +165,15 @@ class Among:
         Sampling(logit_bias={5: 2.0, 6: -100, 1: 3.0}),
         Sampling(min_p=0.05),
         Sampling(top_k=3),
+        Sampling(top_p=0.85),
+        Sampling(temperature=1.6, top_p=0.3),
         Sampling(temperature=1.3, top_k=9, min_p=0.01, top_p=0.9),
     ],
 )
 def test_under_rules_frequencies_are_those_of_what_is_allowed(
-    s: Sampling, tokens: tuple[int, ...]
+    s: Sampling, tokens: tuple[int, ...], questions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(truncation, "_QUESTIONS", questions)
     logits, draws, rules = noise(5, scale=1.5), 4000, Among(*tokens)
     banned = {i: -100.0 for i in range(V) if i not in tokens}
     plain = replace(s, logit_bias={**s.logit_bias, **banned})

@@ -10,10 +10,10 @@ seed and index gives numbers, each of which picks from the distribution in order
 Nothing depends on what else is in the batch.
 
 To find all that a grammar allows takes up to a hundred times as long as to ask about one token. So
-the model's own tokens are drawn first, and the first that is allowed is taken: by rejection (J. von
-Neumann, "Various techniques used in connection with random digits", 1951) a draw from what is
-allowed. After a few refusals all of that is found, which leaves the distribution as it is. What
-top_k, min_p and top_p keep depends on all that is allowed: there it is found at once.
+the model's own tokens are drawn first, and the first that is allowed, and left by top_k, min_p and
+top_p, is taken: by rejection (J. von Neumann, "Various techniques used in connection with random
+digits", 1951) a draw from those. After a few refusals all of them are found, which leaves the
+distribution as it is.
 
 Not here: bounds on parameters (`server.wire`), which token ends an answer (`sequence`).
 Shapes: V vocabulary.
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,12 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daulat.engine.logprobs import require_finite, score_rows
+from daulat.engine.truncation import Doubles, Ids, Ranked, leaves, left, truncates, weights
 from daulat.errors import RequestError
 from daulat.models.numbers import Floats
 from daulat.values.request import Sampling
 
-Doubles = NDArray[np.float64]
-Ids = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
 _MASK_64 = 2**64 - 1
@@ -111,33 +110,62 @@ class Sampler:
 
     def _chosen(self, logits: Floats, rules: Rules | None) -> int:
         logits = self._adjusted(logits)
-        if rules is None:
-            return self._token(logits)
-        for token in self._proposals(logits):
-            if rules.allows(token):
-                return token
-        return self._allowed(logits, np.flatnonzero(rules.allowed()))
+        return self._free(logits) if rules is None else self._held(logits, rules)
 
-    def _proposals(self, logits: Floats) -> Iterator[int]:
-        """Tokens as if nothing were excluded: the likeliest alone, or independent draws; none where
-        tokens are left out for what others weigh."""
+    def _free(self, logits: Floats) -> int:
+        """A token of any."""
         s = self._sampling
         if s.temperature == 0:
-            yield self._token(logits)
-        elif s.top_k == 0 and s.min_p == 0 and s.top_p == 1:
-            cumulative = np.cumsum(_weights(logits, s.temperature))
-            for _ in range(_PROPOSALS):
-                yield self._drawn(cumulative)
+            return int(np.argmax(logits))  # the lowest id among equals
+        found = weights(logits, s.temperature)
+        cumulative = np.cumsum(found)
+        for _ in range(_PROPOSALS):
+            token = self._drawn(cumulative)
+            if leaves(found, cumulative[-1], token, s):
+                return token
+        ids, found = left(logits, s)
+        place = self._drawn(np.cumsum(found))
+        return place if ids is None else int(ids[place])
 
-    def _allowed(self, logits: Floats, ids: Ids) -> int:
-        """A token from among these, of which there often are few."""
+    def _held(self, logits: Floats, rules: Rules) -> int:
+        """A token that is allowed."""
+        s = self._sampling
+        if s.temperature == 0:
+            token = int(np.argmax(logits))
+            return token if rules.allows(token) else self._allowed(logits, rules)
+        found = weights(logits, s.temperature)
+        cumulative = np.cumsum(found)
+        ranked = Ranked(found, cumulative[-1], s, rules.allows)
+        judge = ranked.leaves if truncates(s) else rules.allows
+        for _ in range(_PROPOSALS):
+            token = self._drawn(cumulative)
+            answer = judge(token)
+            if answer is None:
+                return self._judged(token, logits, rules)
+            if answer:
+                return token
+        return self._allowed(logits, rules)
+
+    def _judged(self, token: int, logits: Floats, rules: Rules) -> int:
+        """A token that is allowed, if it is left, else another: what is hard to judge is not passed over."""
+        ids = np.flatnonzero(rules.allowed())
+        kept = logits[ids]
+        place = int(np.searchsorted(ids, token))
+        found = weights(kept, self._sampling.temperature)
+        if leaves(found, found.sum(), place, self._sampling):
+            return token
+        return int(ids[self._free(kept)])
+
+    def _allowed(self, logits: Floats, rules: Rules) -> int:
+        """A token from among those that are allowed, of which there often are few."""
+        ids = np.flatnonzero(rules.allowed())
         kept = logits[ids]
         if kept.max() == _NEVER:
             raise RequestError(
                 "logit_bias bans every token that the structure allows here; change one of them.",
                 param="logit_bias",
             )
-        return int(ids[self._token(kept)])
+        return int(ids[self._free(kept)])
 
     def _adjusted(self, logits: Floats) -> Floats:
         if self._bias is None and self._penalties is None:
@@ -150,21 +178,6 @@ class Sampler:
         # Bans come last: they hold whatever the penalties did.
         return adjusted if self._bias is None else self._bias.restrict(adjusted)
 
-    def _token(self, logits: Floats) -> int:
-        sampling = self._sampling
-        if sampling.temperature == 0:
-            return int(np.argmax(logits))  # the lowest id among equals
-        ids = _top_k(logits, sampling.top_k)
-        kept = logits if ids is None else logits[ids]
-        weights = _weights(kept, sampling.temperature)
-        if sampling.min_p > 0:
-            # The likeliest token weighs 1.
-            weights[weights < sampling.min_p] = 0
-        if sampling.top_p < 1:
-            weights = _top_p(weights, sampling.top_p)
-        place = self._drawn(np.cumsum(weights))
-        return place if ids is None else int(ids[place])
-
     def _drawn(self, cumulative: Doubles) -> int:
         """Inverse of the cumulative distribution, by 53 random bits."""
         raw: int = self._random.random_raw()
@@ -172,45 +185,6 @@ class Sampler:
         # uniform < 1: the product is below the last entry, and a token of weight 0 is never found.
         wanted = uniform * float(cumulative[-1])
         return int(np.searchsorted(cumulative, wanted, side="right"))
-
-
-def _weights(logits: Floats, temperature: float) -> Doubles:
-    """Probabilities times a constant: the likeliest token weighs 1."""
-    z = logits.astype(np.float64)
-    z -= z.max()
-    with np.errstate(over="ignore"):  # a tiny temperature: -inf is what is meant
-        z /= temperature
-    return np.exp(z, out=z)
-
-
-def _top_k(logits: Floats, k: int) -> Ids | None:
-    """Ids, ascending, of the k largest and of those equal to the kth; None: all."""
-    if not 0 < k < len(logits):
-        return None
-    return np.flatnonzero(logits >= _kth(logits, k))
-
-
-def _kth(values: Floats | Doubles, k: int) -> float:
-    """The kth largest."""
-    return float(np.partition(values, len(values) - k)[len(values) - k])
-
-
-def _top_p(weights: Doubles, p: float) -> Doubles:
-    """Weights, 0 for all but the nucleus (arXiv 1904.09751): the fewest tokens that hold mass p.
-
-    Among equals the lower id comes first. At least one token is kept.
-    """
-    total = float(weights.sum())
-    # Tokens below half the average share of what is cut are all cut: only the others need sorting.
-    some = weights[weights * (2 * len(weights)) >= (1 - p) * total]
-    falling = np.sort(some)[::-1]
-    mass = np.cumsum(falling)
-    count = min(int(np.searchsorted(mass, p * total)) + 1, len(falling))
-    last = falling[count - 1]
-    nucleus = weights > last
-    equals = np.flatnonzero(weights == last)
-    nucleus[equals[: count - int(nucleus.sum())]] = True
-    return np.where(nucleus, weights, 0.0)
 
 
 def _scored(token: int, logits: Floats, count: int) -> Choice:

@@ -42,8 +42,8 @@ Number = BigInteger().with_variant(Integer, "sqlite")
 _LARGEST = 9 * 10**18
 _OUR_LOCK = 0x6461756C6174
 _CHECKPOINT = 4000
-"""Pages (16 MiB) in SQLite's log until they are moved to their places, for which some commit waits: at 1,000 one
-commit in 120 took four times as long as the others."""
+"""Pages (16 MiB) in SQLite's log until they are moved to their places, for which a commit waits: at 1,000 one
+in 120 took four times as long as the others."""
 
 
 def _counts(table: str, *names: str) -> list[Column[int] | CheckConstraint]:
