@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import pytest
+import uvloop
 
 from daulat.deadline import Deadline
 
-SOON, LONG = 0.02, 30.0
+SOON, LONG = 0.1, 30.0
 
 Limit = Callable[[float], contextlib.AbstractAsyncContextManager[object]]
 
@@ -27,12 +28,20 @@ LIMITS = pytest.mark.parametrize("limit", [asyncio.timeout, ours])
 """The oracle and ours."""
 
 
-def run(work: Awaitable[object]) -> None:
-    async def within() -> None:
-        async with asyncio.timeout(LONG):
-            await work
+Run = Callable[[Awaitable[object]], None]
 
-    asyncio.run(within())
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    def running(work: Awaitable[object]) -> None:
+        async def within() -> None:
+            async with asyncio.timeout(LONG):
+                await work
+
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            runner.run(within())
+
+    return running
 
 
 def current() -> asyncio.Task[object]:
@@ -42,7 +51,7 @@ def current() -> asyncio.Task[object]:
 
 
 @LIMITS
-def test_what_takes_too_long_is_ended(limit: Limit) -> None:
+def test_what_takes_too_long_is_ended(limit: Limit, run: Run) -> None:
     async def work() -> None:
         with pytest.raises(TimeoutError):
             async with limit(SOON):
@@ -54,7 +63,7 @@ def test_what_takes_too_long_is_ended(limit: Limit) -> None:
 
 
 @LIMITS
-def test_what_is_in_time_is_left_alone(limit: Limit) -> None:
+def test_what_is_in_time_is_left_alone(limit: Limit, run: Run) -> None:
     async def work() -> None:
         async with limit(SOON):
             await asyncio.sleep(0)
@@ -65,7 +74,7 @@ def test_what_is_in_time_is_left_alone(limit: Limit) -> None:
 
 
 @LIMITS
-def test_an_error_is_its_own(limit: Limit) -> None:
+def test_an_error_is_its_own(limit: Limit, run: Run) -> None:
     async def work() -> None:
         with pytest.raises(TimeoutError, match="another"):
             async with limit(LONG):
@@ -78,7 +87,7 @@ def test_an_error_is_its_own(limit: Limit) -> None:
 
 
 @LIMITS
-def test_who_cancels_from_outside_is_heard(limit: Limit) -> None:
+def test_who_cancels_from_outside_is_heard(limit: Limit, run: Run) -> None:
     async def waiting() -> None:
         async with limit(LONG):
             await asyncio.Event().wait()
@@ -94,7 +103,7 @@ def test_who_cancels_from_outside_is_heard(limit: Limit) -> None:
 
 
 @LIMITS
-def test_who_cancels_while_the_time_runs_out_is_heard(limit: Limit) -> None:
+def test_who_cancels_while_the_time_runs_out_is_heard(limit: Limit, run: Run) -> None:
     async def waiting() -> None:
         async with limit(SOON):
             try:
@@ -111,7 +120,7 @@ def test_who_cancels_while_the_time_runs_out_is_heard(limit: Limit) -> None:
 
 
 @LIMITS
-def test_one_within_another(limit: Limit) -> None:
+def test_one_within_another(limit: Limit, run: Run) -> None:
     async def work() -> None:
         async with limit(LONG):
             with pytest.raises(TimeoutError):
@@ -125,27 +134,54 @@ def test_one_within_another(limit: Limit) -> None:
     run(work())
 
 
-def test_many_waits_have_one_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_waits_have_one_timer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, arm = 0, Deadline._arm
+
+    def counted(self: Deadline, least: float = 0.0) -> None:
+        nonlocal made
+        made += 1
+        arm(self, least)
+
     async def work() -> None:
-        loop, made = asyncio.get_running_loop(), 0
-        later = loop.call_later
-
-        def counted(*arguments: object) -> asyncio.TimerHandle:
-            nonlocal made
-            made += 1
-            return later(*arguments)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(loop, "call_later", counted)
         with contextlib.closing(Deadline()) as deadline:
             for _ in range(100):
                 with deadline.until(time.monotonic() + LONG):
                     await asyncio.sleep(0)
-        assert made == 1
+            assert made == 1
+            with pytest.raises(TimeoutError), deadline.until(time.monotonic() + SOON):
+                await asyncio.Event().wait()
+            # One for the nearer end, and a few where a timer is a little early: no spinning.
+            assert made <= 5
+
+    monkeypatch.setattr(Deadline, "_arm", counted)
+    run(work())
+
+
+def test_what_is_closed_ends_nothing_any_more(run: Run) -> None:
+    async def work() -> None:
+        deadline = Deadline()
+        with deadline.until(time.monotonic() + SOON):
+            await asyncio.sleep(0)
+            deadline.close()
+            await asyncio.sleep(2 * SOON)
+        assert not deadline.expired
 
     run(work())
 
 
-def test_a_timer_of_an_earlier_wait_looks_again() -> None:
+def test_a_wait_without_end_behind_one_with_an_end(run: Run) -> None:
+    async def work() -> None:
+        with contextlib.closing(Deadline()) as deadline:
+            with deadline.until(time.monotonic() + SOON):
+                await asyncio.sleep(0)
+            with deadline.until(math.inf):
+                await asyncio.sleep(2 * SOON)
+        assert not deadline.expired
+
+    run(work())
+
+
+def test_a_timer_of_an_earlier_wait_looks_again(run: Run) -> None:
     async def work() -> None:
         with contextlib.closing(Deadline()) as deadline:
             with deadline.until(time.monotonic() + SOON):
@@ -159,7 +195,7 @@ def test_a_timer_of_an_earlier_wait_looks_again() -> None:
     run(work())
 
 
-def test_an_earlier_end_than_the_timers_holds() -> None:
+def test_an_earlier_end_than_the_timers_holds(run: Run) -> None:
     async def work() -> None:
         with contextlib.closing(Deadline()) as deadline:
             with deadline.until(time.monotonic() + LONG):
@@ -170,7 +206,7 @@ def test_an_earlier_end_than_the_timers_holds() -> None:
     run(work())
 
 
-def test_what_has_expired_serves_again() -> None:
+def test_what_has_expired_serves_again(run: Run) -> None:
     async def work() -> None:
         with contextlib.closing(Deadline()) as deadline:
             for _ in range(3):
@@ -184,7 +220,7 @@ def test_what_has_expired_serves_again() -> None:
     run(work())
 
 
-def test_time_between_waits_does_not_count() -> None:
+def test_time_between_waits_does_not_count(run: Run) -> None:
     async def work() -> None:
         with contextlib.closing(Deadline()) as deadline:
             with deadline.until(time.monotonic() + SOON):
@@ -197,7 +233,7 @@ def test_time_between_waits_does_not_count() -> None:
     run(work())
 
 
-def test_waits_of_several_tasks() -> None:
+def test_waits_of_several_tasks(run: Run) -> None:
     """As in an answer that one task begins and another reads to its end."""
 
     async def words(deadline: Deadline) -> AsyncIterator[int]:
@@ -218,11 +254,20 @@ def test_waits_of_several_tasks() -> None:
     run(work())
 
 
-def test_a_time_that_is_up_already() -> None:
+@LIMITS
+def test_a_time_that_is_up_already(limit: Limit, run: Run) -> None:
+    """Also where each wait takes one turn of the event loop."""
+
+    async def waits() -> None:
+        for _ in range(100):
+            async with limit(-1.0):
+                await asyncio.sleep(0)
+
     async def work() -> None:
-        deadline = Deadline()
-        with pytest.raises(TimeoutError), deadline.until(time.monotonic() - 1):
-            await asyncio.Event().wait()
-        deadline.close()
+        with pytest.raises(TimeoutError):
+            async with limit(-1.0):
+                await asyncio.Event().wait()
+        with pytest.raises(TimeoutError):
+            await waits()
 
     run(work())

@@ -10,7 +10,9 @@ import asyncio
 import math
 import time
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
+
+_TICK: Final = 0.001
 
 
 class Deadline:
@@ -29,7 +31,7 @@ class Deadline:
 
     def __init__(self) -> None:
         self._due = self._timer_due = math.inf
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._task: asyncio.Task[object] | None = None
         self._cancelling = 0
         self.expired = False
@@ -66,10 +68,11 @@ class Deadline:
         ):
             raise TimeoutError from error
 
-    def _arm(self) -> None:
+    def _arm(self, least: float = 0.0) -> None:
         self.close()
-        left = max(0.0, self._due - time.monotonic())
-        self._timer = asyncio.get_running_loop().call_later(left, self._look)
+        loop, left = asyncio.get_running_loop(), max(least, self._due - time.monotonic())
+        # What is late already is ended at once, also where each wait takes no more than a turn of the loop.
+        self._timer = loop.call_later(left, self._look) if left > 0 else loop.call_soon(self._look)
         self._timer_due = self._due
 
     def _look(self) -> None:
@@ -77,7 +80,8 @@ class Deadline:
         if self._task is None or self.expired:
             return
         if time.monotonic() < self._due:
-            self._arm()
+            # uvloop's clock has milliseconds, and what is left may be less.
+            self._arm(_TICK)
             return
         self.expired = True
         self._task.cancel()

@@ -75,12 +75,41 @@ def test_what_questions_tell_is_what_is_left_of_all_that_is_allowed(
     assert asked <= questions + len(logits)
 
 
+@given(LOGITS, SAMPLINGS, st.data())
+def test_with_enough_questions_all_is_told(
+    logits: Floats, s: Sampling, data: st.DataObject
+) -> None:
+    """Where nothing is much less likely than the likeliest token, and no border is near."""
+    logits = logits.clip(-2, 2)
+    allowed = data.draw(st.sets(st.integers(0, len(logits) - 1), min_size=1))
+    ids = np.array(sorted(allowed))
+    assume_clear(logits[ids], s)
+    expected = {int(ids[i]) for i in oracle(logits[ids], s)}
+    found = weights(logits, s.temperature)
+    for token in range(len(logits)):
+        ranked = Ranked(found, float(found.sum()), s, allowed.__contains__)
+        assert ranked.leaves(token) is (token in expected)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_a_nucleus_that_ends_at_a_tokens_border(share: float) -> None:
+    s, found = Sampling(top_p=share), np.ones(8)
+    assert [leaves(found, 8.0, i, s) for i in range(8)] == [i < 8 * share for i in range(8)]
+
+
 @pytest.mark.parametrize(
-    "s", [Sampling(top_p=0.95), Sampling(top_k=40), Sampling(min_p=0.05), Sampling(top_p=0.5)]
+    ("s", "out"),
+    [
+        (Sampling(top_p=0.95), 9),
+        (Sampling(top_k=1), 9),
+        (Sampling(min_p=0.05), 9),
+        (Sampling(top_p=0.5), 9),
+    ],
 )
-def test_a_likely_token_takes_few_questions(s: Sampling) -> None:
+def test_a_likely_token_takes_few_questions(s: Sampling, out: int) -> None:
     logits = (np.random.default_rng(3).standard_normal(49_152) * 3).astype(np.float32)
-    logits[7] += 20
+    logits[7] += 30
+    logits[out] = logits[7] - 4
     found, asked = weights(logits, s.temperature), list[int]()
 
     def allows(token: int) -> bool:
@@ -89,4 +118,6 @@ def test_a_likely_token_takes_few_questions(s: Sampling) -> None:
 
     assert Ranked(found, float(found.sum()), s, allows).leaves(7)
     assert len(asked) <= 4
-    assert not Ranked(found, float(found.sum()), s, allows).leaves(8)
+    asked.clear()
+    assert Ranked(found, float(found.sum()), s, allows).leaves(out) is False
+    assert len(asked) <= 8

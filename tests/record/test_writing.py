@@ -221,6 +221,26 @@ async def test_behind_it_the_record_is_written_here(tmp_path: Path) -> None:
         assert {f"s{i}" for i in range(50)} < {entry.subject for entry in record.entries()}
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+async def test_who_closes_right_behind_its_death_loses_nothing(
+    tmp_path: Path, pause: float
+) -> None:
+    async with busy(tmp_path / "record.sqlite3") as (record, process):
+        process.kill()
+        added = [record.add("note", f"late{i}", {}) for i in range(20)]
+        added[3].cancel()
+        await asyncio.sleep(pause)
+        await record.write_here()
+        record.close()
+        ended = await asyncio.gather(*added, return_exceptions=True)
+        assert isinstance(ended.pop(3), asyncio.CancelledError)
+        assert ended == [None] * 19
+    with contextlib.closing(Record.open(tmp_path / "record.sqlite3")) as again:
+        found = Counter(entry.subject for entry in again.entries())
+        assert all(found[f"late{i}"] == 1 for i in range(20) if i != 3)
+        assert verify(again).fault is None
+
+
 async def test_another_event_loop_writes_here(tmp_path: Path) -> None:
     async with busy(tmp_path / "record.sqlite3") as (record, _):
 

@@ -23,8 +23,11 @@ _QUESTIONS = 256
 """In a step: about as many take as long as finding all that is allowed."""
 _DEEPER = 8
 """Tokens are looked up so many times less likely than the last: few, for looking up takes long, too."""
+_LEAST = 1e-12
+"""Of the likeliest token's weight: what is less likely is found with all that is allowed."""
 _EXACT = 1e-9
-"""Of a mass: what is nearer to a border than that is not decided by sums in another order."""
+"""Of a mass: what is nearer to a border than that is not decided by sums in another order. Where all that is
+allowed weighs less than a millionth of what is not, sums may be that inexact; such tokens are hardly drawn."""
 
 
 def weights(logits: Floats, temperature: float) -> Doubles:
@@ -143,11 +146,8 @@ class Ranked:
             return False
         weight = float(self._weights[token])
         while (known := self._known(token)) is None:
-            if not self._queue:
-                self._fill(min(weight, self._least) / _DEEPER)
-            if not self._queue or not self._questions:
+            if not self._queue and not self._fill(min(weight, self._least) / _DEEPER):
                 return None
-            self._questions -= 1
             self._ask(*self._queue.pop())
         return known
 
@@ -160,16 +160,22 @@ class Ranked:
         most = self._mass if self._ended else self._mass + self._rest
         return False if before > self._p * most * (1 + _EXACT) else None
 
-    def _fill(self, least: float) -> None:
-        """Queue all that weigh so much or more, and have not been asked about; none where they are too many."""
+    def _fill(self, least: float) -> bool:
+        """Queue all that weigh so much or more, and have not been asked about, if there are any; whether that
+        could be done with the questions that are left."""
         some = np.flatnonzero(self._weights >= least)
         found = self._weights[some]
         new = found < self._least
         some, found = some[new], found[new]
-        if len(some) <= self._questions:
-            self._least = least
-            order = np.lexsort((-some, found))
-            self._queue = list(zip(found[order].tolist(), some[order].tolist(), strict=True))
+        self._questions -= len(some)
+        if self._questions < 0:
+            return False
+        self._least = least
+        if not len(some):
+            return least > _LEAST and self._fill(least / _DEEPER)
+        order = np.lexsort((-some, found))
+        self._queue = list(zip(found[order].tolist(), some[order].tolist(), strict=True))
+        return True
 
     def _ask(self, weight: float, token: int) -> None:
         if not self._allows(token):

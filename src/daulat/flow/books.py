@@ -142,7 +142,10 @@ class ExchangeBooks:
             RecordError: by the future; it is not written yet.
         """
         if self._writing:
-            return asyncio.ensure_future(self._close_behind(closing))
+            behind = asyncio.ensure_future(self._close_behind(closing))
+            # Where nobody waits any more, what went wrong is seen to by the write itself.
+            behind.add_done_callback(lambda done: done.cancelled() or done.exception())
+            return behind
         for number, step in self._held.items() if self._account.limited else ():
             # Set aside, and then never asked.
             self.ended(Outcome(number, step, RESTING, NOTHING, 0))

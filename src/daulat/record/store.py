@@ -164,7 +164,7 @@ class Record:
                 that what is settled is in the chain, too.
 
         Raises:
-            RecordError: it could not be written.
+            RecordError: by the future; it could not be written.
         """
         try:
             new = New(
@@ -173,15 +173,15 @@ class Record:
                 settled,
                 None if refused is None else draft(kind, subject, refused, {}, keep=self._keep),
             )
-        except RecordError as error:
+            posted = self._apart.post(new)
+            if posted is None:
+                future = self._submit(_Entering(new, Future()))
+                posted = asyncio.ensure_future(_told(asyncio.wrap_future(future)))
+            return posted
+        except Exception as error:
             failed: Waiting = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
             return failed
-        return self._apart.post(new) or asyncio.ensure_future(self._add_here(new))
-
-    async def _add_here(self, new: New) -> charges.Refusal | None:
-        future: Future[Entry | charges.Refusal] = Future()
-        return refusal(await asyncio.wrap_future(self._submit(_Entering(new, future))))
 
     def _once_more(self, new: New, waiting: Waiting) -> None:
         """Of an entry whose writer is gone: see that it is written, and tell who waits."""
@@ -203,6 +203,7 @@ class Record:
     async def write_here(self) -> None:
         """See that another process has written all that it was given, and that it ends."""
         await self._apart.close()
+        await asyncio.gather(*self._rewriting)
 
     def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a write transaction of its own or together with what else waits.
@@ -459,6 +460,10 @@ class Record:
                 yield connection
         except SQLAlchemyError as error:
             raise RecordError(f"The record cannot be read: {schema.reason(error)}.") from error
+
+
+async def _told(writing: asyncio.Future[Entry | charges.Refusal]) -> charges.Refusal | None:
+    return refusal(await writing)
 
 
 def _together(jobs: list[_Task]) -> Iterator[list[_Task]]:

@@ -1,4 +1,4 @@
-"""One call: who asks, the body within its limit, and the client's leaving noticed at once."""
+"""One call: who asks, the body within its limit, and the client's leaving noticed soon."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     watch: asyncio.Future[None] | None = None
-    gone = False
+    gone = over = False
 
     def begin() -> None:
         nonlocal watch
@@ -177,7 +177,8 @@ async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
     def left(ended: asyncio.Future[None]) -> None:
         nonlocal gone
-        if not ended.cancelled():
+        # It may have been on its way here when the work was done.
+        if not ended.cancelled() and not over:
             ended.exception()  # whatever it was, nobody is there
             gone = True
             task.cancel()
@@ -194,9 +195,9 @@ async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
             task.uncancel()
         return result
     finally:
+        over = True
         timer.cancel()
         if watch is not None:
-            watch.remove_done_callback(left)
             watch.cancel()
 
 
