@@ -117,12 +117,14 @@ class Sampler:
         s = self._sampling
         if s.temperature == 0:
             return int(np.argmax(logits))  # the lowest id among equals
-        found = weights(logits, s.temperature)
-        cumulative = np.cumsum(found)
-        for _ in range(_PROPOSALS):
-            token = self._drawn(cumulative)
-            if leaves(found, cumulative[-1], token, s):
-                return token
+        # What top_k leaves is found as soon as one token is judged.
+        if s.top_p < 1 and s.top_k == 0:
+            found = weights(logits, s.temperature)
+            cumulative = np.cumsum(found)
+            for _ in range(_PROPOSALS):
+                token = self._drawn(cumulative)
+                if leaves(found, cumulative[-1], token, s):
+                    return token
         ids, found = left(logits, s)
         place = self._drawn(np.cumsum(found))
         return place if ids is None else int(ids[place])
