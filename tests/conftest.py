@@ -130,6 +130,8 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 _ARGUMENTS = (
     "--headless",
     "--no-sandbox",
+    # A browser asks for names of its maker's; the pages under test need none.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",

@@ -13,6 +13,7 @@ Exit code: the command's; 1 where it went well and packets wanted out; 77 where 
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -32,7 +33,8 @@ def main() -> int:
     if sys.argv[1] == _INSIDE:
         return _inside(sys.argv[2:])
     again = [sys.executable, __file__, _INSIDE, *sys.argv[1:]]
-    unshare = ["unshare", "--map-root-user", "--net"]
+    # Root keeps its users: a database server that is started becomes another.
+    unshare = ["unshare", *([] if os.geteuid() == 0 else ["--map-root-user"]), "--net"]
     try:
         forbidden = subprocess.run([*unshare, "true"], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -68,7 +70,7 @@ def _interfaces() -> None:
         _quiet("nowhere")
         _ip("link", "set", "nowhere", "up")
     _quiet(_OUT)
-    _ip("address", "add", "192.0.2.1/24", "dev", _OUT)
+    _ip("address", "add", "203.0.113.1/24", "dev", _OUT)
     _ip("link", "set", _OUT, "arp", "off", "up")
     _ip("route", "add", "default", "dev", _OUT)
 

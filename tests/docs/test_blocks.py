@@ -109,7 +109,14 @@ def _run(page: Path, environment: dict[str, str], folder: Path) -> None:
         assert done.returncode == 0, f"{where}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
+def _marked(page: Path) -> object:
+    """A page whose blocks fetch a model that is not on this machine."""
+    fetches = "all-MiniLM-L6-v2" in "".join(block.code for block in blocks(page))
+    marks = [pytest.mark.outside] if fetches else []
+    return pytest.param(page, marks=marks, id=page.name)
+
+
+@pytest.mark.parametrize("page", [_marked(p) for p in PAGES if blocks(p)])
 def test_the_blocks_of_a_page_run(page: Path, environment: dict[str, str], tmp_path: Path) -> None:
     if any("DAULAT_URL" in block.code for block in blocks(page)):
         with _server(environment) as url:
