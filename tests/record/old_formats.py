@@ -7,7 +7,7 @@ import json
 
 from sqlalchemy import Connection, text
 
-from daulat.record.chain import Draft, draft, link
+from daulat.record.chain import Draft, draft, link, now
 
 SECRET = "daulat-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
@@ -67,7 +67,7 @@ def format_1(connection: Connection, exchanges: int = 3) -> str:
 def _entries(connection: Connection, drafts: list[Draft]) -> str:
     hash = "0" * 64
     for seq, new in enumerate(drafts, 1):
-        entry = link(new, seq, hash)
+        entry = link(new, seq, hash, now())
         hash = entry.hash
         row = (entry.seq, entry.time, entry.kind, entry.subject, entry.hash, entry.data)
         names = ("seq", "time", "kind", "subject", "hash", "data")

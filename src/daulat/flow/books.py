@@ -106,6 +106,7 @@ class ExchangeBooks:
             wish=self.wish(number, step, limit),
             settled=[self._settlement(outcome) for outcome in ended],
             refused={**body, "refused": True} if ended else None,
+            ahead=True,
         )
         self._writing.add(writing)
         writing.add_done_callback(lambda done: self._written(done, number, ended))
@@ -129,7 +130,9 @@ class ExchangeBooks:
             self.outcomes.append(outcome)
             self._unsettled.append(outcome)
 
-    def close(self, closing: Callable[[], tuple[Json, Json]]) -> asyncio.Future[Any]:
+    def close(
+        self, closing: Callable[[], tuple[Json, Json]], *, ahead: bool = False
+    ) -> asyncio.Future[Any]:
         """Write the exchange's last entry, and settle with it all that is not settled.
 
         It is under way when this returns, and may be shielded from who is cancelled while waiting. Where the
@@ -137,12 +140,13 @@ class ExchangeBooks:
 
         Args:
             closing: the entry's body and contents, asked for when all attempts are over.
+            ahead: as for `Record.add`.
 
         Raises:
             RecordError: by the future; it is not written yet.
         """
         if self._writing:
-            behind = asyncio.ensure_future(self._close_behind(closing))
+            behind = asyncio.ensure_future(self._close_behind(closing, ahead))
             # Where nobody waits any more, what went wrong is seen to by the write itself.
             behind.add_done_callback(lambda done: done.cancelled() or done.exception())
             return behind
@@ -151,7 +155,7 @@ class ExchangeBooks:
             self.ended(Outcome(number, step, RESTING, NOTHING, 0))
         body, contents = closing()
         settled = [self._settlement(outcome) for outcome in self._unsettled]
-        written = self._record.add(CLOSED, self._id, body, contents, settled=settled)
+        written = self._record.add(CLOSED, self._id, body, contents, settled=settled, ahead=ahead)
 
         def over(written: asyncio.Future[Any]) -> None:
             if written.cancelled() or not isinstance(written.exception(), RecordError):
@@ -163,11 +167,11 @@ class ExchangeBooks:
         written.add_done_callback(over)
         return written
 
-    async def _close_behind(self, closing: Callable[[], tuple[Json, Json]]) -> None:
+    async def _close_behind(self, closing: Callable[[], tuple[Json, Json]], ahead: bool) -> None:
         """What is being set aside must be known before it can be settled."""
         while self._writing:
             await asyncio.wait(self._writing)
-        await self.close(closing)
+        await self.close(closing, ahead=ahead)
 
     async def _close_late(self, body: Json, settled: Sequence[charges.Outcome]) -> None:
         """Try until the record takes it. Who is gone before leaves it to the next start."""

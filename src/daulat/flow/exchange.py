@@ -292,8 +292,10 @@ class Exchange:
             told = spent(self._books.outcomes, self._attempts.continued, self._currency)
             return {**body, **told}, contents
 
+        # What its client may ask for by its id, of any server, must be in the database by then.
+        ahead = not getattr(self._request, "kept", None)
         # Shielded: a client that goes away must not keep its exchange from being closed.
-        await asyncio.shield(self._books.close(closing))
+        await asyncio.shield(self._books.close(closing, ahead=ahead))
 
     def _defect(self) -> InternalError:
         log.exception("an answer failed", extra={"exchange": self.id})

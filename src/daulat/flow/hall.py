@@ -215,6 +215,7 @@ class Hall:
             body,
             contents,
             wish=books.wish(0, attempts.first, limit),
+            ahead=True,
         )
         await self._written(writing, exchange)
         return exchange

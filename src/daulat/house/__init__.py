@@ -49,6 +49,8 @@ async def open_house(settings: Settings) -> AsyncGenerator[House, None]:
     with contextlib.ExitStack() as stack:
         record = stack.enter_context(contextlib.closing(open_record(settings)))
         instance = stack.enter_context(Instance(settings.home))
+        # While others see that this process is at work: what it writes last is its own.
+        stack.callback(record.close)
         await asyncio.to_thread(record.hold, instance.id)
         interrupted = await asyncio.to_thread(record.recover, instance.is_alive)
         catalogue = Catalogue(settings.home)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from daulat.record import schema
-from daulat.record.chain import Draft, Entry, link
+from daulat.record.chain import Draft, Entry, link, now
 from daulat.record.prepared import Prepared
 
 OPENED, CLOSED, INTERRUPTED = "exchange.opened", "exchange.closed", "exchange.interrupted"
@@ -52,10 +52,10 @@ class Appender:
             self._end = seq, hash
         return self._end
 
-    def append(self, new: Draft) -> Entry:
-        """Put a draft at the end of the chain."""
+    def append(self, new: Draft, at: str | None = None) -> Entry:
+        """Put a draft at the end of the chain. `at`: its time, where that is not now."""
         seq, hash = self.lock()
-        entry = link(new, seq + 1, hash)
+        entry = link(new, seq + 1, hash, at or now())
         self._end = (entry.seq, entry.hash)
         self._entries.append(
             {

@@ -94,9 +94,8 @@ def draft(
     return Draft(kind, subject, body, encoded, stored, commitments)
 
 
-def link(new: Draft, seq: int, previous: str) -> Entry:
-    """Give a draft its place in the chain."""
-    moment = now()
+def link(new: Draft, seq: int, previous: str, moment: str) -> Entry:
+    """Give a draft its place in the chain. `moment`: its time, as `now` gives it."""
     rest = canonical(
         {
             "contents": {

@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from daulat.errors import RecordError
 from daulat.record import migrations, schema
+from daulat.record.store import Record
 from daulat.record.verify import FaultFound, Walk, stored_links
 
 Progress = Callable[[int, int], None]
@@ -57,7 +58,8 @@ def migrate(source: str | Path, target: str | Path, progress: Progress | None = 
     Raises:
         RecordError: the target has other content, either cannot be used, or the copy is not sound.
     """
-    ours = schema.open_database(source)
+    Record.open(source).close()  # which enters what a process that is gone had told
+    ours = schema.connect(source)
     theirs: Engine | None = None
     try:
         theirs = schema.connect(target)

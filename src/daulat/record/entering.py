@@ -29,12 +29,23 @@ class New:
         wish: what must be set aside; where a limit refuses it, the entry is not written.
         settled: attempts that are over; they are booked in any case.
         refused: is written in the entry's place where a limit refuses the wish.
+        at: when it was told (`journal`); None: an entry's time is that of its transaction.
     """
 
     draft: Draft
     wish: charges.Wish | None = None
     settled: Sequence[charges.Outcome] = ()
     refused: Draft | None = None
+    at: str | None = None
+
+    @property
+    def may_be_refused(self) -> bool:
+        return self.wish is not None and charges.is_limited(self.wish.accounts)
+
+    @property
+    def releases(self) -> bool:
+        """Whether it frees money or tokens that others may wait for."""
+        return any(charges.is_limited(one.accounts) for one in self.settled)
 
 
 def enter(appender: Appender, new: Sequence[New]) -> list[Entry | charges.Refusal]:
@@ -49,7 +60,7 @@ def enter(appender: Appender, new: Sequence[New]) -> list[Entry | charges.Refusa
         answer = next(answers) if one.wish is not None else None
         if answer is not None and one.refused is not None:
             appender.append(one.refused)
-        found.append(appender.append(one.draft) if answer is None else answer)
+        found.append(appender.append(one.draft, one.at) if answer is None else answer)
     return found
 
 

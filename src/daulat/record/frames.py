@@ -3,7 +3,7 @@
 A frame is four bytes of length (big endian) and as many bytes of JSON:
 
     first, to the writer    the database, and whether it is a path
-    from then on            a number and an entry to be appended
+    from then on            a number, an entry to be appended, and whether it was told (`link`)
     back                    a list of [number, refusal, error], empty when the writer is ready
 
 Both ends are of one version. Not here: what either end does (`writer`, `writing`).
@@ -56,6 +56,8 @@ class _New(msgspec.Struct, array_like=True):
     wish: Wish | None
     settled: tuple[Outcome, ...]
     refused: _Draft | None
+    at: str | None
+    told: bool
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -68,9 +70,10 @@ def place(one: Place) -> bytes:
     return _framed(one)
 
 
-def new(number: int, one: New) -> bytes:
+def new(number: int, one: New, *, told: bool = False) -> bytes:
     refused = None if one.refused is None else _sent(one.refused)
-    return _framed(_New(number, _sent(one.draft), one.wish, tuple(one.settled), refused))
+    settled = tuple(one.settled)
+    return _framed(_New(number, _sent(one.draft), one.wish, settled, refused, one.at, told))
 
 
 def answers(many: list[Answer]) -> bytes:
@@ -81,10 +84,12 @@ def read_place(frame: bytes) -> Place:
     return _PLACES.decode(frame)
 
 
-def read_new(frame: bytes) -> tuple[int, New]:
+def read_new(frame: bytes) -> tuple[int, New, bool]:
+    """An entry's number, the entry, and whether it was told."""
     one = _NEW.decode(frame)
     refused = None if one.refused is None else _received(one.refused)
-    return one.number, New(_received(one.draft), one.wish, one.settled, refused)
+    new = New(_received(one.draft), one.wish, one.settled, refused, one.at)
+    return one.number, new, one.told
 
 
 def read_answers(frame: bytes) -> list[Answer]:

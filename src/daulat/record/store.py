@@ -3,7 +3,8 @@
 One thread writes. What waits for it goes into one transaction, so many exchanges share one flush to
 disk; each of them is told only after that flush. Several processes may append to one database: the
 transaction takes the write lock before it looks where the chain ends. One of them is a server's own,
-for what its event loop adds when that is much (`writing`).
+for what its event loop adds when that is much (`writing`). What that had told and did not live to write goes
+before all else.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -31,11 +34,21 @@ from daulat.record import charges, ledger, schema
 from daulat.record.appending import CLOSED, INTERRUPTED, OPENED, Appender
 from daulat.record.chain import Entry, commitment, draft, parse
 from daulat.record.entering import BATCH, New, enter, enter_once, failure, refusal
-from daulat.record.writing import Waiting, Writing
+from daulat.record.journal import Journal, Left, folder_of, forget, left
+from daulat.record.link import Pending
+from daulat.record.telling import Waiting
+from daulat.record.writing import Writing
 from daulat.values.money import shown
 
 T = TypeVar("T")
 REMOVED = "contents.removed"
+_BEHIND = 5.0
+"""Seconds until what was told and could not be written is tried again."""
+_LETTING_GO = 5.0
+"""Seconds for a process that is gone to let go of its files."""
+_PAUSE = 0.05
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,14 @@ class _Entering:
 _Task = _Job[Any] | _Entering
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Behind:
+    """Entries that were told and that the database may lack, and where they are meanwhile."""
+
+    entries: Sequence[New]
+    journal: Journal
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """Both ends of an exchange; `closed` is None while it is being answered."""
@@ -70,7 +91,8 @@ class Record:
 
     def __init__(self, engine: Engine, where: str | Path, *, keep: bool, keep_days: int) -> None:
         self._engine = engine
-        self._apart = Writing(where, self._once_more)
+        self._where = where
+        self._apart = Writing(where, self._lost)
         self._writing = engine.execution_options(writing=True)
         self._keep = keep
         self._keep_days = keep_days
@@ -79,6 +101,7 @@ class Record:
         self._appender: Appender | None = None
         self._holding: Connection | None = None
         self._rewriting: set[asyncio.Future[None]] = set()
+        self._behind: list[_Behind] = []
         self._thread = threading.Thread(target=self._write, name="record", daemon=True)
         self._thread.start()
 
@@ -108,7 +131,15 @@ class Record:
                     f"The record {where} cannot be written ({error.strerror}). "
                     "Free the place, or name another home with --home."
                 ) from error
-        return cls(schema.open_database(where), where, keep=contents == "full", keep_days=keep_days)
+        record = cls(
+            schema.open_database(where), where, keep=contents == "full", keep_days=keep_days
+        )
+        try:
+            record._take_over()
+        except BaseException:
+            record.close()
+            raise
+        return record
 
     def close(self) -> None:
         """Write what waits here, then let go of the database; `write_here` comes before it."""
@@ -117,6 +148,9 @@ class Record:
             self._queue.put(None)
             self._thread.join()
             self._apart.end()
+            for one in self._behind:
+                log.error("what was told is not in the database: the next start sees to it")
+                one.journal.leave()
             if self._holding is not None:
                 self._holding.close()
             self._engine.dispose()
@@ -150,6 +184,7 @@ class Record:
         wish: charges.Wish | None = None,
         settled: Sequence[charges.Outcome] = (),
         refused: Mapping[str, Any] | None = None,
+        ahead: bool = False,
     ) -> Waiting:
         """`append` for the event loop, with the money that goes with the entry: all of it or nothing.
 
@@ -162,6 +197,8 @@ class Record:
             settled: attempts that are over.
             refused: the body of the entry that is written in its place where a limit refuses the wish, so
                 that what is settled is in the chain, too.
+            ahead: its future may be done when the entry is on disk but not yet in the database, for some
+                hundredths of a second, if no limit can refuse it: nobody looks there for it at once.
 
         Raises:
             RecordError: by the future; it could not be written.
@@ -173,7 +210,7 @@ class Record:
                 settled,
                 None if refused is None else draft(kind, subject, refused, {}, keep=self._keep),
             )
-            posted = self._apart.post(new)
+            posted = None if self._behind else self._apart.post(new, ahead=ahead)
             if posted is None:
                 future = self._submit(_Entering(new, Future()))
                 posted = asyncio.ensure_future(_told(asyncio.wrap_future(future)))
@@ -183,9 +220,18 @@ class Record:
             failed.set_exception(error)
             return failed
 
-    def _once_more(self, new: New, waiting: Waiting) -> None:
-        """Of an entry whose writer is gone: see that it is written, and tell who waits."""
+    def _lost(self, entries: Sequence[Pending], journal: Journal | None) -> None:
+        """Of entries whose writer is gone: see that they are written, and tell who waits."""
+        if journal is not None and self._closed:
+            journal.leave()
+        elif journal is not None:
+            self._behind.append(_Behind([one.new for one in entries if one.is_told], journal))
+            self._queue.put(_Job(lambda _: None, Future()))
+        for one in entries:
+            if not one.is_told:
+                self._once_more(one.new, one.future)
 
+    def _once_more(self, new: New, waiting: Waiting) -> None:
         async def again() -> None:
             job = _Job(lambda connection: enter_once(self._current(connection), new), Future())
             try:
@@ -231,12 +277,14 @@ class Record:
         """Close an exchange that is open, with its money; whether it was.
 
         Raises:
-            RecordError: it could not be written.
+            RecordError: it could not be written, or is told and not in the database yet.
         """
-        o = schema.open_exchanges.c
+        o, e = schema.open_exchanges.c, schema.entries.c
 
         def work(connection: Connection) -> bool:
             if connection.execute(select(o.subject).where(o.subject == subject)).first() is None:
+                if connection.execute(select(e.seq).where(e.subject == subject)).first() is None:
+                    raise RecordError(f"The record does not have {subject} yet.")
                 return False
             ledger.settle_many(connection, settled)
             self.append_within(connection, CLOSED, subject, body)
@@ -245,13 +293,15 @@ class Record:
         return self.transact(work)
 
     def hold(self, instance: str) -> None:
-        """Tell other machines on this database that a process is at work, for as long as this is open.
+        """Tell others on this database that a process is at work, for as long as this is open.
 
-        On PostgreSQL, by an advisory lock of a connection of its own, which ends with the process.
+        On PostgreSQL, by an advisory lock of a connection of its own, which ends with the process; beside
+        SQLite, by the name of what it tells ahead of the database.
 
         Raises:
             RecordError: the database refused.
         """
+        self._apart.owner = instance
         if self._engine.dialect.name != "postgresql":
             return
         try:
@@ -267,27 +317,67 @@ class Record:
             is_alive: whether a process of this machine is at work; of another's, `hold` tells.
         """
 
-        def held(connection: Connection, instance: str) -> bool:
-            if connection.dialect.name != "postgresql":
-                return False
-            taken = select(func.pg_try_advisory_xact_lock(_number(instance)))
-            return not connection.execute(taken).scalar()
+        until = time.monotonic() + _LETTING_GO
+        count, waits = self._recovered(is_alive)
+        while waits and time.monotonic() < until:
+            time.sleep(_PAUSE)
+            more, waits = self._recovered(is_alive)
+            count += more
+        return count
 
-        def work(connection: Connection) -> int:
-            # Whatever a process that is gone had told the database to commit is seen behind the lock.
-            self._current(connection).lock()
-            rows = connection.execute(select(schema.open_exchanges)).all()
-            alive = {
-                name: is_alive(name) or held(connection, name)
-                for name in {row.instance for row in rows}
-            }
-            gone = [row.subject for row in rows if not alive[row.instance]]
-            for subject in gone:
-                lost = ledger.abandon(connection, subject)
-                self.append_within(connection, INTERRUPTED, subject, _booked(lost))
-            return len(gone)
+    def _recovered(self, is_alive: Callable[[str], bool]) -> tuple[int, bool]:
+        """How many were closed, and whether somebody who is gone has still to let go of his journal."""
+        with contextlib.ExitStack() as stack:
+            taken: list[Left] = []
 
-        return self.transact(work)
+            def work(connection: Connection) -> tuple[int, bool]:
+                # Whatever a process that is gone had told the database to commit is seen behind the lock.
+                self._current(connection).lock()
+                taken[:], holders = self._entered(connection, stack)
+                rows = connection.execute(select(schema.open_exchanges)).all()
+                gone = {
+                    name
+                    for name in {row.instance for row in rows}
+                    if not is_alive(name) and not _is_held(connection, name)
+                }
+                letting_go = {name for name in gone if any(h.startswith(name) for h in holders)}
+                lost = [row.subject for row in rows if row.instance in gone - letting_go]
+                for subject in lost:
+                    body = _booked(ledger.abandon(connection, subject))
+                    self.append_within(connection, INTERRUPTED, subject, body)
+                return len(lost), bool(letting_go)
+
+            found = self.transact(work)
+            for one in taken:
+                one.remove()
+        return found
+
+    def _take_over(self) -> None:
+        """Enter what processes that are gone have told and did not live to write."""
+        if not isinstance(self._where, Path) or not folder_of(self._where).exists():
+            return
+        with contextlib.ExitStack() as stack:
+            taken, _ = self.transact(lambda connection: self._entered(connection, stack))
+            for one in taken:
+                one.remove()
+
+    def _entered(
+        self, connection: Connection, stack: contextlib.ExitStack
+    ) -> tuple[list[Left], list[str]]:
+        """Enter what is left of processes that are gone; it is nobody else's until the stack is closed.
+
+        The transaction comes before the files' locks, so that no two processes wait for each other. See
+        `journal.left` for what comes back.
+        """
+        stack.close()  # this may be the second try
+        if not isinstance(self._where, Path):
+            return [], []
+        found, holders = stack.enter_context(left(self._where))
+        appender = self._current(connection)
+        for new in (new for one in found for new in one.entries):
+            enter_once(appender, new)
+        appender.flush()
+        return found, holders
 
     def expire(self, now: datetime | None = None) -> int:
         """Remove the contents whose time is over; how many entries had some."""
@@ -311,7 +401,10 @@ class Record:
 
         Raises:
             NotFoundError: no such exchange, or its contents are gone already.
+            RecordError: a server that hangs has told of it and has not written that yet.
         """
+        if isinstance(self._where, Path):
+            forget(self._where, exchange_id)
 
         def work(connection: Connection) -> Entry:
             e, c = schema.entries.c, schema.contents.c
@@ -353,38 +446,50 @@ class Record:
         open_ = True
         while open_:
             jobs: list[_Task] = []
-            job = self._queue.get()
-            while job is not None and len(jobs) < BATCH - 1 and not self._queue.empty():
-                jobs.append(job)
-                job = self._queue.get()
-            if job is None:
-                open_ = False
-            else:
-                jobs.append(job)
+            with contextlib.suppress(queue.Empty):
+                job = self._queue.get(timeout=_BEHIND if self._behind else None)
+                while job is not None and len(jobs) < BATCH - 1 and not self._queue.empty():
+                    jobs.append(job)
+                    job = self._queue.get()
+                if job is None:
+                    open_ = False
+                else:
+                    jobs.append(job)
             # Who has been cancelled before its turn wrote nothing; from here on nobody can be.
             jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if jobs:
+            if jobs or self._behind:
                 self._commit(jobs)
 
     def _commit(self, jobs: list[_Task]) -> None:
-        """All in one transaction; if that fails, each in its own, so that one cannot harm another."""
+        """All in one transaction; if that fails, each in its own, so that one cannot harm another.
+
+        What was told comes first, or nothing does.
+        """
+        behind = list(self._behind)
         try:
             with self._writing.begin() as connection:
                 self._appender = appender = Appender(connection)
+                for new in (new for one in behind for new in one.entries):
+                    enter_once(appender, new)
+                appender.flush()
                 results = [
                     result
                     for together in _together(jobs)
                     for result in self._done(together, appender)
                 ]
         except Exception as error:
-            if len(jobs) > 1:
-                for job in jobs:
-                    self._commit([job])
-            else:
+            if behind and not jobs:
+                log.error("what was told cannot be written yet", extra={"why": str(failure(error))})
+            if len(jobs) == 1:
                 jobs[0].future.set_exception(failure(error))
+            for job in jobs if len(jobs) > 1 else ():
+                self._commit([job])
             return
         for job, result in zip(jobs, results, strict=True):
             job.future.set_result(result)
+        for one in behind:
+            self._behind.remove(one)
+            one.journal.remove()
 
     def _done(self, together: list[_Task], appender: Appender) -> list[Any]:
         """Entries in a few statements for all of them; other work by itself, for it may read entries."""
@@ -474,6 +579,14 @@ def _together(jobs: list[_Task]) -> Iterator[list[_Task]]:
             yield found
         else:
             yield from ([job] for job in found)
+
+
+def _is_held(connection: Connection, instance: str) -> bool:
+    """Whether a process holds PostgreSQL's lock of that name (`Record.hold`)."""
+    if connection.dialect.name != "postgresql":
+        return False
+    taken = select(func.pg_try_advisory_xact_lock(_number(instance)))
+    return not connection.execute(taken).scalar()
 
 
 def _number(instance: str) -> int:

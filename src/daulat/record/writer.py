@@ -2,7 +2,8 @@
 
 A server's event loop and a thread that writes wait for one interpreter, several times a statement; a process
 of its own waits for the disk alone. Its socket (file descriptor 0) brings entries (`frames`), and what has
-arrived goes into one transaction, as in `store`. Signals are for the server, which closes the socket when it is
+arrived goes into one transaction, as in `store`. Told entries (`link`) it writes in order or ends: the server
+sees to the rest. Signals are for the server, which closes the socket when it is
 done. Who finds a server dead closes what it had left open (`store.Record.recover`): so nothing is written once
 the socket's other end is gone, which is looked at behind the lock that whoever recovers needs, too.
 
@@ -29,7 +30,12 @@ from daulat.record.entering import BATCH, New, enter, enter_once, failure, refus
 _CHUNK: Final = 1 << 20
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
-Numbered = tuple[int, New]
+Numbered = tuple[int, New, bool]
+"""As `frames.read_new` gives them."""
+
+
+class ToldError(Exception):
+    """Told entries were not written; nothing may be, before they are."""
 
 
 class ServerGoneError(Exception):
@@ -84,19 +90,24 @@ class Writer:
 
         Raises:
             ServerGoneError: nothing more is to be written.
+            ToldError: nor by this process.
         """
         failed = self._tried(lambda: self._together(batch))
-        if failed is not None and len(batch) == 1:
+        if failed is None:
+            return
+        if any(told for _, _, told in batch):
+            raise ToldError from failed
+        if len(batch) == 1:
             self._refuse(batch[0][0], failed)
-        elif failed is not None:
-            for number, one in batch:
-                self._alone(number, one)
+            return
+        for number, one, _ in batch:
+            self._alone(number, one)
 
     def _together(self, batch: list[Numbered]) -> None:
         with self._transaction() as appender:
-            found = enter(appender, [one for _, one in batch])
+            found = enter(appender, [one for _, one, _ in batch])
         pairs = zip(batch, found, strict=True)
-        self._tell([frames.Answer(number, refusal(one)) for (number, _), one in pairs])
+        self._tell([frames.Answer(number, refusal(one)) for (number, _, _), one in pairs])
 
     def _alone(self, number: int, one: New) -> None:
         """Behind a failure, which need not mean that nothing was written. Told at once: others may be slow."""
@@ -170,5 +181,8 @@ def is_closed(link: socket.socket) -> bool:
 if __name__ == "__main__":
     for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.SIG_IGN)
-    with contextlib.suppress(ConnectionError, ServerGoneError), socket.socket(fileno=0) as link:
+    with (
+        contextlib.suppress(ConnectionError, ServerGoneError, ToldError),
+        socket.socket(fileno=0) as link,
+    ):
         serve(link)

@@ -14,13 +14,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-from daulat.errors import RecordError
-from daulat.record import charges, frames
+from daulat.record import frames
 from daulat.record.entering import New
+from daulat.record.journal import Journal
+from daulat.record.link import Link, Lost
+from daulat.record.telling import Waiting
 
 BUSY: Final = 32
 """Entries in one second that make another process worth its memory."""
@@ -28,12 +29,6 @@ _AGAIN: Final = 60.0
 """Seconds until another is started, where one was lost."""
 
 log = logging.getLogger(__name__)
-Waiting = asyncio.Future[charges.Refusal | None]
-Lost = Callable[[New, Waiting], None]
-
-
-class LostError(Exception):
-    """The process has ended before it was ready."""
 
 
 class Writing:
@@ -41,25 +36,34 @@ class Writing:
 
     Args:
         where: the database, as `schema.connect` takes it.
-        lost: gets each entry of which nobody knows whether the process had written it, and who waits.
+        lost: gets the entries of which nobody knows whether the process had written them, in order, and the
+            journal that holds the told ones.
+
+    Attributes:
+        owner: the name of this process's journals; None: it has none.
     """
 
     def __init__(self, where: str | Path, lost: Lost) -> None:
+        self.owner: str | None = None
         self._where = where
-        self._lost_entry = lost
+        self._lost_entries = lost
+        self._journals = itertools.count()
         self._second, self._count, self._not_before = 0, 0, 0.0
         self._closed = False
         self._starting: asyncio.Task[None] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._link: _Link | None = None
+        self._link: Link | None = None
 
-    def post(self, one: New) -> Waiting | None:
+    def post(self, one: New, *, ahead: bool) -> Waiting | None:
         """Hand an entry over; None: the caller writes it.
 
         The future raises RecordError where it could not be written.
+
+        Args:
+            ahead: it may be told before the database has it.
         """
         if self._link is not None:
-            return self._link.post(one)
+            return self._link.post(one, ahead=ahead)
         if self._is_busy() and self._starting is None and time.monotonic() >= self._not_before:
             self._starting = asyncio.ensure_future(self._start())
         return None
@@ -70,18 +74,22 @@ class Writing:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
+        if self._link is not None:
+            # What comes meanwhile goes the same way, so that it cannot overtake.
+            await self._link.drain()
         link, self._link = self._link, None
         if link is not None:
-            await link.close()
+            link.close()
         self.end()
 
     def end(self) -> None:
         """See that the process is gone, whatever it was doing."""
         self._closed = True
+        # Before the journal is let go of: it writes without looking whether somebody else has.
+        self._kill()
         link, self._link = self._link, None
         if link is not None:
-            link.closing = True
-        self._kill()
+            link.forsake()
 
     def _is_busy(self) -> bool:
         second = int(time.monotonic())
@@ -90,20 +98,48 @@ class Writing:
         return self._count >= BUSY and not self._closed
 
     async def _start(self) -> None:
-        ours, link = None, _Link(self._lost, self._lost_entry)
+        ours, journal, link = None, None, Link(self._lost, self._lost_entries)
         try:
+            journal = await self._journal()
+            if self._closed:
+                return
             ours, theirs = socket.socketpair()
             with theirs:
                 self._process = _started(theirs)  # a millisecond or two, once
             await asyncio.get_running_loop().create_unix_connection(lambda: link, sock=ours)
             await link.greet(frames.Place(os.fsencode(self._where), isinstance(self._where, Path)))
+            if self._closed:
+                self._kill()
+                return
+            if journal is not None:
+                link.keep(journal)
             self._link = link
         except Exception as error:
             self._lost(str(error) or type(error).__name__)
         finally:
             self._starting = None
-            if self._link is None and not link.abort() and ours is not None:
-                ours.close()
+            if self._link is None:
+                if not link.abort() and ours is not None:
+                    ours.close()
+                if journal is not None:
+                    journal.remove()
+
+    async def _journal(self) -> Journal | None:
+        """A journal, if the database is a file of this machine's; without one, all wait for the database."""
+        if self.owner is None or not isinstance(self._where, Path):
+            return None
+        name = f"{self.owner}-{next(self._journals)}"
+        making = asyncio.get_running_loop().run_in_executor(None, Journal, self._where, name)
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            await asyncio.wait([making])
+            if making.exception() is None:
+                making.result().remove()
+            raise
+        except OSError as error:
+            log.warning("entries cannot be written beside the record", extra={"why": str(error)})
+            return None
 
     def _lost(self, why: str) -> None:
         log.warning("the process that writes the record is gone", extra={"why": why})
@@ -116,105 +152,6 @@ class Writing:
         if process is not None:
             process.kill()
             process.wait()
-
-
-class _Link(asyncio.Protocol):
-    """The socket's end here. `closing`: that it is closed is no surprise."""
-
-    def __init__(self, lost: Callable[[str], None], lost_entry: Lost) -> None:
-        self._lost = lost
-        self._lost_entry = lost_entry
-        self._transport: asyncio.Transport | None = None
-        self._frames = frames.Frames()
-        self._unsent: list[bytes] = []
-        self._numbers = itertools.count()
-        self._waiting: dict[int, tuple[New, Waiting]] = {}
-        self._loop = asyncio.get_running_loop()
-        self._ready: asyncio.Future[None] = self._loop.create_future()
-        self.closing = False
-
-    async def greet(self, place: frames.Place) -> None:
-        """Say where the record is, and wait until entries may come.
-
-        Raises:
-            LostError: the process has ended.
-        """
-        self._send(frames.place(place))
-        await self._ready
-
-    def post(self, one: New) -> Waiting | None:
-        """Send an entry. None: this is another event loop, or a text has half a surrogate pair."""
-        if asyncio.get_running_loop() is not self._loop:
-            return None
-        number = next(self._numbers)
-        try:
-            self._send(frames.new(number, one))
-        except UnicodeEncodeError:
-            return None
-        future: Waiting = self._loop.create_future()
-        self._waiting[number] = one, future
-        return future
-
-    async def close(self) -> None:
-        """Wait for all answers, then close the socket."""
-        if self._waiting:
-            await asyncio.wait([future for _, future in self._waiting.values()])
-        self.closing = True
-        if self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> bool:
-        """Close the socket at once, if it is this end's."""
-        if self._transport is not None:
-            self.closing = True
-            self._transport.abort()
-        return self._transport is not None
-
-    def _send(self, frame: bytes) -> None:
-        if self._transport is None:
-            raise LostError("it has ended")
-        # What comes in one turn of the event loop goes out in one piece.
-        if not self._unsent:
-            self._loop.call_soon(self._flush)
-        self._unsent.append(frame)
-
-    def _flush(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        if self._transport is not None:
-            self._transport.write(b"".join(unsent))
-
-    # --- what the event loop calls ----------------------------------------------------------------
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        for frame in self._frames.cut(data):
-            if not self._ready.done():
-                self._ready.set_result(None)
-            for answer in frames.read_answers(frame):
-                self._answered(answer)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        was_ready = self._ready.done()
-        if not was_ready:
-            self._ready.set_exception(LostError("it has ended"))
-        elif not self.closing:
-            self._lost(str(exc or "it has ended"))
-        left, self._waiting = self._waiting, {}
-        for one, future in left.values():
-            if not future.done():
-                self._lost_entry(one, future)
-
-    def _answered(self, answer: frames.Answer) -> None:
-        _, future = self._waiting.pop(answer.number)
-        if future.done():  # nobody waits any more
-            return
-        if answer.error is not None:
-            future.set_exception(RecordError(answer.error))
-        else:
-            future.set_result(answer.refusal)
 
 
 def _started(theirs: socket.socket) -> subprocess.Popen[bytes]:
