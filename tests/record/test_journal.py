@@ -233,7 +233,7 @@ def test_who_dies_while_another_opens_loses_nothing(path: Path) -> None:
     closing = New(
         draft("exchange.closed", "rec-1", {}, {}, keep=True), at="2026-11-23T00:00:00.000000Z"
     )
-    mine.write([frames.new(0, closing, told=True)], 0)
+    mine.write([frames.new(0, closing)], 0)
     assert record.recover(lambda _: True) == 0
     mine.leave()
     assert record.recover(lambda _: False) == 0
@@ -410,7 +410,7 @@ def test_what_is_only_in_the_journal_of_a_dead_process_is_recovered(path: Path) 
             New(draft(f"exchange.{kind}", "rec-1", body, {}, keep=True))
             for kind, body in (("opened", INSTANCE), ("closed", {}))
         ]
-        mine.write([frames.new(i, one, told=True) for i, one in enumerate(told)], 1)
+        mine.write([frames.new(i, one) for i, one in enumerate(told)], 1)
         mine.leave()
         assert record.recover(lambda _: False) == 0
         in_order(record, ["rec-1"])
@@ -482,7 +482,7 @@ def test_a_server_that_hangs_is_named(path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(journal, "_GONE", 0.1)
     mine = Journal(path, "hanging")
     note = New(draft("note", "rec-1", {}, {}, keep=True))
-    mine.write([frames.new(0, note, told=True)], 0)
+    mine.write([frames.new(0, note)], 0)
     with pytest.raises(RecordError, match=r"hanging\.a, too: a server does not go on"):
         forget(path, "rec-1")
     mine.remove()
@@ -531,7 +531,7 @@ def test_what_a_power_cut_leaves_is_a_beginning(
     mine = Journal(path, "x")
     sent = [New(draft("note", str(i), {"i": i}, {"t": t}, keep=True)) for i, t in enumerate(texts)]
     for i, one in enumerate(sent):
-        mine.write([frames.new(i, one, told=True)], i)
+        mine.write([frames.new(i, one)], i)
     whole = (folder_of(path) / "x.a").read_bytes()
     mine.remove()
     assert [one for _, one in read(whole)] == sent

@@ -3,7 +3,7 @@
 A frame is four bytes of length (big endian) and as many bytes of JSON:
 
     first, to the writer    the database, and whether it is a path
-    from then on            a number, an entry to be appended, and whether it was told (`link`)
+    from then on            a number, an entry to be appended, and when it was told, if it was (`link`)
     back                    a list of [number, refusal, error], empty when the writer is ready
 
 Both ends are of one version. Not here: what either end does (`writer`, `writing`).
@@ -57,7 +57,6 @@ class _New(msgspec.Struct, array_like=True):
     settled: tuple[Outcome, ...]
     refused: _Draft | None
     at: str | None
-    told: bool
 
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -70,10 +69,11 @@ def place(one: Place) -> bytes:
     return _framed(one)
 
 
-def new(number: int, one: New, *, told: bool = False) -> bytes:
+def new(number: int, one: New, at: str | None = None) -> bytes:
+    """An entry. `at`: when it was told; None: it was not."""
     refused = None if one.refused is None else _sent(one.refused)
     settled = tuple(one.settled)
-    return _framed(_New(number, _sent(one.draft), one.wish, settled, refused, one.at, told))
+    return _framed(_New(number, _sent(one.draft), one.wish, settled, refused, at or one.at))
 
 
 def answers(many: list[Answer]) -> bytes:
@@ -84,12 +84,10 @@ def read_place(frame: bytes) -> Place:
     return _PLACES.decode(frame)
 
 
-def read_new(frame: bytes) -> tuple[int, New, bool]:
-    """An entry's number, the entry, and whether it was told."""
+def read_new(frame: bytes) -> tuple[int, New]:
     one = _NEW.decode(frame)
     refused = None if one.refused is None else _received(one.refused)
-    new = New(_received(one.draft), one.wish, one.settled, refused, one.at)
-    return one.number, new, one.told
+    return one.number, New(_received(one.draft), one.wish, one.settled, refused, one.at)
 
 
 def read_answers(frame: bytes) -> list[Answer]:

@@ -245,8 +245,7 @@ def read(data: bytes) -> Iterator[tuple[int, New]]:
         if not length or zlib.crc32(frame) != check:
             return
         at += len(frame)
-        number, one, _ = frames.read_new(frame[frames.HEADER.size :])
-        yield number, one
+        yield frames.read_new(frame[frames.HEADER.size :])
 
 
 def _bytes(path: Path) -> bytes:

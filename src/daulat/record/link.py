@@ -34,15 +34,16 @@ class LostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An entry that the database may not have yet. `told`: by the journal alone, once `future` is done."""
+    """An entry that the database may not have yet. `at`: it is told by the journal, once `future` is done."""
 
     new: New
     future: Waiting
-    told: bool
+    at: str | None = None
 
     @property
-    def is_told(self) -> bool:
-        return self.told and self.future.done()
+    def told(self) -> New | None:
+        """The entry as it was told; None: somebody still waits for it."""
+        return replace(self.new, at=self.at) if self.at and self.future.done() else None
 
 
 Lost = Callable[[Sequence[Pending], Journal | None], None]
@@ -102,9 +103,10 @@ class Link(asyncio.Protocol):
             pending, frame = self._framed(number, one, ahead)
         except UnicodeEncodeError:
             return None
-        self._send(frame, LATE if pending.told and not one.releases else 0.0)
+        told = pending.at is not None
+        self._send(frame, LATE if told and not one.releases else 0.0)
         self._pending[number] = pending
-        if self._teller is not None and pending.told:
+        if self._teller is not None and told:
             self._teller.tell(number, frame, pending.future)
         return pending.future
 
@@ -112,11 +114,10 @@ class Link(asyncio.Protocol):
         """Told by the journal, where that may be and can be."""
         future, teller = self._loop.create_future(), self._teller
         if ahead and teller is not None and not one.may_be_refused and teller.pays():
-            told = replace(one, at=now())
-            frame = frames.new(number, told, told=True)
+            frame = frames.new(number, one, at := now())
             if teller.fits(frame):
-                return Pending(told, future, True), frame
-        return Pending(one, future, False), frames.new(number, one)
+                return Pending(one, future, at), frame
+        return Pending(one, future), frames.new(number, one)
 
     async def drain(self) -> None:
         """Wait until the database has all that was handed over, or the process is lost."""

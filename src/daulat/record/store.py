@@ -225,10 +225,11 @@ class Record:
         if journal is not None and self._closed:
             journal.leave()
         elif journal is not None:
-            self._behind.append(_Behind([one.new for one in entries if one.is_told], journal))
+            told = [new for new in (one.told for one in entries) if new is not None]
+            self._behind.append(_Behind(told, journal))
             self._queue.put(_Job(lambda _: None, Future()))
         for one in entries:
-            if not one.is_told:
+            if one.told is None:
                 self._once_more(one.new, one.future)
 
     def _once_more(self, new: New, waiting: Waiting) -> None:

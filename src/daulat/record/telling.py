@@ -20,6 +20,8 @@ _TURN: Final = 1.0
 _BUSY: Final = 0.8
 """Part of the event loop's time that flushes and all else may take together. Beyond it answers would wait for
 each other's flushes; many entries come together then anyway, and one transaction for them costs less."""
+_QUIET: Final = 0.7
+"""The same, before flushes begin again."""
 _LONGEST: Final = 0.002
 """Seconds of a flush beyond which the journal rests: everybody else's answer waits for it, too."""
 _WINDOW: Final = 0.1
@@ -62,8 +64,8 @@ class Pace:
         self._decide()
 
     def _decide(self) -> None:
-        busy = self._busy + self._rate * self._flush
-        self._pays = self._flush <= _LONGEST and busy <= _BUSY
+        busy, most = self._busy + self._rate * self._flush, _BUSY if self._pays else _QUIET
+        self._pays = self._flush <= _LONGEST and busy <= most
 
 
 @dataclass(frozen=True, slots=True)

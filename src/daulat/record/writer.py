@@ -30,8 +30,7 @@ from daulat.record.entering import BATCH, New, enter, enter_once, failure, refus
 _CHUNK: Final = 1 << 20
 _GONE: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
-Numbered = tuple[int, New, bool]
-"""As `frames.read_new` gives them."""
+Numbered = tuple[int, New]
 
 
 class ToldError(Exception):
@@ -95,19 +94,19 @@ class Writer:
         failed = self._tried(lambda: self._together(batch))
         if failed is None:
             return
-        if any(told for _, _, told in batch):
+        if any(one.at for _, one in batch):
             raise ToldError from failed
         if len(batch) == 1:
             self._refuse(batch[0][0], failed)
             return
-        for number, one, _ in batch:
+        for number, one in batch:
             self._alone(number, one)
 
     def _together(self, batch: list[Numbered]) -> None:
         with self._transaction() as appender:
-            found = enter(appender, [one for _, one, _ in batch])
+            found = enter(appender, [one for _, one in batch])
         pairs = zip(batch, found, strict=True)
-        self._tell([frames.Answer(number, refusal(one)) for (number, _, _), one in pairs])
+        self._tell([frames.Answer(number, refusal(one)) for (number, _), one in pairs])
 
     def _alone(self, number: int, one: New) -> None:
         """Behind a failure, which need not mean that nothing was written. Told at once: others may be slow."""
