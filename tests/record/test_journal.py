@@ -250,11 +250,11 @@ async def test_where_the_database_fails_nothing_overtakes_what_was_told(path: Pa
             names = [f"rec-{i}" for i in range(5)]
             await asyncio.gather(*(exchange(record, name, FREE, ahead=True) for name in names))
             await asyncio.to_thread(process.wait, 10)
-            await until(lambda: record._behind)
+            await until(lambda: record._committer.is_behind)
             with pytest.raises(RecordError, match="it is full"):
                 await exchange(record, "late", FREE, ahead=True)
             assert record.exchange("rec-0") is None
-        await until(lambda: not record._behind)
+        await until(lambda: not record._committer.is_behind)
         in_order(record, names)
         await exchange(record, "late", FREE, ahead=True)
         in_order(record, [*names, "late"])
@@ -362,7 +362,7 @@ async def test_a_file_that_stays_is_entered_once(
             patched.setattr(Path, "unlink", _denied)
             process.kill()
             await asyncio.wait_for(record.add("note", "on", {}), 10)
-            await until(lambda: not record._behind)
+            await until(lambda: not record._committer.is_behind)
         assert sum("stays" in one.message for one in caplog.records) == 2
         assert len(files(path)) == 2
     with contextlib.closing(Record.open(path)) as again:

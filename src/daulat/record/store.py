@@ -1,10 +1,8 @@
 """Appending to the record and reading it.
 
-One thread writes. What waits for it goes into one transaction, so many exchanges share one flush to
-disk; each of them is told only after that flush. Several processes may append to one database: the
-transaction takes the write lock before it looks where the chain ends. One of them is a server's own,
-for what its event loop adds when that is much (`writing`). What that had told and did not live to write goes
-before all else.
+One thread of a process writes (`committing`). Several processes may append to one database: the transaction
+takes the write lock before it looks where the chain ends. One of them is a server's own, for what its event
+loop adds when that is much (`writing`).
 """
 
 from __future__ import annotations
@@ -12,18 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import itertools
 import json
-import logging
-import queue
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,9 +24,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from daulat.canon import canonical
 from daulat.errors import NotFoundError, RecordError
 from daulat.record import charges, ledger, schema
-from daulat.record.appending import CLOSED, INTERRUPTED, OPENED, Appender
+from daulat.record.appending import CLOSED, INTERRUPTED, OPENED
 from daulat.record.chain import Entry, commitment, draft, parse
-from daulat.record.entering import BATCH, New, enter, enter_once, failure, refusal
+from daulat.record.committing import Committer
+from daulat.record.entering import New, enter_once, failure, refusal
 from daulat.record.journal import Journal, Left, folder_of, forget, left
 from daulat.record.link import Pending
 from daulat.record.telling import Waiting
@@ -42,40 +36,9 @@ from daulat.values.money import shown
 
 T = TypeVar("T")
 REMOVED = "contents.removed"
-_BEHIND = 5.0
-"""Seconds until what was told and could not be written is tried again."""
 _LETTING_GO = 5.0
 """Seconds for a process that is gone to let go of its files."""
 _PAUSE = 0.05
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Job(Generic[T]):
-    """Something to be done in a write transaction, alone or together with others."""
-
-    work: Callable[[Connection], T]
-    future: Future[T]
-
-
-@dataclass(frozen=True)
-class _Entering:
-    """An entry to be appended, with others in a few statements."""
-
-    new: New
-    future: Future[Entry | charges.Refusal]
-
-
-_Task = _Job[Any] | _Entering
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Behind:
-    """Entries that were told and that the database may lack, and where they are meanwhile."""
-
-    entries: Sequence[New]
-    journal: Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +56,12 @@ class Record:
         self._engine = engine
         self._where = where
         self._apart = Writing(where, self._lost)
-        self._writing = engine.execution_options(writing=True)
+        self._committer = Committer(engine)
         self._keep = keep
         self._keep_days = keep_days
-        self._queue: queue.Queue[_Task | None] = queue.Queue()
         self._closed = False
-        self._appender: Appender | None = None
         self._holding: Connection | None = None
         self._rewriting: set[asyncio.Future[None]] = set()
-        self._behind: list[_Behind] = []
-        self._thread = threading.Thread(target=self._write, name="record", daemon=True)
-        self._thread.start()
 
     @classmethod
     def open(
@@ -145,12 +103,8 @@ class Record:
         """Write what waits here, then let go of the database; `write_here` comes before it."""
         if not self._closed:
             self._closed = True
-            self._queue.put(None)
-            self._thread.join()
+            self._committer.close()
             self._apart.end()
-            for one in self._behind:
-                log.error("what was told is not in the database: the next start sees to it")
-                one.journal.leave()
             if self._holding is not None:
                 self._holding.close()
             self._engine.dispose()
@@ -170,7 +124,7 @@ class Record:
             RecordError: it could not be written.
         """
         new = draft(kind, subject, body, contents or {}, keep=self._keep)
-        entry = self._submit(_Entering(New(new), Future())).result()
+        entry = self._committer.enter(New(new)).result()
         assert isinstance(entry, Entry)  # noqa: S101 - nothing was wished for
         return entry
 
@@ -210,9 +164,9 @@ class Record:
                 settled,
                 None if refused is None else draft(kind, subject, refused, {}, keep=self._keep),
             )
-            posted = None if self._behind else self._apart.post(new, ahead=ahead)
+            posted = None if self._committer.is_behind else self._apart.post(new, ahead=ahead)
             if posted is None:
-                future = self._submit(_Entering(new, Future()))
+                future = self._committer.enter(new)
                 posted = asyncio.ensure_future(_told(asyncio.wrap_future(future)))
             return posted
         except Exception as error:
@@ -222,21 +176,20 @@ class Record:
 
     def _lost(self, entries: Sequence[Pending], journal: Journal | None) -> None:
         """Of entries whose writer is gone: see that they are written, and tell who waits."""
-        if journal is not None and self._closed:
-            journal.leave()
-        elif journal is not None:
+        if journal is not None:
             told = [new for new in (one.told for one in entries) if new is not None]
-            self._behind.append(_Behind(told, journal))
-            self._queue.put(_Job(lambda _: None, Future()))
+            self._committer.catch_up(told, journal)
         for one in entries:
             if one.told is None:
                 self._once_more(one.new, one.future)
 
     def _once_more(self, new: New, waiting: Waiting) -> None:
         async def again() -> None:
-            job = _Job(lambda connection: enter_once(self._current(connection), new), Future())
+            def enter(connection: Connection) -> charges.Refusal | None:
+                return enter_once(self._committer.appender(connection), new)
+
             try:
-                found = await asyncio.wrap_future(self._submit(job))
+                found = await asyncio.wrap_future(self._committer.run(enter))
             except Exception as error:
                 if not waiting.done():
                     waiting.set_exception(error)
@@ -259,18 +212,15 @@ class Record:
             RecordError: the database refused.
             DaulatError: whatever `work` raised; then nothing of it was written.
         """
-        return self._submit(_Job(work, Future[T]())).result()
+        return self._committer.run(work).result()
 
     def append_within(
         self, connection: Connection, kind: str, subject: str, body: Mapping[str, Any]
     ) -> Entry:
         """Add an entry without contents inside a transaction of `transact`."""
-        return self._current(connection).append(draft(kind, subject, body, {}, keep=True))
-
-    def _current(self, connection: Connection) -> Appender:
-        assert self._appender is not None  # noqa: S101 - work runs inside `_commit`
-        assert self._appender.connection is connection  # noqa: S101 - of this very transaction
-        return self._appender
+        return self._committer.appender(connection).append(
+            draft(kind, subject, body, {}, keep=True)
+        )
 
     def close_open(
         self, subject: str, body: Mapping[str, Any], settled: Sequence[charges.Outcome]
@@ -333,7 +283,7 @@ class Record:
 
             def work(connection: Connection) -> tuple[int, bool]:
                 # Whatever a process that is gone had told the database to commit is seen behind the lock.
-                self._current(connection).lock()
+                self._committer.appender(connection).lock()
                 taken[:], holders = self._entered(connection, stack)
                 rows = connection.execute(select(schema.open_exchanges)).all()
                 gone = {
@@ -374,7 +324,7 @@ class Record:
         if not isinstance(self._where, Path):
             return [], []
         found, holders = stack.enter_context(left(self._where))
-        appender = self._current(connection)
+        appender = self._committer.appender(connection)
         for new in (new for one in found for new in one.entries):
             enter_once(appender, new)
         appender.flush()
@@ -436,70 +386,6 @@ class Record:
                 assert raw is not None  # noqa: S101 - connected two lines above
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return result
-
-    def _submit(self, task: Any) -> Future[Any]:
-        if self._closed:
-            raise RecordError("The record is closed; the server is shutting down.")
-        self._queue.put(task)
-        return task.future
-
-    def _write(self) -> None:
-        open_ = True
-        while open_:
-            jobs: list[_Task] = []
-            with contextlib.suppress(queue.Empty):
-                job = self._queue.get(timeout=_BEHIND if self._behind else None)
-                while job is not None and len(jobs) < BATCH - 1 and not self._queue.empty():
-                    jobs.append(job)
-                    job = self._queue.get()
-                if job is None:
-                    open_ = False
-                else:
-                    jobs.append(job)
-            # Who has been cancelled before its turn wrote nothing; from here on nobody can be.
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if jobs or self._behind:
-                self._commit(jobs)
-
-    def _commit(self, jobs: list[_Task]) -> None:
-        """All in one transaction; if that fails, each in its own, so that one cannot harm another.
-
-        What was told comes first, or nothing does.
-        """
-        behind = list(self._behind)
-        try:
-            with self._writing.begin() as connection:
-                self._appender = appender = Appender(connection)
-                for new in (new for one in behind for new in one.entries):
-                    enter_once(appender, new)
-                appender.flush()
-                results = [
-                    result
-                    for together in _together(jobs)
-                    for result in self._done(together, appender)
-                ]
-        except Exception as error:
-            if behind and not jobs:
-                log.error("what was told cannot be written yet", extra={"why": str(failure(error))})
-            if len(jobs) == 1:
-                jobs[0].future.set_exception(failure(error))
-            for job in jobs if len(jobs) > 1 else ():
-                self._commit([job])
-            return
-        for job, result in zip(jobs, results, strict=True):
-            job.future.set_result(result)
-        for one in behind:
-            self._behind.remove(one)
-            one.journal.remove()
-
-    def _done(self, together: list[_Task], appender: Appender) -> list[Any]:
-        """Entries in a few statements for all of them; other work by itself, for it may read entries."""
-        if isinstance(together[0], _Job):
-            results = [together[0].work(appender.connection)]
-        else:
-            results = enter(appender, [e.new for e in together if isinstance(e, _Entering)])
-        appender.flush()
-        return results
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -570,16 +456,6 @@ class Record:
 
 async def _told(writing: asyncio.Future[Entry | charges.Refusal]) -> charges.Refusal | None:
     return refusal(await writing)
-
-
-def _together(jobs: list[_Task]) -> Iterator[list[_Task]]:
-    """The jobs in order, entries that follow each other in one list."""
-    for entries, group in itertools.groupby(jobs, key=lambda job: isinstance(job, _Entering)):
-        found = list(group)
-        if entries:
-            yield found
-        else:
-            yield from ([job] for job in found)
 
 
 def _is_held(connection: Connection, instance: str) -> bool:
