@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -77,8 +78,14 @@ def test_ctrl_c_stops_the_answer_then_only_the_line(person: Keyboard) -> None:
     person.until("begun")
     os.kill(person.process.pid, signal.SIGINT)
     person.until(r"\(stopped\)[^>]*>>> ")
-    os.kill(person.process.pid, signal.SIGINT)
-    person.until(r"/quit or Ctrl-D[^>]*>>> ")
+    # Between a prompt and its wait for keys, readline notes a signal and sees to it with the next key.
+    for _ in range(30):
+        os.kill(person.process.pid, signal.SIGINT)
+        with contextlib.suppress(AssertionError):
+            person.until(r"/quit or Ctrl-D[^>]*>>> ", seconds=4)
+            break
+    else:
+        pytest.fail("nothing came of it")
     assert "assistant='begun'" in ask(person, "a")
 
 

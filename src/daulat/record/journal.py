@@ -8,7 +8,7 @@ and whoever opens the database next enters what they hold (`left`), once: an ent
 A file begins with `_MAGIC`; then frames (`frames.new`), each behind its CRC-32; then zeros. What a power cut
 left of a frame ends the file, for nobody was told of it. Its lock is its owner's for as long as that lives.
 
-Not here: who is told what, and when (`link`), the order in which entries reach the database (`store`).
+Not here: who is told what, and when (`link`), in which order entries reach the database (`committing`).
 """
 
 from __future__ import annotations

@@ -267,7 +267,6 @@ class Record:
         Args:
             is_alive: whether a process of this machine is at work; of another's, `hold` tells.
         """
-
         until = time.monotonic() + _LETTING_GO
         count, waits = self._recovered(is_alive)
         while waits and time.monotonic() < until:
@@ -278,19 +277,24 @@ class Record:
 
     def _recovered(self, is_alive: Callable[[str], bool]) -> tuple[int, bool]:
         """How many were closed, and whether somebody who is gone has still to let go of his journal."""
+
+        def is_gone(connection: Connection, name: str) -> bool:
+            return not is_alive(name) and not _is_held(connection, name)
+
         with contextlib.ExitStack() as stack:
             taken: list[Left] = []
 
             def work(connection: Connection) -> tuple[int, bool]:
                 # Whatever a process that is gone had told the database to commit is seen behind the lock.
                 self._committer.appender(connection).lock()
+                o = schema.open_exchanges
+                before = set(connection.execute(select(o.c.instance).distinct()).scalars())
+                gone = {name for name in before if is_gone(connection, name)}
+                # Behind that: who is gone tells no more.
                 taken[:], holders = self._entered(connection, stack)
-                rows = connection.execute(select(schema.open_exchanges)).all()
-                gone = {
-                    name
-                    for name in {row.instance for row in rows}
-                    if not is_alive(name) and not _is_held(connection, name)
-                }
+                rows = connection.execute(select(o)).all()
+                late = {row.instance for row in rows} - before
+                gone |= {name for name in late if is_gone(connection, name)}
                 letting_go = {name for name in gone if any(h.startswith(name) for h in holders)}
                 lost = [row.subject for row in rows if row.instance in gone - letting_go]
                 for subject in lost:
